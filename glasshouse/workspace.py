@@ -362,7 +362,8 @@ class Progress:
         self._spoken = 0.0
         with self._db:
             self._id = self._db.execute(
-                "INSERT INTO runs (command, kind, name, state, pid, started, updated, done, total, unit, first_done, note)"
+                "INSERT INTO runs"
+                " (command, kind, name, state, pid, started, updated, done, total, unit, first_done, note)"
                 " VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, '')",
                 (command, kind, name, os.getpid(), self._started, self._started, done, total, unit, done),
             ).lastrowid
