@@ -1,0 +1,288 @@
+"""Artefacts are written whole or not at all, say what made them, and refuse what was changed behind their back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from glasshouse.types import UserError
+from glasshouse.workspace import FORMAT, Expectation, Workspace, _hash_json, read_manifest, write_atomically
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    return Workspace.open(tmp_path / "ws")
+
+
+def make(ws: Workspace, name: str = "a", **config: object) -> Path:
+    with ws.writing("models", name, config=config or {"k": 1}, command="grow") as draft:
+        (draft.path / "weights").write_bytes(b"0123456789")
+        draft.log(step=1, loss=2.0)
+        draft.finish(made_from=[])
+    return ws.path("models", name)
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    """Change a manifest and sign it again, as a newer or hostile program might."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest.pop("self")
+    manifest |= changes
+    manifest["self"] = _hash_json(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+# -- finding -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_nearest_workspace_upwards_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Workspace.open(tmp_path / "w")
+    (tmp_path / "w" / "deep" / "er").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "w" / "deep" / "er")
+    assert Workspace.find() == tmp_path / "w"
+    monkeypatch.chdir(tmp_path)
+    assert Workspace.find() == tmp_path / "glasshouse-workspace"
+    assert Workspace.find("x") == Path("x")
+
+
+def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(UserError, match="found other files"):
+        Workspace.open(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+    with pytest.raises(UserError, match=r"found no glasshouse\.toml"):
+        Workspace.open(tmp_path / "none", create=False)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(f"format = {FORMAT + 1}", "upgrade glasshouse"), ("format = 'x'", "expected `format"), ("[[", "does not parse")],
+)
+def test_a_workspace_of_another_version(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "glasshouse.toml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        Workspace.open(tmp_path)
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_artefact_appears_whole(ws: Workspace) -> None:
+    with ws.writing("models", "a", config={"k": 1}, command="grow") as draft:
+        (draft.path / "weights").write_bytes(b"xyz")
+        assert not ws.exists("models", "a") and ws.names("models") == []
+        draft.finish(made_from=[], extra=7)
+    manifest = ws.manifest("models", "a", verify=True)
+    assert ws.names("models") == ["a"] and manifest["extra"] == 7 and not ws.partial("models", "a").exists()
+    assert manifest["files"]["weights"]["bytes"] == 3 and manifest["hash"] == ws.ref("models", "a").hash
+
+
+def test_the_hash_is_of_content_not_of_time(ws: Workspace) -> None:
+    make(ws, "a", k=1)
+    time.sleep(1.1)  # `created` has whole seconds
+    make(ws, "b", k=1)
+    make(ws, "c", k=2)
+    a, b, c = (ws.manifest("models", n) for n in "abc")
+    assert a["created"] != b["created"] and a["hash"] == b["hash"] != c["hash"]
+
+
+def test_finished_work_is_known_by_its_settings(ws: Workspace) -> None:
+    assert not ws.done("models", "a", {"k": 1})
+    make(ws, "a", k=1)
+    assert ws.done("models", "a", {"k": 1})
+    with pytest.raises(UserError, match="k: 1 then, 2 now"):
+        ws.done("models", "a", {"k": 2})
+    with pytest.raises(UserError, match="exists already"):
+        make(ws, "a", k=1)
+
+
+def test_a_choice_is_measured_once(ws: Workspace) -> None:
+    for _ in range(2):  # the second time is the resumed run
+        with ws.writing("models", "a", config={}, command="grow") as draft:
+            assert draft.choose("precision", lambda: os.urandom(8).hex()) == draft.choices["precision"]
+            first = draft.choices["precision"]
+    with ws.writing("models", "a", config={}, command="grow") as draft:
+        assert draft.resumed and draft.choose("precision", lambda: "other") == first
+
+
+def test_other_settings_do_not_go_on_with_a_draft(ws: Workspace) -> None:
+    with ws.writing("models", "a", config={"k": 1}, command="grow"):
+        pass
+    with (
+        pytest.raises(UserError, match="begun with other settings"),
+        ws.writing("models", "a", config={"k": 2}, command="grow"),
+    ):
+        pass
+    assert ws.partial("models", "a").is_dir()
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "a/b", ".hidden", ""])
+def test_no_name_leaves_the_workspace(ws: Workspace, name: str) -> None:
+    with pytest.raises(UserError, match="expected a name"):
+        ws.path("models", name)
+
+
+WRITER = """
+import sys, time
+import torch
+from glasshouse.workspace import Workspace
+
+ws = Workspace.open(sys.argv[1])
+with ws.writing("models", "a", config={}, command="grow") as draft, ws.running(
+    "grow", "models", "a", total=200, unit="steps"
+) as progress:
+    step = (draft.load_checkpoint() or (0, {}, {}))[0]
+    total = draft.choose("total", lambda: 200)
+    print("from", step, flush=True)
+    for step in range(step + 1, total + 1):
+        draft.log(step=step, loss=1 / step)
+        draft.save_checkpoint(step, {"x": torch.full((4,), float(step))}, {"step": step})
+        progress.advance(step)
+        print(step, flush=True)
+        time.sleep(float(sys.argv[2]))
+    (draft.path / "sum").write_text(str(step))
+    draft.finish()
+"""
+
+
+def writer(ws: Workspace, pause: float) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(WRITER), str(ws.root), str(pause)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_killed_between_writes_it_goes_on(ws: Workspace) -> None:
+    """kill -9 in the middle, then the same command: it starts at the newest whole checkpoint and ends the same."""
+    first = writer(ws, 0.01)
+    assert first.stdout is not None
+    for line in first.stdout:
+        if line.strip() == "20":
+            break
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert not ws.exists("models", "a") and ws.runs()[-1]["state"] == "killed"
+    second = writer(ws, 0)
+    out, err = second.communicate()
+    assert second.returncode == 0, err
+    start = int(out.split()[1])
+    assert start >= 19
+    steps = [line["step"] for line in ws.metrics("models", "a")]
+    assert steps == list(range(1, 201)), "no step lost and none twice"
+    assert (ws.path("models", "a") / "sum").read_text() == "200"
+    assert not (ws.path("models", "a") / "checkpoints").exists() and ws.runs()[-1]["state"] == "done"
+
+
+def test_one_writer_at_a_time_and_readers_beside_it(ws: Workspace) -> None:
+    make(ws, "other")
+    first = writer(ws, 0.05)
+    assert first.stdout is not None and first.stdout.readline().startswith("from")
+    try:
+        with (
+            pytest.raises(UserError, match=f"being written by process {first.pid}"),
+            ws.writing("models", "a", config={}, command="grow"),
+        ):
+            pass
+        assert ws.names("models") == ["other"] and ws.manifest("models", "other")
+        assert ws.runs()[-1]["state"] == "running"
+    finally:
+        first.kill()
+        first.communicate()
+
+
+# -- reading what was changed --------------------------------------------------------------------------------------------
+
+
+def test_an_edited_manifest_is_refused(ws: Workspace) -> None:
+    file = make(ws) / "manifest.json"
+    file.write_text(file.read_text().replace('"k": 1', '"k": 2'))
+    with pytest.raises(UserError, match="it was edited"):
+        ws.manifest("models", "a")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 1}', "\x00"])
+def test_a_manifest_that_is_none(ws: Workspace, text: str) -> None:
+    (make(ws) / "manifest.json").write_text(text)
+    with pytest.raises(UserError, match="does not read"):
+        ws.manifest("models", "a")
+
+
+def test_a_truncated_or_missing_file_is_found(ws: Workspace) -> None:
+    file = make(ws) / "weights"
+    file.write_bytes(b"01234")
+    with pytest.raises(UserError, match="expected 10 bytes .* found 5 bytes"):
+        ws.manifest("models", "a")
+    file.write_bytes(b"012345678X")
+    assert ws.manifest("models", "a")
+    with pytest.raises(UserError, match="does not match the hash"):
+        ws.manifest("models", "a", verify=True)
+    file.unlink()
+    with pytest.raises(UserError, match="no such file"):
+        ws.manifest("models", "a")
+
+
+def test_a_manifest_cannot_name_files_outside(ws: Workspace, tmp_path: Path) -> None:
+    folder = make(ws)
+    (tmp_path / "secret").write_bytes(b"0123456789")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    rewrite(folder, files={"../../../secret": manifest["files"]["weights"]})
+    with pytest.raises(UserError, match="lies outside its folder"):
+        read_manifest(folder)
+
+
+def test_a_newer_manifest_is_refused(ws: Workspace) -> None:
+    rewrite(make(ws), format=FORMAT + 1)
+    with pytest.raises(UserError, match="upgrade glasshouse"):
+        ws.manifest("models", "a")
+
+
+def test_a_copied_workspace_opens(ws: Workspace, tmp_path: Path) -> None:
+    make(ws)
+    moved = tmp_path / "elsewhere"
+    ws.root.rename(moved)
+    assert Workspace.open(moved, create=False).manifest("models", "a", verify=True)["name"] == "a"
+
+
+# -- disk, log, small things ----------------------------------------------------------------------------------------------
+
+
+def test_a_disk_too_small_is_found_before_anything(ws: Workspace) -> None:
+    ws.require_disk(1)
+    with pytest.raises(UserError, match="of free disk"):
+        ws.require_disk(1 << 62)
+
+
+def test_a_failed_run_says_so(ws: Workspace) -> None:
+    with pytest.raises(ValueError), ws.running("grow", "models", "a", total=1, unit="tokens"):
+        raise ValueError
+    with pytest.raises(KeyboardInterrupt), ws.running("grow", "models", "a", total=1, unit="tokens"):
+        raise KeyboardInterrupt
+    assert [r["state"] for r in ws.runs()] == ["failed", "stopped"]
+
+
+def test_a_line_cut_by_a_kill_is_left_out(ws: Workspace) -> None:
+    with ws.writing("models", "a", config={}, command="grow") as draft:
+        draft.log(step=1)
+        with open(draft.path / "metrics.jsonl", "a") as handle:
+            handle.write('{"step": 2, "lo')
+    assert ws.metrics("models", "a") == [{"step": 1}]
+
+
+def test_files_are_replaced_whole(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "f", "one")
+    write_atomically(tmp_path / "f", b"two")
+    assert (tmp_path / "f").read_text() == "two" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_expectations_add_up() -> None:
+    total = Expectation(seconds=60, memory=2, disk=3) + Expectation(seconds=60, memory=5, disk=4)
+    assert (total.seconds, total.memory, total.disk) == (120, 5, 7)
+    assert str(Expectation(seconds=120, memory=10**9, disk=5 * 10**6)) == "about 2 min, 1 GB memory, 5 MB disk"
