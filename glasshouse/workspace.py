@@ -418,7 +418,7 @@ def _bar(label: str, total: float | None, done: float, unit: str) -> tuple[Any, 
         TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=Console(stderr=True),
     )  # fmt: skip
     progress.start()
-    return progress, progress.add_task(label, total=total, completed=done, note="")
+    return progress, progress.add_task(label, total=total, completed=int(done), note="")
 
 
 @dataclass(frozen=True, kw_only=True)
