@@ -198,7 +198,7 @@ def test_one_writer_at_a_time_and_readers_beside_it(ws: Workspace) -> None:
         first.communicate()
 
 
-# -- reading what was changed --------------------------------------------------------------------------------------------
+# -- reading what was changed ----------------------------------------------------------------
 
 
 def test_an_edited_manifest_is_refused(ws: Workspace) -> None:
@@ -218,7 +218,7 @@ def test_a_manifest_that_is_none(ws: Workspace, text: str) -> None:
 def test_a_truncated_or_missing_file_is_found(ws: Workspace) -> None:
     file = make(ws) / "weights"
     file.write_bytes(b"01234")
-    with pytest.raises(UserError, match="expected 10 bytes .* found 5 bytes"):
+    with pytest.raises(UserError, match=r"expected 10 bytes .* found 5 bytes"):
         ws.manifest("models", "a")
     file.write_bytes(b"012345678X")
     assert ws.manifest("models", "a")
@@ -251,7 +251,7 @@ def test_a_copied_workspace_opens(ws: Workspace, tmp_path: Path) -> None:
     assert Workspace.open(moved, create=False).manifest("models", "a", verify=True)["name"] == "a"
 
 
-# -- disk, log, small things ----------------------------------------------------------------------------------------------
+# -- disk, log, small things ----------------------------------------------------------------
 
 
 def test_a_disk_too_small_is_found_before_anything(ws: Workspace) -> None:
