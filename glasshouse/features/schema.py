@@ -1,4 +1,4 @@
-"""The Parquet tables of a features artefact, column by column. `docs/formats.md` shows them; a test holds the two together.
+"""The Parquet tables of a features artefact, column by column, as `docs/formats.md` shows them (a test compares).
 
 Rows of `features` and `examples` are sorted by feature, rows of `contexts` by context, so that a reader that wants one
 feature or a few contexts decodes a few row groups. No torch here.

@@ -147,7 +147,8 @@ class Features:
             raise UserError(f"expected a flag from {', '.join(FLAGS[1:])} or none, got {flag!r}")
         if sort not in _SORTS:
             raise UserError(f"expected a sort from {', '.join(_SORTS)}, got {sort!r}")
-        where, values = [_FLAG_SQL[flag]], []
+        where: list[str] = [_FLAG_SQL[flag]]
+        values: list[Any] = []
         if search:
             where.append("(contains(label_text, ?) OR contains(promoted_text, ?))")
             values += [search.lower(), search.lower().replace("␣", " ").replace("⏎", "\n").replace("⇥", "\t")]

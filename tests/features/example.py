@@ -1,4 +1,4 @@
-"""A realistic features artefact without a model: real text, features that fire on tokens. For tests of whoever reads it.
+"""A realistic features artefact without a model: real text, and features that fire on tokens, for tests of readers.
 
 from tests.features.example import write_example_features
 write_example_features(ws, "tiny-resid.2", 64)
@@ -23,7 +23,7 @@ MODULES = (argparse, json, textwrap, re)
 
 
 def write_example_features(ws: Workspace, name: str, n_features: int = 64, *, seed: int = 0) -> Path:
-    """Write features/<name> as `gather` would; returns its folder. Feature 0 is dead, 1 dense, 2 has a hostile label."""
+    """Write features/<name> as `gather` would. Feature 0 is dead, 1 dense, 2 has a hostile label."""
     rng = np.random.default_rng(seed)
     documents = [("<script>.py", "code", "print('<img src=x onerror=alert(1)>')\n" * 40)]
     documents += [(Path(m.__file__).name, "code", Path(m.__file__).read_text("utf-8")) for m in MODULES]
