@@ -1,0 +1,227 @@
+"""Dictionaries on disk: `cfg.json` and `sae_weights.safetensors` as SAELens 6 writes them, and what we add beside.
+
+    d = dictionary("resid6")             # of the workspace, or a folder: ours, or SAELens' TopK, JumpReLU or standard
+
+What SAELens has no key for (each feature's largest activation, the site's typical norm) is in
+`statistics.safetensors`, so that SAELens loads our folders without a complaint.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from glasshouse.dictionaries.dictionary import Dictionary, Threshold
+from glasshouse.types import NAME_PATTERN, Site, UserError
+from glasshouse.workspace import Workspace, write_atomically
+
+CONFIG, WEIGHTS, STATISTICS, REPORT = "cfg.json", "sae_weights.safetensors", "statistics.safetensors", "report.json"
+SAELENS_WRITTEN_FOR = "6.54.12"
+
+# SAELens' architecture -> how its activation is read. Transcoders and the rest come with their own rooms.
+ARCHITECTURES: dict[str, Callable[[dict[str, Any], dict[str, Tensor]], Threshold]] = {
+    "standard": lambda config, tensors: Threshold(kind="relu"),
+    "topk": lambda config, tensors: Threshold(kind="topk", k=int(config["k"])),
+    "jumprelu": lambda config, tensors: Threshold(kind="jumprelu", threshold_F=tensors["threshold"]),
+}
+
+
+def dictionary(source: str | Path, *, ws: Workspace | None = None, name: str | None = None) -> Dictionary:
+    """A dictionary of the workspace by name, or of a folder in our form or SAELens' TopK, JumpReLU or standard form.
+
+    Raises `UserError` for a folder that is missing, truncated, of another architecture or of tensors that do not fit.
+    """
+    if isinstance(source, str) and NAME_PATTERN.fullmatch(source):
+        found = ws if ws is not None else (Workspace.open(create=False) if not Path(source).is_dir() else None)
+        if found is not None and (found.exists("dictionaries", source) or not Path(source).is_dir()):
+            found.manifest("dictionaries", source)
+            return read_folder(found.path("dictionaries", source), name=name or source)
+    return read_folder(Path(source), name=name)
+
+
+def write_folder(dictionary: Dictionary, folder: Path) -> None:
+    """Write cfg.json, sae_weights.safetensors, statistics.safetensors and report.json into an existing folder."""
+    tensors = {key: getattr(dictionary, key).cpu().contiguous() for key in ("W_enc", "b_enc", "W_dec", "b_dec")}
+    config: dict[str, Any] = {
+        "d_in": dictionary.width,
+        "d_sae": dictionary.n_features,
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": False,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "metadata": {
+            "sae_lens_version": SAELENS_WRITTEN_FOR,
+            "model_name": dictionary.model_name,
+            "hook_name": hook_name(dictionary.site),
+            "glasshouse_name": dictionary.name,
+            "glasshouse_site": str(dictionary.site),
+        },
+        "architecture": {"relu": "standard"}.get(dictionary.activation.kind, dictionary.activation.kind),
+    }
+    if dictionary.activation.kind == "topk":
+        config |= {"k": dictionary.activation.k, "rescale_acts_by_decoder_norm": False}
+    if dictionary.activation.threshold_F is not None:
+        tensors["threshold"] = dictionary.activation.threshold_F.cpu().contiguous()
+    save_file(tensors, folder / WEIGHTS)
+    if dictionary.max_activation is not None and dictionary.typical_norm is not None:
+        statistics = {
+            "max_activation": dictionary.max_activation.cpu().contiguous(),
+            "typical_norm": torch.tensor(dictionary.typical_norm, dtype=torch.float64),
+        }
+        save_file(statistics, folder / STATISTICS)
+    write_atomically(folder / CONFIG, json.dumps(config, indent=1))
+    write_atomically(folder / REPORT, json.dumps(dictionary.report, indent=1))
+
+
+def hook_name(site: Site) -> str:
+    """TransformerLens' name of a site, which SAELens' users expect; the site itself where there is none."""
+    hooks = {
+        "resid": "hook_resid_pre",
+        "resid_mid": "hook_resid_mid",
+        "attn_out": "hook_attn_out",
+        "mlp_in": "hook_mlp_in",
+        "mlp_out": "hook_mlp_out",
+        "mlp_act": "mlp.hook_post",
+        "z": "attn.hook_z",
+    }
+    if site.kind in hooks and site.layer is not None:
+        return f"blocks.{site.layer}.{hooks[site.kind]}"
+    return "hook_embed" if site.kind == "embed" else str(site)
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_folder(folder: Path, *, name: str | None = None) -> Dictionary:
+    """The dictionary in a folder. Raises `UserError` as `dictionary` does."""
+    config = _read_config(folder)
+    architecture = config.get("architecture")
+    if architecture not in ARCHITECTURES:
+        raise UserError(
+            f"expected a dictionary of architecture {', '.join(ARCHITECTURES)} in {folder}, found {architecture!r}; "
+            "convert it first"
+        )
+    tensors = _read_tensors(folder / WEIGHTS)
+    needed = ["W_enc", "b_enc", "W_dec", "b_dec"] + (["threshold"] if architecture == "jumprelu" else [])
+    if missing := [key for key in needed if key not in tensors]:
+        raise UserError(f"expected tensors {', '.join(needed)} in {folder / WEIGHTS}, found no {', '.join(missing)}")
+    tensors = {key: tensors[key].float() for key in needed}
+    _check_shapes(folder, config, tensors)
+    if architecture == "topk" and not isinstance(config.get("k"), int):
+        raise UserError(f"expected a whole number k in {folder / CONFIG}, found {config.get('k')!r}")
+    activation = ARCHITECTURES[architecture](config, tensors)
+    _fold_options(folder, config, tensors)
+    metadata = config.get("metadata") or {}
+    found = Dictionary(
+        name=name or _name(folder, metadata),
+        site=_site(folder, config, metadata),
+        model_name=metadata.get("model_name") or config.get("model_name"),
+        activation=activation,
+        report=_read_json(folder / REPORT) if (folder / REPORT).is_file() else {},
+        origin="glasshouse" if "glasshouse_name" in metadata else "saelens",
+        **{key: tensors[key] for key in ("W_enc", "b_enc", "W_dec", "b_dec")},
+    )
+    return _with_statistics(folder, found)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if not (folder / CONFIG).is_file():
+        raise UserError(
+            f"expected a dictionary folder with {CONFIG} and {WEIGHTS} at {folder}, found "
+            f"{'no ' + CONFIG if folder.is_dir() else 'no such folder'}; give the folder that holds {CONFIG}"
+        )
+    config = _read_json(folder / CONFIG)
+    if not isinstance(config, dict):
+        raise UserError(f"expected a JSON object in {folder / CONFIG}, found {type(config).__name__}")
+    return config
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"expected JSON in {file}, found a file that does not parse ({error}); copy it again") from None
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(file, "pt") as handle:
+            return {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118  (not a dict)
+    except FileNotFoundError:
+        raise UserError(f"expected weights at {file}, found no such file; copy the folder again") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"expected safetensors in {file}, found a file that does not read, perhaps truncated ({error}); copy it again"
+        ) from None
+
+
+def _check_shapes(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    if tensors["W_enc"].dim() != 2:
+        raise UserError(f"expected W_enc of two dimensions in {folder}, found {tuple(tensors['W_enc'].shape)}")
+    D, F = tensors["W_enc"].shape
+    expected = {"b_enc": (F,), "W_dec": (F, D), "b_dec": (D,), "threshold": (F,)}
+    for key, tensor in tensors.items():
+        if key in expected and tuple(tensor.shape) != expected[key]:
+            raise UserError(
+                f"expected {key} of shape {expected[key]} beside W_enc {(D, F)} in {folder}, found "
+                f"{tuple(tensor.shape)}; copy the folder again"
+            )
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"expected finite numbers in {folder / WEIGHTS}, found others in {key}")
+    for key, size in (("d_in", D), ("d_sae", F)):
+        if config.get(key, size) != size:
+            raise UserError(f"expected {key} = {config[key]} as {folder / CONFIG} says, found {size} in {WEIGHTS}")
+
+
+def _fold_options(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """SAELens' options that can be folded into weights are; the others are refused."""
+    for key in ("normalize_activations", "reshape_activations", "hook_head_index"):
+        if config.get(key) not in (None, "none"):
+            raise UserError(
+                f"expected {key} 'none' in {folder / CONFIG}, found {config[key]!r}; save it with that folded in"
+            )
+    if config.get("rescale_acts_by_decoder_norm"):
+        # SAELens picks and returns pre-activations times the length of their decoder row, and decodes by unit rows.
+        norm_F = tensors["W_dec"].norm(dim=1)
+        tensors["W_enc"], tensors["b_enc"] = tensors["W_enc"] * norm_F, tensors["b_enc"] * norm_F
+        tensors["W_dec"] = tensors["W_dec"] / norm_F[:, None]
+    if config.get("apply_b_dec_to_input"):
+        tensors["b_enc"] = tensors["b_enc"] - tensors["b_dec"] @ tensors["W_enc"]
+
+
+def _name(folder: Path, metadata: dict[str, Any]) -> str:
+    for text in (metadata.get("glasshouse_name"), folder.name.lower(), folder.resolve().name.lower()):
+        if isinstance(text, str) and NAME_PATTERN.fullmatch(text):
+            return text
+    return "imported"
+
+
+def _site(folder: Path, config: dict[str, Any], metadata: dict[str, Any]) -> Site:
+    text = metadata.get("glasshouse_site") or metadata.get("hook_name") or config.get("hook_name")
+    if not isinstance(text, str):
+        raise UserError(f"expected the site (metadata.hook_name) in {folder / CONFIG}, found {text!r}; add it there")
+    return Site.parse(text)
+
+
+def _with_statistics(folder: Path, found: Dictionary) -> Dictionary:
+    if not (folder / STATISTICS).is_file():
+        return found
+    statistics = _read_tensors(folder / STATISTICS)
+    try:
+        maxima_F, norm = statistics["max_activation"].float(), float(statistics["typical_norm"])
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"expected max_activation and typical_norm in {folder / STATISTICS}, found none ({error})"
+        ) from None
+    if tuple(maxima_F.shape) != (found.n_features,) or not math.isfinite(norm):
+        raise UserError(f"expected {found.n_features} numbers in {folder / STATISTICS}, found {tuple(maxima_F.shape)}")
+    return found.with_statistics(maxima_F, norm)

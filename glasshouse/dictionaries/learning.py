@@ -1,0 +1,286 @@
+"""The whole job of making a dictionary: sample, train with checkpoints, calibrate, measure, report, save.
+
+    learn(store, "resid.6", name="resid6", ws=ws, config=LearnConfig(k=32, tokens=2_000_000))
+
+Legend: B tokens of a batch, N rows, D width, F features.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from glasshouse.dictionaries.dictionary import Dictionary, Threshold
+from glasshouse.dictionaries.folders import read_folder, write_folder
+from glasshouse.dictionaries.kernels import ACTIVATIONS, Encoder
+from glasshouse.dictionaries.reports import held_out_report
+from glasshouse.dictionaries.training import (
+    LearnConfig,
+    LossTerm,
+    Normaliser,
+    Trainer,
+    dead_features,
+    fold,
+    schedule,
+    squared_error,
+)
+from glasshouse.types import ArtifactRef, Site, UserError
+from glasshouse.workspace import Draft, Expectation, Workspace
+
+SAMPLE_ROWS = 16_384  # rows from which centre, scale and typical norm are estimated
+METRIC_STEPS = 20  # steps between two lines of metrics.jsonl
+REPORTS = 10  # times in a run that held-out rows are looked at
+REPORT_ROWS = 4096  # rows looked at each time
+
+
+class Source(Protocol):
+    """Where rows come from: an activations store, or a live stream. Batch i of a seed always holds the same rows."""
+
+    def batches(
+        self, site: str, batch_rows: int, *, start_row: int = 0, seed: int = 0, held_out: bool = False
+    ) -> Iterator[Tensor]: ...
+
+    def width(self, site: str) -> int: ...
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------
+
+
+def batches(source: Source, site: str, batch: int, first: int, seed: int) -> Iterator[Tensor]:
+    """Whole raw batches `first`, `first + 1`, …, without end. A store is gone through again in another order (the
+    next seed), each time without the rows left over after its last whole batch."""
+    rows = getattr(source, "rows", None)
+    per_epoch = None if rows is None else rows // batch
+    if per_epoch == 0:
+        raise UserError(f"expected at least {batch} rows of {site}, found {rows}; harvest more or lower --batch")
+    epoch, start = (0, first) if per_epoch is None else divmod(first, per_epoch)
+    while True:
+        came = 0
+        for x_BD in source.batches(site, batch, start_row=start * batch, seed=seed + epoch):
+            if len(x_BD) == batch:
+                came += 1
+                yield x_BD
+        if came == 0:
+            raise UserError(f"expected rows of {site} from row {start * batch} on, found none; harvest more tokens")
+        epoch, start = epoch + 1, 0
+
+
+def sample(source: Source, site: str, rows: int, *, seed: int, held_out: bool = False) -> Tensor:
+    """The first rows of the source's order, as float32 (at most `rows`)."""
+    parts, have = [], 0
+    for part in source.batches(site, min(rows, 4096), seed=seed, held_out=held_out):
+        parts.append(part[: rows - have].float())
+        have += len(parts[-1])
+        if have >= rows:
+            break
+    if have == 0:
+        raise UserError(f"expected {'held-out ' if held_out else ''}rows of {site}, found none; harvest more tokens")
+    return torch.cat(parts)
+
+
+# -- the job ---------------------------------------------------------------------------------------------------------
+
+
+def learn(
+    source: Source,
+    site: str,
+    *,
+    name: str,
+    ws: Workspace,
+    config: LearnConfig | None = None,
+    model: Any = None,
+    threads: int | None = None,
+    device: str = "cpu",
+    terms: Sequence[LossTerm] = (squared_error, dead_features),
+) -> Dictionary:
+    """Train a dictionary of the activations at `site` and store it as dictionaries/NAME.
+
+    `source` is an activations store or a live stream. A run that was killed goes on where its last checkpoint stood
+    and ends, with the same threads and on the same machine, in the same weights bit for bit; the number of threads
+    and the precision are chosen once and stored with the run. With `model` the report has the cross-entropy with the
+    dictionary spliced in. Raises `UserError` for too few rows or too small a disk.
+    """
+    site = str(Site.parse(site))
+    config = (config or LearnConfig()).resolved(source.width(site))
+    settings = {**asdict(config), "site": site, "source": getattr(source, "name", type(source).__name__)}
+    settings["device"], settings["terms"] = device, [term.__name__ for term in terms]
+    if ws.done("dictionaries", name, settings):
+        return read_folder(ws.path("dictionaries", name), name=name)
+    ws.require_disk(expect(config, source.width(site)).disk)
+    with ws.writing("dictionaries", name, config=settings, command="learn") as draft:
+        torch.set_num_threads(draft.choose("threads", lambda: threads or torch.get_num_threads()))
+        trainer = _trainer(draft, config, source.width(site), terms, torch.device(device))
+        normaliser, typical_norm = _restore(draft, trainer, source, site)
+        _train(draft, source, site, trainer, normaliser, typical_norm)
+        learned = _finished(name, site, source, model, trainer, normaliser)
+        maxima_F, rows = largest_activations(learned, source, config)
+        learned = learned.with_statistics(maxima_F, typical_norm)
+        learned.report = held_out_report(learned, source, model=model, rows=config.held_out_rows)
+        learned.report |= {"max_activation_rows": rows, "trained_tokens": trainer.steps * config.batch}
+        write_folder(learned, draft.path)
+        draft.finish(made_from=_refs(ws, source), site=site, model=learned.model_name)
+    return learned
+
+
+def _trainer(draft: Draft, config: LearnConfig, width: int, terms: Sequence[LossTerm], device: torch.device) -> Trainer:
+    def measure() -> str:
+        return "bf16" if device.type == "cuda" else faster_precision(config, width)
+
+    return Trainer(
+        config,
+        width,
+        activation=ACTIVATIONS[config.activation],
+        terms=terms,
+        precision=draft.choose("precision", measure),
+        device=device,
+    )
+
+
+def faster_precision(config: LearnConfig, width: int) -> str:
+    """`bf16` where the encoder's product is faster in it on this processor, else `fp32`. Measured, best of three."""
+    assert config.features is not None
+    seconds = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        encoder = Encoder(config.features, config.k)
+        x_BD = torch.ones(min(config.batch, 1024), width, dtype=dtype)
+        W_FD, b_F = torch.ones(config.features, width, dtype=dtype), torch.zeros(config.features, dtype=dtype)
+        times = []
+        for _ in range(4):
+            start = time.perf_counter()
+            encoder(x_BD, W_FD, b_F)
+            times.append(time.perf_counter() - start)
+        seconds[name] = min(times)
+    return min(seconds, key=lambda key: seconds[key])
+
+
+def _restore(draft: Draft, trainer: Trainer, source: Source, site: str) -> tuple[Normaliser, float]:
+    """The normaliser and the typical norm; from the newest checkpoint, with the trainer's state, if there is one."""
+    config, device = trainer.config, trainer.silent_F.device
+    if (found := draft.load_checkpoint(str(device))) is not None:
+        step, tensors, state = found
+        trainer.restore(step, tensors)
+        return Normaliser(tensors["centre"], state["scale"]), state["typical_norm"]
+    rows_ND = sample(source, site, min(SAMPLE_ROWS, config.tokens), seed=config.seed).to(device)
+    return Normaliser.of(rows_ND), float(rows_ND.norm(dim=1).median())
+
+
+def _train(
+    draft: Draft, source: Source, site: str, trainer: Trainer, normaliser: Normaliser, typical_norm: float
+) -> None:
+    config, steps = trainer.config, trainer.steps
+    total = steps * config.batch
+    held_out_ND = normaliser(sample(source, site, min(REPORT_ROWS, config.held_out_rows), seed=0, held_out=True))
+
+    def save() -> None:
+        state = {"scale": normaliser.scale, "typical_norm": typical_norm}
+        draft.save_checkpoint(trainer.step_index, {**trainer.tensors(), "centre": normaliser.centre_D}, state)
+
+    done = trainer.step_index * config.batch
+    with draft.ws.running("learn", "dictionaries", draft.name, total=total, unit="tokens", done=done) as progress:
+        saved = started = time.monotonic()
+        for x_BD in batches(source, site, config.batch, trainer.step_index, config.seed):
+            if trainer.step_index >= steps:
+                break
+            values = trainer.step(normaliser(x_BD))
+            step = trainer.step_index
+            progress.advance(step * config.batch)
+            if step % METRIC_STEPS == 0 or step == steps:
+                _log(draft, trainer, values, time.monotonic() - started)
+            if step % max(1, steps // REPORTS) == 0 or step == steps:
+                unexplained = trainer.unexplained(held_out_ND)
+                draft.log(step=step, tokens=step * config.batch, held_out_unexplained=unexplained)
+            if time.monotonic() - saved > config.checkpoint_seconds:
+                save()
+                saved = time.monotonic()
+    if steps and trainer.step_index == steps:
+        save()
+
+
+def _log(draft: Draft, trainer: Trainer, values: dict[str, Tensor], seconds: float) -> None:
+    config, step = trainer.config, trainer.step_index
+    assert config.rate is not None
+    numbers = {key: float(value) for key, value in values.items()}
+    if not numbers["loss"] < float("inf"):
+        raise UserError(f"the loss became {numbers['loss']} at step {step}; lower --rate and give another --name")
+    draft.log(
+        step=step,
+        tokens=step * config.batch,
+        loss=numbers["loss"],
+        unexplained=numbers.get("squared_error"),
+        l0=numbers["l0"],
+        dead=numbers["dead"],
+        norm=numbers["norm"],
+        lr=config.rate * schedule(step - 1, trainer.steps, config.warmup, config.decay),
+        seconds=round(seconds, 3),
+    )
+
+
+# -- after training --------------------------------------------------------------------------------------------------
+
+
+def _finished(name: str, site: str, source: Source, model: Any, trainer: Trainer, normaliser: Normaliser) -> Dictionary:
+    """The dictionary in raw units on the CPU, its threshold calibrated if it was trained with BatchTopK."""
+    config = trainer.config
+    folded = {key: tensor.cpu() for key, tensor in fold(trainer.weights, normaliser).items()}
+    model_name = getattr(model, "name", None) or getattr(source, "model_name", None)
+    threshold = Threshold(kind="topk", k=config.k)
+    learned = Dictionary(name=name, site=Site.parse(site), model_name=model_name, activation=threshold, **folded)
+    if config.activation == "batchtopk":
+        rows_ND = sample(source, site, config.held_out_rows, seed=0, held_out=True)
+        value = calibrated_threshold(learned, rows_ND, config.k)
+        learned.activation = Threshold(kind="jumprelu", threshold_F=torch.full((learned.n_features,), value))
+    return learned
+
+
+def calibrated_threshold(dictionary: Dictionary, x_ND: Tensor, k: int) -> float:
+    """The threshold at which k codes a row are active on average over these rows, with the float32 encoder.
+
+    It lies between the (N × k)-th largest pre-activation and the next. Of each chunk at most 4 × k a row are held; a
+    chunk with more above the threshold than that would bias it, and none was seen.
+    """
+    kept, wanted = [], len(x_ND) * min(k, dictionary.n_features - 1)
+    for chunk in x_ND.split(1024):
+        pre = dictionary.pre_activations(chunk).view(-1)
+        kept.append(pre.topk(min(len(chunk) * 4 * k, len(pre)), sorted=False).values)
+    values = torch.cat(kept).topk(wanted + 1).values
+    return max(0.0, float((values[-1].double() + values[-2].double()) / 2))
+
+
+def largest_activations(dictionary: Dictionary, source: Source, config: LearnConfig) -> tuple[Tensor, int]:
+    """(max_activation_F, rows looked at): each feature's largest code over the first `statistics_rows` rows."""
+    maxima_F, seen = torch.zeros(dictionary.n_features), 0
+    for x_BD in source.batches(str(dictionary.site), 2048, seed=config.seed):
+        maxima_F = torch.maximum(maxima_F, dictionary.encode(x_BD).amax(0).cpu())
+        seen += len(x_BD)
+        if seen >= min(config.statistics_rows, config.tokens):
+            break
+    return maxima_F, seen
+
+
+def _refs(ws: Workspace, source: Source) -> list[ArtifactRef]:
+    name = getattr(source, "name", None)
+    return [ws.ref("activations", name)] if isinstance(name, str) and ws.exists("activations", name) else []
+
+
+def expect(config: LearnConfig, width: int, *, tokens_per_second: float | None = None) -> Expectation:
+    """Seconds, peak memory and disk of `learn`, before it starts.
+
+    Without `tokens_per_second` the rate is taken from the operations of a step at 150 billion a second, about two
+    cores of 2023 in bf16.
+    """
+    config = config.resolved(width)
+    assert config.features is not None
+    parameters = 2 * config.features * width
+    if tokens_per_second is None:
+        tokens_per_second = 1 / (2 * (2 * config.features * width) / 150e9 + 40 * parameters / 10e9 / config.batch)
+    rows = config.tokens + 4 * (config.statistics_rows + config.held_out_rows)
+    return Expectation(
+        seconds=rows / tokens_per_second,
+        memory=7 * 4 * parameters + 4 * config.batch * config.features + (300 << 20),
+        disk=3 * 3 * 4 * parameters,
+    )
