@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from glasshouse.types import UserError
 from glasshouse.workspace import human_bytes
@@ -183,7 +183,7 @@ def _opened(file: Path, read: Callable[[IO[bytes]], Iterator[Piece | Skipped]]) 
     """`read` on the file's bytes, unpacked if it is gzip; a broken archive is skipped from where it breaks."""
     try:
         with gzip.open(file, "rb") if suffix_of(file).endswith(".gz") else open(file, "rb") as stream:
-            yield from read(stream)
+            yield from read(cast(IO[bytes], stream))
     except (gzip.BadGzipFile, EOFError, zlib.error):
         yield Skipped("broken gzip")
 

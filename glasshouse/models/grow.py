@@ -1,0 +1,633 @@
+"""Grow a small language model from text: tokenizer, training, held-out bits per byte, samples, exact resume.
+
+    glasshouse grow python --minutes 5
+    path = grow("notes/", name="mine", ws=ws, tokens=2_000_000)     # a folder in Hugging Face format
+
+Hidden matrices are trained by Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon/) with update sizes matched
+to AdamW's (Liu et al. 2025, arXiv:2502.16982), everything else by AdamW (Loshchilov and Hutter 2019). A run that is
+killed and started again ends, on a CPU, in the same weights bit for bit: all that varies from machine to machine is
+chosen before the first step and stored, and step s reads rows that depend on the seed and s only.
+
+Legend: B rows of a batch, T positions, D width, V vocabulary, N = B·(T−1) predictions, R rows of the training text.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from glasshouse.text import Corpus, Tokens, corpus, token_bytes, tokenise, windows
+from glasshouse.types import Estimate, UserError
+from glasshouse.workspace import Draft, Expectation, Workspace, write_atomically
+
+END = "<|endoftext|>"
+TOKENIZER_BYTES = 64 << 20  # of text that the tokenizer is trained on at most; more changes few merges
+LOSS_ROWS = 2048  # positions whose logits are held at once
+MEASURED_SECONDS = 4.0  # of training, per precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What is grown. `family` is gpt2 or llama; `inner` is the width inside a block's MLP."""
+
+    family: str = "gpt2"
+    layers: int = 6
+    width: int = 256
+    heads: int = 4
+    inner: int = 1024
+    activation: str = "gelu_pytorch_tanh"  # gelu_new is the same function in seven slow steps
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise UserError(f"expected a family among {', '.join(FAMILIES)}, got {self.family!r}")
+        if min(self.layers, self.width, self.heads, self.inner) < 1 or self.width % self.heads:
+            raise UserError(f"expected a width that {self.heads} heads divide, and positive sizes, got {self}")
+
+    def parameters(self, vocabulary: int) -> int:
+        """Parameters that multiply activations: blocks and the (tied) unembedding."""
+        mlp = (3 if self.family == "llama" else 2) * self.width * self.inner
+        return self.layers * (4 * self.width**2 + mlp) + vocabulary * self.width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How it is grown. Rates are peaks: they rise over `warmup` of the run and fall to 0 over the last `decay`."""
+
+    batch: int = 16  # rows of one context
+    optimizer: str = "muon"  # or "adamw" for everything, to compare
+    muon_rate: float = 0.01
+    adamw_rate: float = 0.004
+    muon_decay: float = 0.1  # decoupled weight decay of hidden matrices
+    momentum: float = 0.95
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: float = 1.0  # largest norm of all gradients together
+    warmup: float = 0.02
+    decay: float = 0.6
+
+    def rate(self, progress: float) -> float:
+        """The factor on both rates after `progress` (0 to 1) of the budget."""
+        return min(1.0, progress / self.warmup if self.warmup else 1.0, (1.0 - progress) / self.decay)
+
+
+def _gpt2(shape: Shape, vocabulary: int, context: int, end: int) -> nn.Module:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=vocabulary, n_positions=context, n_embd=shape.width, n_layer=shape.layers, n_head=shape.heads,
+            n_inner=shape.inner, activation_function=shape.activation, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+            bos_token_id=end, eos_token_id=end, tie_word_embeddings=True,
+        )
+    )  # fmt: skip
+
+
+def _llama(shape: Shape, vocabulary: int, context: int, end: int) -> nn.Module:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary, max_position_embeddings=context, hidden_size=shape.width,
+            intermediate_size=shape.inner, num_hidden_layers=shape.layers, num_attention_heads=shape.heads,
+            num_key_value_heads=shape.heads, hidden_act=shape.activation,
+            bos_token_id=end, eos_token_id=end, tie_word_embeddings=True,
+        )
+    )  # fmt: skip
+
+
+FAMILIES = {"gpt2": _gpt2, "llama": _llama}
+SHAPES = {
+    "default": Shape(),
+    "small": Shape(layers=4, width=128, inner=512),
+    "tiny": Shape(layers=3, width=32, inner=128),
+    "llama": Shape(family="llama", inner=688, activation="silu"),
+    "large": Shape(layers=8, width=512, heads=8, inner=2048),
+}
+
+
+def grow(
+    corpus_source: str | Path | Corpus,
+    *,
+    name: str,
+    ws: Workspace,
+    tokens: int | None = None,
+    minutes: float | None = None,
+    shape: str | Shape = "default",
+    recipe: Recipe | None = None,
+    vocabulary: int = 4096,
+    context: int = 256,
+    seed: int = 0,
+    precision: str | None = None,
+    weights: Mapping[str, float] | None = None,
+    text_column: str = "text",
+    device: str | None = None,
+    checkpoint_seconds: float = 30.0,
+) -> Path:
+    """Grow a model from a corpus into `models/<name>` of the workspace and return that folder.
+
+    corpus_source: as `glasshouse.text.corpus`; 5% of it is held out by `Corpus.split()`. Give `tokens` (the budget that
+    the rates decay to) or `minutes` (turned into tokens once, by a rate measured here). precision: "fp32", "bf16",
+    "auto-isa" (by instruction set, nothing measured) or None: the faster of the two, measured. weights: documents of
+    each kind so many times (`Corpus.weighted`). Run again after a kill, the same call goes on from the last checkpoint;
+    of a finished model it returns the folder at once.
+
+    Raises `UserError` for settings that cannot be, a corpus with less text than a context, a full disk, or a model of
+    that name grown with other settings.
+    """
+    chosen = _shape(shape)
+    recipe = recipe or Recipe()
+    _check(tokens, minutes, vocabulary, context, precision)
+    source = corpus_source.source if isinstance(corpus_source, Corpus) else str(corpus_source)
+    config = {
+        "corpus": source, "text_column": text_column, "weights": dict(weights or {}), "tokens": tokens,
+        "minutes": minutes, "shape": asdict(chosen), "recipe": asdict(recipe), "vocabulary": vocabulary,
+        "context": context, "seed": seed, "precision": precision,
+    }  # fmt: skip
+    if ws.done("models", name, config):
+        return ws.path("models", name)
+    ws.require_disk(expect(shape=chosen, tokens=tokens or 1, vocabulary=vocabulary, context=context).disk)
+    text = corpus_source if isinstance(corpus_source, Corpus) else corpus(corpus_source, text_column=text_column)
+    text = text.weighted(weights) if weights else text
+    with ws.writing("models", name, config=config, command="grow") as draft:
+        run = _Run(draft, text, chosen, recipe, context, seed, device or _device())
+        run.prepare(tokens, minutes, vocabulary, precision)
+        run.train(checkpoint_seconds)
+        return run.finish()
+
+
+def expect(
+    *,
+    shape: str | Shape = "default",
+    tokens: int | None = None,
+    minutes: float | None = None,
+    vocabulary: int = 4096,
+    context: int = 256,
+    batch: int | None = None,
+    flops: float | None = None,
+) -> Expectation:
+    """Time, memory and disk that growing will take, before it starts. `flops` (a second) is measured if not given."""
+    size = _shape(shape)
+    n_params = size.parameters(vocabulary)
+    if minutes is not None:
+        seconds = 60 * minutes
+    else:
+        seconds = 6.0 * n_params * (tokens or 0) / (0.4 * (flops or _matmul_flops())) if tokens else 0.0
+    rows = (batch or Recipe().batch) * context
+    activations = rows * size.layers * (14 * size.width + 4 * size.inner) * 4 + LOSS_ROWS * vocabulary * 12
+    return Expectation(
+        seconds=seconds + 20, memory=int(700e6 + 24 * n_params + 1.5 * activations), disk=int(4 * n_params * 8 + 5e6)
+    )
+
+
+def _shape(shape: str | Shape) -> Shape:
+    if isinstance(shape, Shape):
+        return shape
+    if shape not in SHAPES:
+        raise UserError(f"expected a shape among {', '.join(SHAPES)}, got {shape!r}")
+    return SHAPES[shape]
+
+
+def _check(tokens: int | None, minutes: float | None, vocabulary: int, context: int, precision: str | None) -> None:
+    if (tokens is None) == (minutes is None):
+        raise UserError(
+            "expected either tokens or minutes as the budget, got " + ("none" if tokens is None else "both")
+        )
+    if (tokens or minutes or 0) <= 0:
+        raise UserError(f"expected a budget above 0, got {tokens if minutes is None else minutes}")
+    if not 257 <= vocabulary <= 1 << 17:
+        raise UserError(
+            f"expected a vocabulary from 257 (every byte and the end of a text) to 131072, got {vocabulary}"
+        )
+    if not 8 <= context <= 1 << 16:
+        raise UserError(f"expected a context from 8 to 65536 tokens, got {context}")
+    if precision not in (None, "fp32", "bf16", "auto-isa"):
+        raise UserError(f"expected precision fp32, bf16 or auto-isa, got {precision!r}")
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def precision_by_instruction_set(device: str = "cpu") -> str:
+    """ "bf16" where the device multiplies it in hardware (AMX or AVX-512 BF16; CUDA from Ampere on), else "fp32"."""
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.10
+    return "bf16" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "fp32"
+
+
+# -- the pieces of a run -------------------------------------------------------------------------------------------
+
+
+class Trainer:
+    """A model with its optimisers. One `step` on a batch at a point of the schedule; its state as named tensors."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, precision: str) -> None:
+        self.model, self.recipe, self.precision = model, recipe, precision
+        self.names = {p: n for n, p in model.named_parameters()}
+        inner = [p for n, p in model.named_parameters() if p.ndim == 2 and _in_block(n)]
+        matrices = inner if recipe.optimizer == "muon" else []
+        ids = {id(p) for p in matrices}
+        decayed = [p for p in inner if id(p) not in ids]
+        others = [p for p in model.parameters() if id(p) not in ids and not any(p is q for q in decayed)]
+        groups: list[dict[str, Any]] = [{"params": others, "weight_decay": 0.0}]
+        if decayed:
+            groups.append({"params": decayed, "weight_decay": recipe.muon_decay})
+        self.optimizers: list[tuple[torch.optim.Optimizer, float]] = [
+            (torch.optim.AdamW(groups, lr=recipe.adamw_rate, betas=recipe.betas, fused=True), recipe.adamw_rate)
+        ]
+        if matrices:
+            muon = torch.optim.Muon(
+                matrices, lr=recipe.muon_rate, weight_decay=recipe.muon_decay, momentum=recipe.momentum,
+                adjust_lr_fn="match_rms_adamw",
+            )  # fmt: skip
+            self.optimizers.append((muon, recipe.muon_rate))
+
+    def step(self, ids_BT: Tensor, progress: float) -> Tensor:
+        """One update at `progress` (0 to 1) of the budget; the batch's mean loss in nats a token, before it."""
+        for optimizer, rate in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * self.recipe.rate(progress)
+        loss = self.losses(ids_BT).mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        for optimizer, _ in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def losses(self, ids_BT: Tensor) -> Tensor:
+        """Nats of every next token, (N,), row after row."""
+        return next_token_losses(self.model, ids_BT, self.precision)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and the optimisers' state, by name."""
+        state = {f"model.{n}": p.detach() for n, p in self.model.named_parameters()}
+        for i, (optimizer, _) in enumerate(self.optimizers):
+            for p, values in optimizer.state.items():
+                assert isinstance(p, nn.Parameter)
+                state |= {f"optimizer{i}.{key}.{self.names[p]}": v for key, v in values.items()}
+        return state
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """The reverse of `tensors`, exactly."""
+        params = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for n, p in params.items():
+                p.copy_(tensors[f"model.{n}"])
+        for key, value in tensors.items():
+            owner, _, rest = key.partition(".")
+            if owner.startswith("optimizer"):
+                field, _, n = rest.partition(".")
+                self.optimizers[int(owner.removeprefix("optimizer"))][0].state[params[n]][field] = value
+
+
+def _in_block(name: str) -> bool:
+    return ".h." in name or ".layers." in name
+
+
+def next_token_losses(model: nn.Module, ids_BT: Tensor, precision: str) -> Tensor:
+    """Nats of every token but the first of each row, given those before it, (N,); logits never all held at once."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    with _autocast(ids_BT.device.type, precision):
+        hidden_BTD = model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state  # type: ignore[operator,union-attr]
+    hidden_ND = hidden_BTD[:, :-1].reshape(-1, hidden_BTD.shape[-1])
+    weight_VD = model.get_output_embeddings().weight  # type: ignore[operator]
+    return _UnembedLoss.apply(hidden_ND, weight_VD, ids_BT[:, 1:].reshape(-1), dtype)
+
+
+def _autocast(device: str, precision: str) -> AbstractContextManager[Any]:
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+class _UnembedLoss(torch.autograd.Function):
+    """Cross-entropy of `hidden @ weightᵀ`, a few rows at a time, with the gradients of the mean made on the way.
+
+    The logits of a batch (N × V) are larger than everything else in a small model; made and used up in pieces they stay
+    in the cache. The backward pass is right for `.mean()` of the losses only, which is what it is given.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, dtype: torch.dtype) -> Tensor:  # type: ignore[override]
+        n = len(target_N)
+        weight = weight_VD.to(dtype)
+        losses_N = torch.empty(n, device=hidden_ND.device)
+        train = any(ctx.needs_input_grad)
+        d_hidden_ND = torch.empty(hidden_ND.shape, dtype=hidden_ND.dtype, device=hidden_ND.device) if train else None
+        d_weight_VD = torch.zeros_like(weight_VD) if train else None
+        for first in range(0, n, LOSS_ROWS):
+            rows = slice(first, first + LOSS_ROWS)
+            hidden, target = hidden_ND[rows].to(dtype), target_N[rows, None]
+            log_p = torch.log_softmax((hidden @ weight.T).float(), dim=-1)
+            losses_N[rows] = -log_p.gather(1, target)[:, 0]
+            if d_hidden_ND is not None and d_weight_VD is not None:
+                slope = log_p.exp_().scatter_add_(1, target, torch.full_like(target, -1, dtype=log_p.dtype))
+                slope = slope.div_(n).to(dtype)
+                d_hidden_ND[rows] = (slope @ weight).to(hidden_ND.dtype)
+                d_weight_VD += (slope.T @ hidden).to(d_weight_VD.dtype)
+        if train:
+            ctx.save_for_backward(d_hidden_ND, d_weight_VD)
+        return losses_N
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad_N,) = grads
+        d_hidden_ND, d_weight_VD = ctx.saved_tensors
+        scale = grad_N[0] * len(grad_N)  # 1 for the mean
+        return d_hidden_ND * scale, d_weight_VD * scale, None, None
+
+
+class Rows:
+    """Training text as rows: documents in an order of the seed, the end mark between them, cut to the context.
+
+    Every row begins with the end mark, as every window does in which the model is looked at. `batch(step)` depends on
+    the seed and the step only; each pass over the text has its own order.
+    """
+
+    def __init__(self, tokens: Tokens, context: int, end: int, seed: int) -> None:
+        order = np.random.default_rng([seed, 1]).permutation(len(tokens.doc_start) - 1)
+        parts: list[NDArray[np.uint32]] = []
+        for doc in order:
+            ids = tokens.ids[tokens.doc_start[doc] : tokens.doc_start[doc + 1]]
+            if len(ids):
+                parts += [ids, np.array([end], np.uint32)]
+        stream = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
+        n = len(stream) // (context - 1)
+        if n == 0:
+            raise UserError(
+                f"expected text longer than a context of {context} tokens, {tokens.corpus.source} has "
+                f"{len(tokens.ids)} to train on; give more text or a shorter context"
+            )
+        body = stream[: n * (context - 1)].reshape(n, context - 1).astype(np.int64)
+        self.ids_RT = np.concatenate([np.full((n, 1), end, np.int64), body], axis=1)
+        self.seed = seed
+        self._order: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, np.int64))
+
+    def batch(self, step: int, rows: int) -> Tensor:
+        """int64 (rows, T) of step `step`, counted from 0."""
+        n = len(self.ids_RT)
+        picked = [self._shuffled(i // n)[i % n] for i in range(step * rows, (step + 1) * rows)]
+        return torch.from_numpy(self.ids_RT[picked])
+
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.ids_RT)))
+        return self._order[1]
+
+
+class HeldOut:
+    """Held-out text in windows, with the bytes behind every token."""
+
+    def __init__(self, tokens: Tokens, lengths_V: NDArray[np.int64], context: int, end: int) -> None:
+        self.windows = windows(tokens, context=context, bos_id=end, pad_id=end, min_length=1)
+        self.lengths_V = lengths_V
+
+    def bits_per_byte(self, model: nn.Module, precision: str, *, limit: int | None = None, batch: int = 16) -> Estimate:
+        """Bits to code the text with the model, over its bytes of UTF-8; clustered by document.
+
+        Every token of the text is predicted, the first of a window from the end mark. `limit`: windows, evenly spread.
+        """
+        found = self.windows
+        picked = np.arange(len(found))
+        if limit is not None and limit < len(found):
+            picked = np.linspace(0, len(found) - 1, limit).astype(np.int64)
+        picked = picked[np.argsort(found.length_W[picked], kind="stable")]  # like lengths together: less padding
+        n_docs = int(found.doc_W.max()) + 1
+        bits, size = np.zeros(n_docs), np.zeros(n_docs)
+        device = next(model.parameters()).device
+        for first in range(0, len(picked), batch):
+            some = picked[first : first + batch]
+            longest = int(found.length_W[some].max())
+            ids_BT = found.ids_WT[some, :longest].astype(np.int64)
+            with torch.no_grad():
+                nats = next_token_losses(model, torch.from_numpy(ids_BT).to(device), precision)
+            mask_BT = found.mask_WT[some, 1:longest]
+            nats_BT = nats.cpu().double().numpy().reshape(len(some), -1) * mask_BT
+            np.add.at(bits, found.doc_W[some], nats_BT.sum(1) / math.log(2))
+            np.add.at(size, found.doc_W[some], (self.lengths_V[ids_BT[:, 1:]] * mask_BT).sum(1))
+        return Estimate.mean(bits.tolist(), size.tolist(), unit="bits/byte")
+
+
+def train_tokenizer(text: Corpus, vocabulary: int) -> Any:
+    """A byte-level BPE tokenizer (Sennrich et al. 2016; bytes as GPT-2) of `vocabulary` tokens, the end mark first."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=[END], initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )  # fmt: skip
+    tokenizer.train_from_iterator(_some_text(text, TOKENIZER_BYTES), trainer)
+    return tokenizer
+
+
+def _some_text(text: Corpus, limit: int) -> Iterator[str]:
+    """All documents, or if they are too many a fair sample of them, by hash."""
+    documents: Sequence[Any] = text.documents
+    if text.bytes > limit:
+        documents = sorted(documents, key=lambda document: document.digest)
+    for document in documents:
+        limit -= len(document.text)
+        yield document.text
+        if limit <= 0:
+            return
+
+
+def build(shape: Shape, vocabulary: int, context: int, end: int, seed: int, device: str = "cpu") -> nn.Module:
+    """A new model with weights of the seed, whatever was drawn before and on whatever device."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = FAMILIES[shape.family](shape, vocabulary, context, end)
+    return model.to(device).train()
+
+
+class _Run:
+    """One run of `grow`: what is chosen first, then the loop, then the model in its place."""
+
+    def __init__(
+        self, draft: Draft, text: Corpus, shape: Shape, recipe: Recipe, context: int, seed: int, device: str
+    ) -> None:
+        self.draft, self.shape, self.recipe, self.context, self.seed, self.device = (
+            draft, shape, recipe, context, seed, device,
+        )  # fmt: skip
+        if draft.choose("corpus_hash", lambda: text.hash) != text.hash:
+            raise UserError(
+                f"models/{draft.name} was begun on other text than {text.source} holds now; restore it, give another "
+                f"--name, or delete {draft.path}"
+            )
+        if device == "cpu":  # sums are split by thread: another number of threads is another rounding
+            torch.set_num_threads(draft.choose("threads", torch.get_num_threads))
+        self.train_text, self.held_text = text.split()
+
+    def prepare(self, tokens: int | None, minutes: float | None, vocabulary: int, precision: str | None) -> None:
+        """Everything that is chosen or made before the first step."""
+        self.tokenizer = self._tokenizer(vocabulary)
+        self.vocabulary = self.tokenizer.get_vocab_size()
+        self.end = self.tokenizer.token_to_id(END)
+        lengths_V = token_bytes(self.tokenizer)
+        assert lengths_V is not None
+        self.lengths_V = lengths_V
+        self.precision = self._precision(precision)
+        self.budget = tokens if tokens is not None else self._tokens_in(minutes or 0.0)
+        per_step = self.recipe.batch * self.context
+        self.steps = max(1, round(self.budget / per_step))
+        self.rows = Rows(
+            tokenise(self.train_text, self.tokenizer, max_tokens=max(self.budget, 4 * self.context)),
+            self.context, self.end, self.seed,
+        )  # fmt: skip
+        self.held_out = HeldOut(
+            tokenise(self.held_text, self.tokenizer, max_tokens=200_000), self.lengths_V, self.context, self.end
+        )
+        self.trainer = Trainer(self._model(), self.recipe, self.precision)
+
+    def _tokenizer(self, vocabulary: int) -> Any:
+        from tokenizers import Tokenizer
+
+        file = self.draft.path / "tokenizer.json"
+        if not file.is_file():
+            write_atomically(file, train_tokenizer(self.train_text, vocabulary).to_str())
+        return Tokenizer.from_file(str(file))
+
+    def _model(self) -> nn.Module:
+        return build(self.shape, self.vocabulary, self.context, self.end, self.seed, self.device)
+
+    def _precision(self, asked: str | None) -> str:
+        if asked == "auto-isa":
+            return str(self.draft.choose("precision", lambda: precision_by_instruction_set(self.device)))
+        if asked is not None:
+            return str(self.draft.choose("precision", lambda: asked))
+        rates = self.draft.choose("rates", lambda: {p: self._rate(p) for p in ("fp32", "bf16")})
+        return str(self.draft.choose("precision", lambda: max(rates, key=rates.__getitem__)))
+
+    def _tokens_in(self, minutes: float) -> int:
+        rates = self.draft.choose("rates", lambda: {self.precision: self._rate(self.precision)})
+        return int(self.draft.choose("tokens", lambda: max(1, round(0.95 * rates[self.precision] * minutes * 60))))
+
+    def _rate(self, precision: str) -> float:
+        """Tokens a second of training on rows of noise, with a model that is thrown away."""
+        trainer = Trainer(self._model(), self.recipe, precision)
+        noise = np.random.default_rng(0).integers(0, self.vocabulary, (self.recipe.batch, self.context))
+        ids_BT = torch.from_numpy(noise).to(self.device)
+        trainer.step(ids_BT, 0.5).item()  # the first step allocates
+        started, steps = time.perf_counter(), 0
+        while time.perf_counter() - started < MEASURED_SECONDS:
+            trainer.step(ids_BT, 0.5).item()
+            steps += 1
+        return steps * ids_BT.numel() / (time.perf_counter() - started)
+
+    def train(self, checkpoint_seconds: float) -> None:
+        """From the last checkpoint, or the start, to the budget."""
+        per_step = self.recipe.batch * self.context
+        step, seconds = 0, 0.0
+        found = self.draft.load_checkpoint(self.device)
+        if found is not None:
+            step, tensors, state = found
+            self.trainer.load(tensors)
+            seconds = state["seconds"]
+        log_every, look_every = max(1, self.steps // 200), max(1, self.steps // 10)
+        total = self.steps * per_step
+        with self.draft.ws.running(
+            "grow", "models", self.draft.name, total=total, unit="tokens", done=step * per_step
+        ) as bar:
+            saved = begun = time.perf_counter()
+            before = seconds
+            while step < self.steps:
+                ids_BT = self.rows.batch(step, self.recipe.batch)
+                loss = self.trainer.step(ids_BT.to(self.device), (step + 0.5) / self.steps).item()
+                step += 1
+                if not math.isfinite(loss):
+                    raise UserError(
+                        f"the loss became {loss} at step {step}; grow with --precision fp32 or a lower rate"
+                    )
+                seconds = before + time.perf_counter() - begun
+                if step % log_every == 0 or step == self.steps:
+                    self._log(step, loss, ids_BT, seconds)
+                if step % look_every == 0 and step < self.steps:
+                    self._look(step)
+                bar.advance(step * per_step, f"loss {loss:.2f}")
+                if time.perf_counter() - saved >= checkpoint_seconds:
+                    self.draft.save_checkpoint(step, self.trainer.tensors(), {"seconds": seconds})
+                    saved = time.perf_counter()
+
+    def _log(self, step: int, loss: float, ids_BT: Tensor, seconds: float) -> None:
+        targets = ids_BT[:, 1:].numpy()
+        bits = loss * targets.size / math.log(2) / max(1, int(self.lengths_V[targets].sum()))
+        rate = self.trainer.optimizers[-1][0].param_groups[0]["lr"]
+        self.draft.log(
+            step=step, tokens=step * self.recipe.batch * self.context, loss=loss, bits_per_byte=bits, lr=rate,
+            seconds=round(seconds, 3),
+        )  # fmt: skip
+
+    def _look(self, step: int) -> None:
+        """Held-out bits per byte on a part of the text, and a sample."""
+        model = self.trainer.model.eval()
+        self.draft.log(
+            step=step, held_out_bits_per_byte=self.held_out.bits_per_byte(model, self.precision, limit=96).value
+        )
+        self.draft.log(step=step, sample=self._sample(step))
+        model.train()
+
+    def _sample(self, step: int, length: int = 80) -> str:
+        """Text drawn at temperature 0.8 from the 50 likeliest tokens; the same for the same weights, seed and step."""
+        model: Any = self.trainer.model
+        prompt = torch.full((1, 1), self.end, device=self.device)
+        with torch.random.fork_rng(devices=[] if self.device == "cpu" else None):
+            torch.manual_seed(self.seed * 1_000_003 + step)
+            ids = model.generate(
+                prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=min(length, self.context - 1),
+                do_sample=True, temperature=0.8, top_k=50, pad_token_id=self.end,
+            )  # fmt: skip
+        return str(self.tokenizer.decode(ids[0, 1:].tolist()))
+
+    def finish(self) -> Path:
+        """Score the model as users get it, in fp32, and save it with its tokenizer in Hugging Face format."""
+        from transformers import PreTrainedTokenizerFast
+
+        model: Any = self.trainer.model.eval()
+        score = self.held_out.bits_per_byte(model, "fp32")
+        self.draft.log(step=self.steps, held_out_bits_per_byte=score.value)
+        self.draft.log(step=self.steps, sample=self._sample(self.steps))
+        model.config.pad_token_id = self.end  # not before: transformers warns of every batch that holds it unmasked
+        with _quiet():
+            model.save_pretrained(self.draft.path)
+        PreTrainedTokenizerFast(
+            tokenizer_object=self.tokenizer, bos_token=END, eos_token=END, pad_token=END, model_max_length=self.context
+        ).save_pretrained(self.draft.path)
+        self.draft.finish(held_out_bits_per_byte=score.to_json(), documents=len(self.train_text.documents))
+        return self.draft.path
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own progress bars."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _matmul_flops() -> float:
+    """Multiply-adds ×2 a second of this machine in fp32, from a fifth of a second."""
+    a = torch.randn(512, 512)
+    torch.mm(a, a)
+    started, n = time.perf_counter(), 0
+    while time.perf_counter() - started < 0.2:
+        torch.mm(a, a)
+        n += 1
+    return n * 2 * 512**3 / (time.perf_counter() - started)
