@@ -1,0 +1,229 @@
+"""One pool of rows: windows go through the model, rows of all sites are kept in one common order and permuted.
+
+Legend: B windows of a batch, T positions, D width of a site, N rows, M rows of one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from glasshouse.activations.reading import Reading, batches
+from glasshouse.types import UserError
+
+SAMPLE_WINDOWS = 64
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Permuted rows. `rows[site]` bf16 (N, D); window_N, position_N int32 say where each row was read.
+
+    sums[site]: float64 (D,), of the rows as kept in bf16. outliers[site]: positions over the site's threshold;
+    `left_out`: positions over any site's, so that all sites keep the same rows. bos: BOS positions left out.
+    """
+
+    rows: dict[str, torch.Tensor]
+    window_N: torch.Tensor
+    position_N: torch.Tensor
+    sums: dict[str, torch.Tensor]
+    outliers: dict[str, int]
+    left_out: int
+    bos: int
+    tokens: int
+
+
+def site_widths(model: Any, sites: Sequence[str]) -> dict[str, int]:
+    """{site in its own spelling: values per position}; heads × head width are laid side by side (`z`).
+
+    Raises `UserError` for a site that the model lacks or that has no row for each position.
+    """
+    if not sites:
+        raise UserError("expected at least one site such as resid.3, got none; give --site")
+    widths: dict[str, int] = {}
+    for text in sites:
+        site = model.site(text)
+        if site.kind in ("pattern", "logits"):
+            raise UserError(
+                f"expected a site with one row of activations for each token, got {site}; "
+                "take resid, resid_mid, attn_out, mlp_in, mlp_act, mlp_out, z or embed"
+            )
+        widths[str(site)] = 0
+    ids_BT, mask_BT = torch.zeros(1, 2, dtype=torch.long), torch.ones(1, 2, dtype=torch.bool)
+    run = _run(model, ids_BT, mask_BT, list(widths))
+    return {site: run[site].values[0, 0].numel() for site in widths}
+
+
+def _run(model: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor, sites: list[str]) -> Any:
+    from glasshouse.models import Batch
+
+    return model.run(Batch(ids_BT=ids_BT, mask_BT=mask_BT), get=sites, stop=True)
+
+
+def read_batch(
+    model: Any, reading: Reading, windows_B: NDArray[np.int64], sites: list[str]
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """({site: values (B, T, D) where the model computed them}, mask (B, T) on the CPU), cut to the longest window."""
+    length_B = reading.length_W[windows_B]
+    longest = int(length_B.max())
+    ids_BT = torch.from_numpy(reading.ids_WT[windows_B, :longest].astype(np.int64))
+    mask_BT = torch.arange(longest)[None, :] < torch.from_numpy(length_B)[:, None]
+    run = _run(model, ids_BT, mask_BT, sites)
+    return {site: run[site].values.flatten(2) for site in sites}, mask_BT
+
+
+def norm_BT(values_BTD: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.vector_norm(values_BTD, dim=-1, dtype=torch.float32)
+
+
+def candidates(mask_BT: torch.Tensor, *, drop_bos: bool) -> torch.Tensor:
+    """Positions that may become rows: no padding and, with `drop_bos`, not column 0."""
+    if not drop_bos:
+        return mask_BT
+    kept_BT = mask_BT.clone()
+    kept_BT[:, 0] = False
+    return kept_BT
+
+
+def median_norms(
+    model: Any, reading: Reading, sites: Sequence[str], *, skip_bos: bool, batch_tokens: int
+) -> dict[str, float]:
+    """Median norm of each site over the first 64 windows: the yardstick of an outlier. Measured once and recorded."""
+    norms: dict[str, list[torch.Tensor]] = {site: [] for site in sites}
+    for windows_B in batches(reading, np.arange(min(SAMPLE_WINDOWS, len(reading))), batch_tokens):
+        values, mask_BT = read_batch(model, reading, windows_B, list(sites))
+        kept_BT = candidates(mask_BT, drop_bos=reading.bos and skip_bos)
+        for site, values_BTD in values.items():
+            norms[site].append(norm_BT(values_BTD).cpu()[kept_BT])
+    medians = {site: float(torch.cat(found).median()) for site, found in norms.items()}
+    for site, median in medians.items():
+        if not 0 < median < float("inf"):
+            raise UserError(
+                f"expected activations of finite, positive norm at {site} of {model.name}, got a median of {median}; "
+                "load the model in another precision, or choose another site"
+            )
+    return medians
+
+
+class _Filling:
+    """A pool as it fills. Candidate j goes straight to slot `slot_N[j]` of a random permutation; a position that is
+    left out leaves a hole, which is closed at the end, so that no second copy of the pool is ever made."""
+
+    def __init__(self, widths: Mapping[str, int], size: int, seed: Sequence[int]) -> None:
+        self.slot_N = torch.from_numpy(np.random.default_rng(seed).permutation(size))
+        self.rows = {site: torch.empty(size, width, dtype=torch.bfloat16) for site, width in widths.items()}
+        self.window_N = torch.full((size,), -1, dtype=torch.int32)
+        self.position_N = torch.zeros(size, dtype=torch.int32)
+        self.seen = 0
+
+    def add(
+        self,
+        values: Mapping[str, torch.Tensor],
+        windows_B: NDArray[np.int64],
+        candidate_BT: torch.Tensor,
+        kept_BT: torch.Tensor,
+    ) -> None:
+        count = int(candidate_BT.sum())
+        slot_M = self.slot_N[self.seen : self.seen + count][kept_BT[candidate_BT]]
+        self.seen += count
+        row_M = kept_BT.flatten().nonzero().squeeze(1)
+        self.window_N[slot_M] = torch.from_numpy(windows_B.astype(np.int32))[row_M // kept_BT.shape[1]]
+        self.position_N[slot_M] = (row_M % kept_BT.shape[1]).to(torch.int32)
+        whole = len(row_M) == kept_BT.numel()
+        for site, values_BTD in values.items():
+            values_MD = values_BTD.flatten(0, 1).to(torch.bfloat16)
+            if not whole:
+                values_MD = values_MD.index_select(0, row_M.to(values_MD.device))
+            self.rows[site].index_copy_(0, slot_M, values_MD.to("cpu"))
+
+    def close(self, *, refill: bool) -> int:
+        """Close the holes with the last rows, or with `refill` by copies of the first; the number of rows then."""
+        hole_H = (self.window_N < 0).nonzero().squeeze(1)
+        full_N = (self.window_N >= 0).nonzero().squeeze(1)
+        size = len(self.window_N) if refill and len(full_N) else len(full_N)
+        if refill and len(full_N):
+            source_H = full_N[torch.arange(len(hole_H)) % len(full_N)]
+        else:
+            hole_H = hole_H[hole_H < size]
+            source_H = full_N[len(full_N) - len(hole_H) :]
+        for tensor in (self.window_N, self.position_N, *self.rows.values()):
+            tensor[hole_H] = tensor[source_H]
+        return size
+
+
+def fill_pool(
+    model: Any,
+    reading: Reading,
+    windows_W: NDArray[np.int64],
+    widths: Mapping[str, int],
+    *,
+    thresholds: Mapping[str, float],
+    batch_tokens: int,
+    skip_bos: bool,
+    seed: Sequence[int],
+    refill: bool = False,
+    advance: Callable[[int], None] = lambda tokens: None,
+) -> Pool:
+    """Read the pool's windows and permute their rows by `seed`.
+
+    A position over the threshold at any of the sites is left out at all of them: one table of rows serves every site,
+    and row i of two sites is the same token. With `refill` the places of the rows left out are taken by copies of
+    others, so that the number of rows is known before anything is computed (a stream needs that to start anywhere).
+    """
+    drop_bos = reading.bos and skip_bos
+    size = int(reading.rows(skip_bos)[windows_W].sum())
+    filling = _Filling(widths, size, seed)
+    outliers = dict.fromkeys(widths, 0)
+    left_out = tokens = 0
+    for windows_B in batches(reading, windows_W, batch_tokens):
+        values, mask_BT = read_batch(model, reading, windows_B, list(widths))
+        candidate_BT = candidates(mask_BT, drop_bos=drop_bos)
+        kept_BT = candidate_BT.clone()
+        for site, values_BTD in values.items():
+            over_BT = ~(norm_BT(values_BTD) <= thresholds[site]).cpu() & candidate_BT  # so that NaN is left out too
+            outliers[site] += int(over_BT.sum())
+            kept_BT &= ~over_BT
+        left_out += int(candidate_BT.sum() - kept_BT.sum())
+        filling.add(values, windows_B, candidate_BT, kept_BT)
+        tokens += int(mask_BT.sum())
+        advance(tokens)
+    n = filling.close(refill=refill)
+    rows = {site: tensor[:n] for site, tensor in filling.rows.items()}
+    return Pool(
+        rows=rows,
+        window_N=filling.window_N[:n],
+        position_N=filling.position_N[:n],
+        sums={site: _sum(tensor) for site, tensor in rows.items()},
+        outliers=outliers,
+        left_out=left_out,
+        bos=len(windows_W) if drop_bos else 0,
+        tokens=tokens,
+    )
+
+
+def _sum(rows_ND: torch.Tensor) -> torch.Tensor:
+    """float64 (D,), in blocks: an fp32 sum of each, so that no fp64 copy of the pool is made."""
+    total_D = torch.zeros(rows_ND.shape[1], dtype=torch.float64)
+    for block_ND in rows_ND.split(4096):
+        total_D += block_ND.float().sum(0)
+    return total_D
+
+
+def rebatch(blocks: Iterable[torch.Tensor], batch_rows: int) -> Iterator[torch.Tensor]:
+    """The same rows in the same order, `batch_rows` at a time; the last batch may be short."""
+    parts: list[torch.Tensor] = []
+    have = 0
+    for rest_ND in blocks:
+        while have + len(rest_ND) >= batch_rows:
+            cut = batch_rows - have
+            yield torch.cat([*parts, rest_ND[:cut]])
+            rest_ND, parts, have = rest_ND[cut:], [], 0
+        if len(rest_ND):
+            parts.append(rest_ND)
+            have += len(rest_ND)
+    if parts:
+        yield torch.cat(parts)
