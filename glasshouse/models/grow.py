@@ -13,6 +13,7 @@ Legend: B rows of a batch, T positions, D width, V vocabulary, N = B·(T−1) pr
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
