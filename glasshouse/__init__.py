@@ -21,7 +21,7 @@ _HOMES = {
     "Workspace": "glasshouse.workspace",
     "corpus": "glasshouse.text",
     "load": "glasshouse.models",
-    "grow": "glasshouse.models",
+    "grow": "glasshouse.models.grow",
     "add": "glasshouse.models",
     "set": "glasshouse.models",
     "ablate": "glasshouse.models",

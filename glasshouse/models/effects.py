@@ -1,0 +1,296 @@
+"""What each kind of edit does to the values at its place. One function a kind; `effects` binds an edit to a model.
+
+Shapes: B texts, T tokens of this pass, S tokens seen, H heads, D width, F features, N = B·T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from glasshouse.models.edits import DictionaryLike, Edit, Part
+from glasshouse.types import Site, UserError
+
+if TYPE_CHECKING:
+    from glasshouse.models.model import Model
+
+
+@dataclass
+class Pass:
+    """One forward pass: which token of its text each column holds.
+
+    position_BT: index of the token in its text, −1 on padding (CPU). prompt_B: tokens in each prompt (CPU).
+    """
+
+    position_BT: Tensor
+    prompt_B: Tensor
+    device: torch.device
+    _selected: dict[Any, Tensor | None] = field(default_factory=dict)
+
+    def select(self, positions: str | int) -> tuple[bool, Tensor | None]:
+        """(whether any token of this pass is meant, mask (B, T) of those meant; None for every token)."""
+        if positions not in self._selected:
+            at, prompt = self.position_BT, self.prompt_B[:, None]
+            if positions == "all":
+                mask = at >= 0
+            elif positions == "prompt":
+                mask = (at >= 0) & (at < prompt)
+            elif positions == "new":
+                mask = at >= prompt
+            else:
+                assert isinstance(positions, int), positions
+                mask = (at >= 0) & (at == (positions if positions >= 0 else prompt + positions))
+            every, some = bool(mask.all()), bool(mask.any())
+            self._selected[positions] = None if every else mask.to(self.device)
+            self._selected[positions, "any"] = some  # type: ignore[assignment]
+        return bool(self._selected[positions, "any"]), self._selected[positions]
+
+
+Change = Callable[[Tensor, Pass], Tensor]
+
+
+@dataclass(eq=False)
+class Effect:
+    """A part of an edit bound to a model: the base site where it acts and the function that acts there."""
+
+    part: Part
+    site: str
+    change: Change
+    token_dim: int
+    fired: bool = False
+    visited: bool = False
+
+    def __call__(self, x: Tensor, at: Pass) -> Tensor:
+        self.visited = True
+        some, mask_BT = at.select(self.part.positions)
+        if not some:
+            return x
+        new = self.change(x, at)
+        if mask_BT is not None:
+            mask_BT = mask_BT[:, -x.shape[self.token_dim] :]  # logits may be asked of the last token only
+            if not bool(mask_BT.any()):
+                return x
+            shape = [1] * x.ndim
+            shape[0], shape[self.token_dim] = mask_BT.shape
+            new = torch.where(mask_BT.view(shape), new, x)
+        self.fired = True
+        return new
+
+
+def effects(edit: Edit, model: Model) -> Iterator[Effect]:
+    """The parts of `edit` that act at sites, in order. Raises `UserError` for what this model or its dictionaries
+    lack, and for tensors of the wrong shape."""
+    for part in edit.parts:
+        if part.kind == "weight":
+            continue
+        site = model.site(part.site)
+        if site.dictionary is not None:
+            dictionary = model.dictionary(site.dictionary)
+            yield Effect(part, str(dictionary.site), _through(dictionary, site, part), 1)
+            continue
+        if part.head is not None and not 0 <= part.head < model.n_heads:
+            raise UserError(f"expected a head from 0 to {model.n_heads - 1} at {site}, got {part.head}")
+        shape = model.value_shape(site)
+        token_dim = 2 if site.kind == "pattern" else 1
+        if part.head is not None:
+            head_dim = 1 if site.kind == "pattern" else 2
+            plain = _plain(part, site, shape[1:], 1, model)
+            yield Effect(part, str(site), _on_head(part.head, head_dim, plain), token_dim)
+        else:
+            yield Effect(part, str(site), _plain(part, site, shape, token_dim, model), token_dim)
+
+
+def _on_head(head: int, dim: int, change: Change) -> Change:
+    def apply(x: Tensor, at: Pass) -> Tensor:
+        index = torch.tensor([head], device=x.device)
+        return x.index_copy(dim, index, change(x.select(dim, head), at).unsqueeze(dim).to(x.dtype))
+
+    return apply
+
+
+def _plain(part: Part, site: Site, shape: tuple[int, ...], token_dim: int, model: Model) -> Change:
+    """The change at a site of the model. `shape`: one token's values there (of one head, if the part names one);
+    () for what has no fixed shape, a pattern."""
+
+    def fitted(x: Tensor) -> Tensor:
+        """A tensor of one token's values, checked against the site."""
+        if not shape or x.ndim == 0:
+            return x
+        if tuple(x.shape) != shape and x.numel() == torch.Size(shape).numel():
+            x = x.reshape(shape)
+        if tuple(x.shape) != shape:
+            raise UserError(f"expected values of shape {shape} at {site}, got {tuple(x.shape)} in {part.kind}({site})")
+        return x
+
+    if part.kind == "add":
+        vector = fitted(part.tensors["vector"]) * part.options.get("scale", 1.0)
+        if "times_norm" in part.options:
+            vector = vector.float() / vector.float().norm() * part.options["times_norm"] * _typical_norm(model, site)
+        cast = _cast(vector)
+        return lambda x, at: x + cast(x)
+    if part.kind == "patch":
+        return _patched(part, site, shape, token_dim, head_dim=None if part.head is None else 2)
+    if part.kind == "ablate" and part.options["how"] == "resample":
+        return _resampled(part, site, shape, token_dim)
+    if part.kind == "set":
+        value = part.tensors["value"] if "value" in part.tensors else torch.tensor(part.options["value"])
+    else:
+        value = part.tensors["mean"] if part.options["how"] == "mean" else torch.tensor(0.0)
+    cast = _cast(fitted(value))
+    return lambda x, at: cast(x).expand_as(x)
+
+
+def _cast(value: Tensor) -> Callable[[Tensor], Tensor]:
+    """`value` in the dtype and on the device of what it meets, converted once."""
+    kept: dict[Any, Tensor] = {}
+
+    def cast(x: Tensor) -> Tensor:
+        key = (x.dtype, x.device)
+        if key not in kept:
+            kept[key] = value.to(device=x.device, dtype=x.dtype)
+        return kept[key]
+
+    return cast
+
+
+def _typical_norm(model: Model, site: Site) -> float:
+    for dictionary in model.attached.values():
+        if str(dictionary.site) == str(site):
+            return float(dictionary.typical_norm)
+    raise UserError(f"expected a dictionary attached at {site} for times_norm=, found none; attach one, or give scale=")
+
+
+def _patched(part: Part, site: Site, shape: tuple[int, ...], token_dim: int, head_dim: int | None) -> Change:
+    """Position p of text b becomes the source's position p. Patterns need rows that start at the same column."""
+    values, lengths = part.tensors["values"], part.tensors["lengths"]  # (B', T', ...)
+    if part.head is not None and values.ndim > 3:
+        values = values.select(head_dim or 2, part.head)
+    if shape and tuple(values.shape[2:]) != shape and values[0, 0].numel() == torch.Size(shape).numel():
+        values = values.reshape(*values.shape[:2], *shape)
+    if shape and tuple(values.shape[2:]) != shape:
+        raise UserError(f"expected patched values of shape {shape} a token at {site}, got {tuple(values.shape[2:])}")
+
+    def apply(x: Tensor, at: Pass) -> Tensor:
+        source, length = _per_text(values, x.shape[0], site), _per_text(lengths, x.shape[0], site)
+        position = at.position_BT[:, -x.shape[token_dim] :]
+        known = (position >= 0) & (position < length[:, None])
+        index = position.clamp(0, source.shape[1] - 1)
+        rows = source.to(x.device)[torch.arange(x.shape[0], device=x.device)[:, None], index.to(x.device)].to(x.dtype)
+        if site.kind == "pattern":
+            rows = _columns(rows, x.shape[-1], at, site)
+            rows = rows.transpose(1, 2) if token_dim == 2 else rows
+        mask_shape = [1] * x.ndim
+        mask_shape[0], mask_shape[token_dim] = known.shape
+        return torch.where(known.to(x.device).view(mask_shape), rows, x)
+
+    return apply
+
+
+def _per_text(values: Tensor, texts: int, site: Site) -> Tensor:
+    if len(values) not in (1, texts):
+        raise UserError(f"expected values of 1 or {texts} texts to patch {site}, got {len(values)}")
+    return values.expand(texts, *values.shape[1:])
+
+
+def _columns(rows: Tensor, seen: int, at: Pass, site: Site) -> Tensor:
+    """Rows of a pattern cut or filled with zeros to the columns that this pass sees."""
+    if bool((at.position_BT < 0).any()):
+        raise UserError(f"expected texts of equal length to patch {site}, got a padded batch; run them one by one")
+    if rows.shape[-1] >= seen:
+        return rows[..., :seen]
+    return torch.nn.functional.pad(rows, (0, seen - rows.shape[-1]))
+
+
+def _resampled(part: Part, site: Site, shape: tuple[int, ...], token_dim: int) -> Change:
+    """The token at position p gets row (a·p + b) mod N of the given values, a and b from the seed, a prime to N."""
+    values = part.tensors["values"]
+    if shape and tuple(values.shape[1:]) != shape and values[0].numel() == torch.Size(shape).numel():
+        values = values.reshape(len(values), *shape)
+    if tuple(values.shape[1:]) != shape:
+        raise UserError(f"expected rows of shape {shape} to resample {site}, got {tuple(values.shape[1:])}")
+    order = torch.randperm(len(values), generator=torch.Generator().manual_seed(part.options["seed"]))
+
+    def apply(x: Tensor, at: Pass) -> Tensor:
+        position = at.position_BT[:, -x.shape[token_dim] :].clamp(min=0)
+        rows = values[order[position % len(values)].to(values.device)]
+        return rows.to(device=x.device, dtype=x.dtype)
+
+    return apply
+
+
+# -- through a dictionary --------------------------------------------------------------------------------------------
+
+
+def codes_of(dictionary: DictionaryLike, x: Tensor) -> Tensor:
+    """Codes (B, T, F) of the values (B, T, D), or (B, T, H, D) taken together, at the dictionary's site."""
+    flat = x.reshape(-1, dictionary.width).float()
+    return dictionary.encode(flat).reshape(*x.shape[:2], -1)
+
+
+def decoded(dictionary: DictionaryLike, codes: Tensor, like: Tensor) -> Tensor:
+    """What the dictionary makes of the codes, in fp32, in the shape of `like`."""
+    return dictionary.decode(codes.reshape(-1, codes.shape[-1])).reshape(like.shape)
+
+
+def _through(dictionary: DictionaryLike, site: Site, part: Part) -> Change:
+    """The change of x that an edit of codes, of one feature, or of the error means. What is not edited is kept: x
+    moves by the difference of two reconstructions, so the dictionary's error stays in it."""
+    if site.kind == "error":
+        inner = _code_change(part, site, (dictionary.width,), None, dictionary)
+
+        def change_error(x: Tensor, at: Pass) -> Tensor:
+            rebuilt = decoded(dictionary, codes_of(dictionary, x), x)
+            error = (x.float() - rebuilt).flatten(2)
+            return (rebuilt + inner(error, at).reshape(x.shape)).to(x.dtype)
+
+        return change_error
+    if site.kind == "codes":
+        inner = _code_change(part, site, (dictionary.n_features,), None, dictionary)
+
+        def change_codes(x: Tensor, at: Pass) -> Tensor:
+            codes = codes_of(dictionary, x)
+            moved = decoded(dictionary, inner(codes, at), x) - decoded(dictionary, codes, x)
+            return (x.float() + moved).to(x.dtype)
+
+        return change_codes
+    index = int(site.kind)
+    row_D = dictionary.W_dec[index].detach()
+    if part.kind == "add" and "times_norm" in part.options:
+        step = row_D.float() / row_D.float().norm() * part.options["times_norm"] * float(dictionary.typical_norm)
+        cast = _cast(step)
+        return lambda x, at: x + cast(x).reshape(x.shape[2:])
+    if part.kind == "add":
+        cast = _cast(row_D.float() * part.options["scale"])
+        return lambda x, at: x + cast(x).reshape(x.shape[2:])
+    inner = _code_change(part, site, (), index, dictionary)
+
+    def change_feature(x: Tensor, at: Pass) -> Tensor:
+        code_BT = codes_of(dictionary, x)[..., index]
+        step_BT = inner(code_BT, at) - code_BT
+        row = row_D.to(device=x.device, dtype=torch.float32).reshape(x.shape[2:])
+        return (x.float() + step_BT.reshape(*x.shape[:2], *[1] * (x.ndim - 2)) * row).to(x.dtype)
+
+    return change_feature
+
+
+def _code_change(part: Part, site: Site, shape: tuple[int, ...], index: int | None, d: DictionaryLike) -> Change:
+    """The change of codes (B, T, F), of the error (B, T, D) or of one code (B, T)."""
+    if part.kind == "set" and "times_max" in part.options:
+        assert index is not None
+        part = Part(
+            kind="set",
+            site=part.site,
+            positions=part.positions,
+            options={"value": part.options["times_max"] * float(d.max_activation[index])},
+        )
+    if part.kind == "patch":
+        return _patched(part, site, shape, 1, None)
+    if part.kind == "ablate" and part.options["how"] == "resample":
+        return _resampled(part, site, shape, 1)
+    if part.kind == "add" and "times_norm" in part.options:
+        raise UserError(f"expected scale= or a plain vector to add at {site}; times_norm= is for features and streams")
+    return _plain(part, site, shape, 1, None)  # type: ignore[arg-type]

@@ -1,0 +1,186 @@
+"""Greedy and sampled continuation on transformers' own forward pass, with or without its key-value cache.
+
+    model.generate("How was your day?", max_new_tokens=40, on_token=lambda piece: print(piece, end=""))
+
+The loop is ours so that edits know which position every token has. Shapes: B prompts, T tokens of a pass, S tokens
+seen, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from glasshouse.models.edits import Edit
+from glasshouse.models.effects import Pass
+from glasshouse.models.runs import Bound, forward
+from glasshouse.types import Site, UserError
+
+if TYPE_CHECKING:
+    from glasshouse.models.model import Model
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What came after a prompt. ids and tokens: of the new tokens only, the end-of-text token included if it came."""
+
+    prompt: str
+    text: str
+    tokens: list[str]
+    ids: list[int]
+    stopped: str  # "end of text", "context full" or "max_new_tokens"
+
+
+def generate(
+    model: Model,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    *,
+    edits: Edit,
+    temperature: float,
+    seed: int,
+    use_cache: bool,
+    on_token: Callable[[int, str], None] | None,
+) -> list[Generation]:
+    """Continue every prompt until its end-of-text token, `max_new_tokens`, or the model's context is full.
+
+    temperature 0 is greedy; else tokens are sampled, prompt b with a generator of seed + b, so that a text does not
+    depend on its neighbours. on_token(b, piece): called with text as soon as it is whole characters; the pieces of one
+    prompt joined are its text. Raises `UserError` if an edit did not fire (one for new tokens is excused when no new
+    token was ever read), for encoders, and for prompts that leave no room.
+    """
+    model._require_logits("generation")
+    if temperature < 0 or max_new_tokens < 1:
+        raise UserError(f"expected temperature ≥ 0 and at least 1 new token, got {temperature} and {max_new_tokens}")
+    batch = model.tokens(prompts)  # type: ignore[arg-type]
+    if max(batch.lengths) >= model.context:
+        raise UserError(
+            f"expected a prompt below the context of {model.context} tokens, got {max(batch.lengths)}; cut it"
+        )
+    edit = model.edits + edits
+    bound = Bound(model, edit) if edit else None
+    rows = [_Row(model, batch.ids(b), seed + b) for b in range(len(batch))]
+    new_tokens_seen = False
+    loop = _Loop(model, rows, bound, use_cache)
+    for step in range(max_new_tokens):
+        logits_BV = loop.next_logits()
+        new_tokens_seen = new_tokens_seen or step > 0
+        chosen = [row.choose(logits_BV[b], temperature) for b, row in enumerate(rows)]
+        for b, row in enumerate(rows):
+            if not row.stopped:
+                row.take(chosen[b], last=step == max_new_tokens - 1)
+                if on_token is not None and (piece := row.fresh_text()):
+                    on_token(b, piece)
+        if all(row.stopped for row in rows):
+            break
+        loop.feed(chosen)
+    if bound is not None:
+        bound.check_fired(new_tokens_seen=new_tokens_seen)
+    return [row.result(text) for row, text in zip(rows, prompts, strict=True)]
+
+
+class _Loop:
+    """Feeds a batch padded at the left, so that every row's newest token is in the last column."""
+
+    def __init__(self, model: Model, rows: list[_Row], bound: Bound | None, use_cache: bool) -> None:
+        self.model, self.bound = model, bound
+        length = max(len(row.prompt) for row in rows)
+        self.ids_BS = torch.full((len(rows), length), model.pad_id)
+        self.position_BS = torch.full((len(rows), length), -1)
+        for b, row in enumerate(rows):
+            self.ids_BS[b, length - len(row.prompt) :] = torch.as_tensor(row.prompt)
+            self.position_BS[b, length - len(row.prompt) :] = torch.arange(len(row.prompt))
+        self.prompt_B = torch.tensor([len(row.prompt) for row in rows])
+        self.past: Any = None
+        self.read = 0
+        if use_cache and hasattr(model.module, "get_input_embeddings"):
+            from transformers import DynamicCache
+
+            self.past = DynamicCache(config=model.config)
+
+    def next_logits(self) -> Tensor:
+        """(B, V) in fp32 on the CPU, after the newest token of every row."""
+        at = Pass(self.position_BS[:, self.read :], self.prompt_B, self.model.device)
+        values, _ = forward(
+            self.model,
+            self.ids_BS[:, self.read :],
+            at,
+            get=[Site("logits")],
+            bound=self.bound,
+            attention_mask=self.position_BS >= 0,
+            past=self.past,
+            last_only=True,
+        )
+        if self.past is not None:
+            self.read = self.ids_BS.shape[1]
+        return values["logits"][:, -1].float().cpu()
+
+    def feed(self, chosen: list[int]) -> None:
+        self.ids_BS = torch.cat([self.ids_BS, torch.tensor(chosen)[:, None]], 1)
+        # A row that has stopped goes on being fed, unread; its position stays within the model's context.
+        following = (self.position_BS[:, -1:] + 1).clamp(max=self.model.context - 1)
+        self.position_BS = torch.cat([self.position_BS, following], 1)
+
+
+class _Row:
+    """One prompt and what has come after it."""
+
+    def __init__(self, model: Model, prompt: list[int], seed: int) -> None:
+        self.model, self.prompt, self.new = model, prompt, []  # type: tuple[Model, list[int], list[int]]
+        self.stopped = ""
+        self._generator = torch.Generator().manual_seed(seed)
+        self._ends = end_ids(model)
+        self._prompt_text = self._decode(prompt)
+        self._said = ""
+
+    def choose(self, logits_V: Tensor, temperature: float) -> int:
+        if temperature == 0:
+            return int(logits_V.argmax())
+        chances_V = torch.softmax(logits_V / temperature, -1)
+        return int(torch.multinomial(chances_V, 1, generator=self._generator))
+
+    def take(self, token: int, *, last: bool) -> None:
+        self.new.append(token)
+        if token in self._ends:
+            self.stopped = "end of text"
+        elif len(self.prompt) + len(self.new) >= self.model.context:
+            self.stopped = "context full"
+        elif last:
+            self.stopped = "max_new_tokens"
+
+    def fresh_text(self) -> str:
+        """Text not yet said, held back while its last character may still be incomplete."""
+        text = self.text
+        if not self.stopped and text.endswith("�"):
+            return ""
+        fresh, self._said = text[len(self._said) :], text
+        return fresh
+
+    @property
+    def text(self) -> str:
+        """The new text, as it reads after the prompt (tokenizers drop a space at the beginning of a text)."""
+        whole = self._decode(self.prompt + self.new)
+        return whole[len(self._prompt_text) :] if whole.startswith(self._prompt_text) else self._decode(self.new)
+
+    def _decode(self, ids: list[int]) -> str:
+        if self.model.tokenizer is None:
+            return "".join(f" {i}" for i in ids)
+        return self.model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def result(self, prompt: str) -> Generation:
+        tokenizer = self.model.tokenizer
+        tokens = [tokenizer.decode([i]) if tokenizer is not None else str(i) for i in self.new]
+        return Generation(prompt, self.text, tokens, self.new, self.stopped)
+
+
+def end_ids(model: Model) -> set[int]:
+    """The tokens that end a text: of the generation config, else the config, else the tokenizer."""
+    for holder in (getattr(model.module, "generation_config", None), model.config, model.tokenizer):
+        ids = getattr(holder, "eos_token_id", None)
+        if ids is not None:
+            return {int(i) for i in (ids if isinstance(ids, list | tuple) else [ids])}
+    return set()

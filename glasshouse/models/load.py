@@ -1,0 +1,215 @@
+"""Load a model by name, by folder, or as a module, and check its sites.
+
+    model = gh.load("Qwen/Qwen3-0.6B")            # hub
+    model = gh.load("small")                      # models/small of the workspace, else a folder, else the hub
+    model = gh.load(module, tokenizer=t, sites=gh.models.SiteMap(...))
+
+Only safetensors are read, and no code from a repository is ever run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from glasshouse.models.checks import check_sites
+from glasshouse.models.families import SiteMap, family_of, supported
+from glasshouse.models.model import Model
+from glasshouse.types import NAME_PATTERN, UserError
+from glasshouse.workspace import Workspace
+
+_HUB_SECONDS = 10  # for the one question whether the hub knows a name
+
+
+def load(
+    source: str | Path | nn.Module,
+    *,
+    tokenizer: Any = None,
+    sites: SiteMap | None = None,
+    name: str | None = None,
+    device: str | None = None,
+    dtype: str = "float32",
+    workspace: Workspace | str | Path | None = None,
+) -> Model:
+    """A model with its sites checked on a short input.
+
+    source: a name in the workspace's models/, a folder in Hugging Face format, a name on the hub, or a module.
+    sites: for a module outside the table of families. dtype: "float32", "bfloat16" or "auto" (as saved).
+    device: CUDA where there is one, else the CPU. Raises `UserError`, one line, for a name that does not exist or
+    cannot be reached, an architecture outside the table, weights that are no safetensors, a row that does not fit.
+    """
+    if isinstance(source, nn.Module):
+        module, family = source, sites or _family(getattr(source, "config", None), type(source).__name__)
+        chosen_name = name or type(source).__name__.lower()
+    else:
+        where, local_only = _find(str(source), workspace)
+        chosen_name = name or _name_from(str(source))
+        module, family = _from_pretrained(where, local_only, dtype, sites)
+        tokenizer = tokenizer or _tokenizer(where, local_only)
+    module = module.to(device or _device(module, source)).eval().requires_grad_(False)
+    config = getattr(module, "config", None)
+    model = Model(module, tokenizer, family.adapt(family, config) if config else family, name=chosen_name)
+    check_sites(model)
+    return model
+
+
+def _device(module: nn.Module, source: Any) -> str | torch.device:
+    if isinstance(source, nn.Module):
+        return next(module.parameters()).device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _name_from(source: str) -> str:
+    last = re.sub(r"[^a-z0-9._-]+", "-", Path(source).name.lower()).strip("-._")[:64]
+    return last if NAME_PATTERN.fullmatch(last) else "model"
+
+
+def _family(config: Any, what: str) -> SiteMap:
+    row = family_of(getattr(config, "model_type", ""))
+    if row is None:
+        kind = getattr(config, "model_type", None)
+        raise UserError(
+            f"expected a model of one of the families {supported()}, got {f'model_type {kind!r}' if kind else what}; "
+            "load it yourself and pass the module: gh.load(module, tokenizer=..., sites=SiteMap(...))"
+        )
+    return row
+
+
+# -- finding -----------------------------------------------------------------------------------------------------------
+
+
+def _find(source: str, workspace: Workspace | str | Path | None) -> tuple[str, bool]:
+    """(folder or hub name, whether to keep off the network)."""
+    if NAME_PATTERN.fullmatch(source):
+        root = workspace.root if isinstance(workspace, Workspace) else Workspace.find(workspace)
+        folder = root / "models" / source
+        if (folder / "config.json").is_file():
+            return str(folder), True
+    if Path(source).is_dir():
+        if not (Path(source) / "config.json").is_file():
+            raise UserError(
+                f"expected a model in Hugging Face format in {source}, found no config.json; check the folder"
+            )
+        _refuse_pickles(Path(source))
+        return source, True
+    if source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise UserError(f"expected a folder at {source}, found none; check the path")
+    return source, _hub_knows(source)
+
+
+def _refuse_pickles(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
+    found = f"only {', '.join(sorted(pickles)[:3])}, pickles, which can run code" if pickles else "none"
+    raise UserError(
+        f"expected weights as safetensors in {folder}, found {found}; "
+        "convert them with save_pretrained(..., safe_serialization=True) where you trust them"
+    )
+
+
+def _hub_knows(name: str) -> bool:
+    """Ask the hub once whether the name exists. True: it cannot be reached but the model is in the cache."""
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+    try:
+        cached = isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:
+        raise UserError(f"expected a name in the workspace, a folder or a name on the hub, got {name!r}") from None
+    if constants.HF_HUB_OFFLINE or os.environ.get("TRANSFORMERS_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        if cached:
+            return True
+        raise UserError(
+            f"expected model {name!r} in the workspace, a folder or the hub's cache, found none, and offline mode is "
+            "on (HF_HUB_OFFLINE); download it first, or give a folder"
+        )
+    try:
+        HfApi().model_info(name, timeout=_HUB_SECONDS)
+    except GatedRepoError:
+        raise UserError(
+            f"model {name!r} is gated on the hub; accept its terms there and log in with `hf auth login`"
+        ) from None
+    except RepositoryNotFoundError:
+        raise UserError(
+            f"no model named {name!r} in the workspace, as a folder, or on the hub; "
+            "check the name, or log in if it is private"
+        ) from None
+    except (HfHubHTTPError, OSError, _http_error()) as error:
+        if cached:
+            return True
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"no model named {name!r} in the workspace or as a folder, and the hub cannot be reached ({reason}); "
+            "check the name, the network, or give a folder"
+        ) from None
+    return False
+
+
+def _http_error() -> type[Exception]:
+    """The error of the library that huggingface_hub speaks HTTP with (httpx since its version 1)."""
+    try:
+        from httpx import HTTPError
+    except ImportError:
+        from requests.exceptions import RequestException as HTTPError  # type: ignore[no-redef,assignment]
+    return HTTPError
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def _from_pretrained(where: str, local_only: bool, dtype: str, sites: SiteMap | None) -> tuple[nn.Module, SiteMap]:
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+    if dtype not in ("float32", "bfloat16", "auto"):
+        raise UserError(f"expected dtype float32, bfloat16 or auto, got {dtype!r}")
+    common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local_only}
+    try:
+        config = AutoConfig.from_pretrained(where, **common)
+    except (ValueError, OSError, KeyError) as error:
+        raise UserError(_config_problem(where, error)) from None
+    family = sites or _family(config, where)
+    auto = AutoModelForCausalLM if "logits" in family.places else AutoModel
+    if family.attention:
+        common["attn_implementation"] = family.attention
+    try:
+        module, info = auto.from_pretrained(  # type: ignore[misc]
+            where, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **common
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"expected whole weights as safetensors in {where}, found a problem: {reason}") from None
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise UserError(
+            f"expected every weight of {type(module).__name__} in {where}, {len(missing)} are missing "
+            f"({', '.join(missing[:3])}); download or save the model again"
+        )
+    return module, family
+
+
+def _config_problem(where: str, error: Exception) -> str:
+    if "trust_remote_code" in str(error) or "does not recognize this architecture" in str(error):
+        return (
+            f"expected a model of one of the families {supported()} in {where}, got an architecture that transformers "
+            "does not know (code from a repository is never run); load it yourself and pass the module: "
+            "gh.load(module, tokenizer=..., sites=SiteMap(...))"
+        )
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"expected a config.json that reads in {where}, found a problem: {reason}"
+
+
+def _tokenizer(where: str, local_only: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(where, trust_remote_code=False, local_files_only=local_only)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"expected a tokenizer in {where}, found none that loads ({reason}); pass tokenizer=") from None

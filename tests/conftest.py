@@ -1,0 +1,128 @@
+"""Fixtures that several rooms share: a tiny trained model with a real tokenizer, a small corpus, a workspace."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never ask the network
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+_PLACES = ["the garden", "the harbour", "a small town", "the north", "the old mill", "the station"]
+_PEOPLE = ["Ada", "Ben", "Clara", "Dmitri", "Elena", "Farid"]
+_THINGS = ["a lamp", "three stones", "the letter", "a blue coat", "some bread", "an old map"]
+
+
+def story(rng: random.Random) -> str:
+    lines = []
+    for _ in range(rng.randint(8, 14)):
+        who, where, what = rng.choice(_PEOPLE), rng.choice(_PLACES), rng.choice(_THINGS)
+        lines.append(
+            rng.choice(
+                [
+                    f"{who} walked to {where} and found {what} there.",
+                    f'"I left {what} in {where}," said {who}.',
+                    f"Nobody in {where} had seen {who} since Monday.",
+                ]
+            )
+        )
+    return " ".join(lines) + "\n"
+
+
+def code(rng: random.Random) -> str:
+    names = [rng.choice(["count", "total", "index", "value", "width"]) for _ in range(4)]
+    lines = ["import math", "", f"def {names[0]}_of({names[1]}, {names[2]}=None):"]
+    for _ in range(rng.randint(6, 10)):
+        lines.append(f"    {rng.choice(names)} = math.sqrt({rng.choice(names)} + {rng.randint(0, 99)})")
+    return "\n".join([*lines, f"    return {names[3]}", ""])
+
+
+def table(rng: random.Random) -> str:
+    return "\n".join(["name,amount,place"] + [f"{rng.choice(_PEOPLE)},{rng.randint(1, 999)},{i}" for i in range(20)])
+
+
+def texts(count: int = 60, seed: int = 0) -> list[tuple[str, str]]:
+    """(kind, text) of generated documents; the same for the same seed."""
+    rng = random.Random(seed)
+    makers = {"stories": story, "code": code, "tables": table}
+    return [(kind, makers[kind](rng)) for kind in rng.choices(list(makers), k=count)]
+
+
+def byte_tokenizer(documents: list[str], vocab_size: int = 512, **special: str) -> Any:
+    """A byte-level BPE tokenizer trained on the documents, in the form that transformers loads."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = special or {"eos_token": "<|endoftext|>", "pad_token": "<|pad|>"}
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(special.values()),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(documents, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+
+
+@pytest.fixture(scope="session")
+def corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty generated documents in sub-folders by kind: stories, code, tables."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for i, (kind, text) in enumerate(texts()):
+        suffix = {"stories": "txt", "code": "py", "tables": "txt"}[kind]
+        (folder / kind).mkdir(exist_ok=True)
+        (folder / kind / f"{i:03d}.{suffix}").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT-2 of 3 blocks, width 32, 4 heads, 512 tokens, trained for some seconds, with its tokenizer."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    documents = [text for _, text in texts()]
+    tokenizer = byte_tokenizer(documents)
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_positions=128, n_embd=32, n_layer=3, n_head=4,
+        activation_function="gelu_pytorch_tanh", bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    model = GPT2LMHeadModel(config)
+    ids = torch.tensor(sum((tokenizer(text + tokenizer.eos_token).input_ids for text in documents), []))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(60):
+        starts = torch.randint(0, len(ids) - 65, (8,)).tolist()
+        batch = torch.stack([ids[s : s + 64] for s in starts])
+        loss = model(input_ids=batch, labels=batch).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_model_dir: Path) -> Any:
+    """The tiny model, loaded by glasshouse on the CPU. Shared: leave no edit or dictionary behind."""
+    import glasshouse
+
+    return glasshouse.load(tiny_model_dir, device="cpu")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Any]:
+    """A fresh workspace."""
+    from glasshouse.workspace import Workspace
+
+    yield Workspace.open(tmp_path / "workspace")
