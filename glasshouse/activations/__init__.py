@@ -2,7 +2,7 @@
 
 from glasshouse.activations.harvesting import HarvestConfig, expect, harvest
 from glasshouse.activations.reading import Reading
-from glasshouse.activations.store import Store, store
+from glasshouse.activations.storage import Store, store
 from glasshouse.activations.streaming import Stream, stream
 
 __all__ = ["HarvestConfig", "Reading", "Store", "Stream", "expect", "harvest", "store", "stream"]

@@ -27,7 +27,7 @@ from glasshouse.activations.reading import (
     save_readings,
     split_reading,
 )
-from glasshouse.activations.store import WINDOWS, Store, shard_name, store, summary, write_shard
+from glasshouse.activations.storage import WINDOWS, Store, shard_name, store, summary, write_shard
 from glasshouse.text import Corpus
 from glasshouse.types import UserError
 from glasshouse.workspace import Draft, Expectation, Progress, Workspace

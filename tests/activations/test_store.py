@@ -15,7 +15,7 @@ import torch
 
 from glasshouse.activations.pooling import Pool
 from glasshouse.activations.reading import Reading, save_readings
-from glasshouse.activations.store import WINDOWS, Store, shard_name, store, summary, write_shard
+from glasshouse.activations.storage import WINDOWS, Store, shard_name, store, summary, write_shard
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 
@@ -205,5 +205,5 @@ def test_the_same_pool_is_the_same_file(ws: Workspace, made: Store) -> None:
 
 
 def test_a_store_is_read_without_a_model() -> None:
-    code = "import sys, glasshouse.activations.store; sys.exit('transformers' in sys.modules)"
+    code = "import sys, glasshouse.activations.storage; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
