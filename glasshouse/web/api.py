@@ -1,0 +1,181 @@
+"""The routes under /api/v1: every number on the page, as JSON. `docs/formats.md` pins them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from glasshouse.types import NAME_PATTERN, UserError
+from glasshouse.web.answers import Json, dump, fail
+from glasshouse.web.library import Library
+from glasshouse.web.progress import metrics, status
+from glasshouse.web.workbench import Steering, Strength, Workbench, streamed
+from glasshouse.workspace import KINDS
+
+PREFIX = "/api/v1"
+MAX_LIMIT = 1000  # rows of one answer
+
+
+def api_routes(library: Library, bench: Workbench) -> list[BaseRoute]:
+    """Plain functions run in Starlette's thread pool, so that a slow read holds nobody up."""
+
+    def get_status(request: Request) -> Response:
+        return Json(status(library.ws))
+
+    def get_workspace(request: Request) -> Response:
+        return Json(library.contents())
+
+    def get_metrics(request: Request) -> Response:
+        kind, name = request.path_params["kind"], request.path_params["name"]
+        if kind not in KINDS or not NAME_PATTERN.fullmatch(name):
+            raise fail(404, f"expected metrics of {', '.join(KINDS)} and a name, got {kind[:40]!r}, {name[:80]!r}")
+        return Json(metrics(library.ws, kind, name))
+
+    def get_features(request: Request) -> Response:
+        table = library.table(request.path_params["name"])
+        return Json(table.query(**list_query(request)))
+
+    def get_summary(request: Request) -> Response:
+        return Json(library.table(request.path_params["name"]).summary)
+
+    def get_feature(request: Request) -> Response:
+        table, index = library.table(request.path_params["name"]), request.path_params["index"]
+        if index >= len(table):
+            raise fail(404, f"expected a feature from 0 to {len(table) - 1} of {table.name}, got {index}")
+        return Json(table.feature(index))
+
+    def get_context(request: Request) -> Response:
+        table = library.table(request.path_params["name"])
+        try:
+            return Json(table.context(_small(request.path_params["id"])))
+        except UserError as error:
+            raise fail(404, str(error)) from error
+
+    def get_report(request: Request) -> Response:
+        return Json(library.report(request.path_params["name"]))
+
+    async def post_try(request: Request) -> Response:
+        body = await read_body(request)
+        name, text = field(body, "features", str), field(body, "text", str)
+        library.require("features", name)
+        return Json(await bench.work(bench.try_text, name, text))
+
+    async def post_strengths(request: Request) -> Response:
+        steering = read_steering({**await read_body(request), "prompt": "-"})
+        library.require("features", steering.features)
+        return Json({"strengths": await bench.work(bench.strengths, steering)})
+
+    async def post_steer(request: Request) -> Response:
+        steering = read_steering(await read_body(request))
+        library.require("features", steering.features)
+        begin = await bench.work(bench.prepare, steering)
+
+        async def lines() -> AsyncIterator[str]:
+            yield dump(begin) + "\n"
+            async for event in streamed(bench, steering):
+                yield dump(event) + "\n"
+
+        return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"cache-control": "no-store"})
+
+    def nothing(request: Request) -> Response:
+        raise fail(404, f"expected a route of the API, got {request.url.path[:100]!r}; docs/formats.md lists them")
+
+    return [
+        Route(f"{PREFIX}/status", get_status),
+        Route(f"{PREFIX}/workspace", get_workspace),
+        Route(f"{PREFIX}/metrics/{{kind}}/{{name}}", get_metrics),
+        Route(f"{PREFIX}/features/{{name}}", get_features),
+        Route(f"{PREFIX}/features/{{name}}/summary", get_summary),
+        Route(f"{PREFIX}/features/{{name}}/{{index:int}}", get_feature),
+        Route(f"{PREFIX}/features/{{name}}/contexts/{{id:int}}", get_context),
+        Route(f"{PREFIX}/dictionaries/{{name}}/report", get_report),
+        Route(f"{PREFIX}/try", post_try, methods=["POST"]),
+        Route(f"{PREFIX}/strengths", post_strengths, methods=["POST"]),
+        Route(f"{PREFIX}/steer", post_steer, methods=["POST"]),
+        Route("/api/{rest:path}", nothing),
+    ]
+
+
+# -- what a request says ---------------------------------------------------------------------------------------------
+
+
+def list_query(request: Request) -> dict[str, Any]:
+    """The arguments of `Features.query` from an address. Raises `UserError` for one that does not read."""
+    given = request.query_params
+    known = {"search", "kind", "flag", "sort", "order", "min_rate", "max_rate", "limit", "offset"}
+    if strange := sorted(set(given) - known):
+        raise UserError(f"expected only {', '.join(sorted(known))}, got {strange[0][:40]!r}")
+    order = given.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise UserError(f"expected order asc or desc, got {order[:40]!r}")
+    return {
+        "search": given.get("search", "")[:200],
+        "kinds": given.getlist("kind"),
+        "flag": given.get("flag", ""),
+        "sort": given.get("sort", "rate"),
+        "descending": order == "desc",
+        "min_rate": number(given.get("min_rate")),
+        "max_rate": number(given.get("max_rate")),
+        "limit": int(min(MAX_LIMIT, max(0.0, number(given.get("limit")) or 0.0))) if "limit" in given else 50,
+        "offset": _small(int(max(0.0, number(given.get("offset")) or 0.0))),
+    }
+
+
+def number(text: str | None) -> float | None:
+    """A finite number, or None for nothing. Raises `UserError`."""
+    if text is None or not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) < 1e15:
+        raise UserError(f"expected a number, got {text[:40]!r}")
+    return value
+
+
+def _small(value: int) -> int:
+    return min(value, 2**31 - 1)
+
+
+async def read_body(request: Request) -> dict[str, Any]:
+    """A JSON object. Raises `UserError` for anything else."""
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise UserError("expected a JSON object as the request's body, got something else")
+    return body
+
+
+def field(body: dict[str, Any], key: str, kind: type, default: Any = None) -> Any:
+    """`body[key]`, of the kind wanted; whole numbers pass as floats. Raises `UserError`."""
+    value = body.get(key, default)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise UserError(f"expected {key!r} of type {kind.__name__} in the request, got {json.dumps(value)[:60]}")
+    return value
+
+
+def read_steering(body: dict[str, Any]) -> Steering:
+    strengths = field(body, "strengths", list, [])
+    if not all(isinstance(item, dict) for item in strengths):
+        raise UserError("expected 'strengths' to be a list of {index, how, amount}")
+    return Steering(
+        features=field(body, "features", str),
+        prompt=field(body, "prompt", str),
+        strengths=tuple(
+            Strength(index=field(item, "index", int), how=field(item, "how", str), amount=field(item, "amount", float))
+            for item in strengths
+        ),
+        max_new_tokens=field(body, "max_new_tokens", int, 60),
+        temperature=field(body, "temperature", float, 0.0),
+        seed=_small(abs(field(body, "seed", int, 0))),
+    )

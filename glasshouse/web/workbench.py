@@ -1,0 +1,317 @@
+"""The model behind the page: try text and steer, in one worker thread, loaded when first asked for.
+
+Nothing here is imported with the server: a page that only reads evidence starts without torch.
+Legend: T tokens, D width, K features active on a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from glasshouse.types import UserError
+from glasshouse.web.library import Library
+
+MAX_TEXT = 20_000  # characters
+MAX_NEW_TOKENS = 400
+MAX_EDITS = 16
+TOP_FEATURES = 24  # of a token, strongest first
+MAX_AMOUNT = 1000.0
+SIDES = ("plain", "steered")
+Result = TypeVar("Result")
+Say = Callable[[dict[str, Any]], None]
+
+
+class Cancelled(Exception):
+    """The reader went away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strength:
+    """One feature to steer with: `set` it to `amount` × its largest activation, or `add` its direction at `amount` ×
+    the stream's typical norm."""
+
+    index: int
+    how: str
+    amount: float
+
+    def __post_init__(self) -> None:
+        if self.how not in ("set", "add"):
+            raise UserError(f"expected to set or to add a feature, got {self.how!r}")
+        if not abs(self.amount) <= MAX_AMOUNT:
+            raise UserError(f"expected a strength within ±{MAX_AMOUNT:g}, got {self.amount}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steering:
+    """What the page asks for: a prompt, the strengths, and how to generate."""
+
+    features: str
+    prompt: str
+    strengths: tuple[Strength, ...]
+    max_new_tokens: int = 60
+    temperature: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.prompt or len(self.prompt) > MAX_TEXT:
+            raise UserError(f"expected a prompt of 1 to {MAX_TEXT} characters, got {len(self.prompt)}")
+        if len(self.strengths) > MAX_EDITS:
+            raise UserError(f"expected at most {MAX_EDITS} features to steer with, got {len(self.strengths)}")
+        if not 1 <= self.max_new_tokens <= MAX_NEW_TOKENS:
+            raise UserError(f"expected 1 to {MAX_NEW_TOKENS} new tokens, got {self.max_new_tokens}")
+        if not 0 <= self.temperature <= 10:
+            raise UserError(f"expected a temperature from 0 to 10, got {self.temperature}")
+
+
+class Workbench:
+    """Runs one job at a time on the model that a dictionary belongs to. Close it to end its thread."""
+
+    def __init__(self, library: Library, *, model: Any = None) -> None:
+        self.library = library
+        self._given = model
+        self._loaded: dict[str, Any] = {}
+        self._dictionaries: dict[str, tuple[str, Any, Any]] = {}
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+
+    def close(self) -> None:
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    async def work(self, job: Callable[..., Result], *values: Any) -> Result:
+        """Run `job(*values)` in the worker thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, job, *values)
+
+    # -- in the worker thread --------------------------------------------------------------------------------------
+
+    def open(self, name: str) -> tuple[Any, Any]:
+        """The model and the dictionary of that name, attached to it; loaded the first time."""
+        self.library.require("dictionaries", name)
+        ws = self.library.ws
+        stamp = ws.manifest("dictionaries", name)["hash"]
+        held = self._dictionaries.get(name)
+        if held is None or held[0] != stamp:
+            from glasshouse.dictionaries import dictionary
+
+            found = dictionary(name, ws=ws)
+            model = self._model(found.model_name or self.library.table(name).summary["model"])
+            model.attach(found)
+            held = self._dictionaries[name] = (stamp, model, found)
+        return held[1], held[2]
+
+    def _model(self, name: str) -> Any:
+        if self._given is not None and self._given.name == name:
+            return self._given
+        if name not in self._loaded:
+            from glasshouse.models import load
+
+            self._loaded.clear()  # one model in memory at a time
+            self._dictionaries.clear()
+            self._loaded[name] = load(name, workspace=self.library.ws)
+        return self._loaded[name]
+
+    def try_text(self, name: str, text: str) -> dict[str, Any]:
+        """Every token of a text with its strongest features, and the share of it that the dictionary leaves
+        unexplained. `features` describes each feature named."""
+        if not text or len(text) > MAX_TEXT:
+            raise UserError(f"expected a text of 1 to {MAX_TEXT} characters, got {len(text)}")
+        briefs = self.library.briefs(name)
+        model, dictionary = self.open(name)
+        batch = model.tokens(text)
+        acts_TD = model.run(batch, [str(dictionary.site)], stop=True)[str(dictionary.site)].values[0].float()
+        values_TK, indices_TK = dictionary.encode_sparse(acts_TD)
+        missed_T = dictionary.error(acts_TD).norm(dim=1) / acts_TD.to(dictionary.device).norm(dim=1).clamp(min=1e-9)
+        ids, vocabulary = batch.ids(0), self.library.table(name).vocabulary
+        special = set(getattr(model.tokenizer, "all_special_ids", ()))
+        tokens: list[dict[str, Any]] = []
+        for t, token in enumerate(ids):
+            pairs = list(zip(indices_TK[t].tolist(), values_TK[t].tolist(), strict=True))
+            active = [{"index": i, "activation": a} for i, a in pairs if a > 0]
+            shown = vocabulary.get(int(token)) or model.token_strings(batch)[0][t]
+            tokens.append(
+                {
+                    "text": shown,
+                    "special": int(token) in special,
+                    "error": float(missed_T[t]),
+                    "active": len(active),
+                    "features": active[:TOP_FEATURES],
+                }
+            )
+        named = {pair["index"] for token in tokens for pair in token["features"]}
+        return {
+            "name": name,
+            "site": str(dictionary.site),
+            "model": model.name,
+            "tokens": tokens,
+            "features": {str(i): briefs[i] for i in sorted(named) if i in briefs},
+        }
+
+    def strengths(self, steering: Steering) -> list[dict[str, Any]]:
+        """Each strength in both units: the code in multiples of the feature's largest activation, and the length of
+        what is written on the stream in multiples of its typical norm."""
+        dictionary = self.open(steering.features)[1]
+        out = []
+        for s in steering.strengths:
+            if not 0 <= s.index < dictionary.n_features:
+                raise UserError(f"expected a feature from 0 to {dictionary.n_features - 1}, got {s.index}")
+            row = float(dictionary.W_dec[s.index].norm())
+            top = None if dictionary.max_activation is None else float(dictionary.max_activation[s.index])
+            norm = None if dictionary.typical_norm is None else float(dictionary.typical_norm)
+            norms_per_max = top * row / norm if top and norm else None
+            times_max, times_norm = (s.amount, None) if s.how == "set" else (None, s.amount)
+            if norms_per_max:
+                times_max = s.amount if s.how == "set" else s.amount / norms_per_max
+                times_norm = s.amount if s.how == "add" else s.amount * norms_per_max
+            out.append(
+                {
+                    "index": s.index,
+                    "how": s.how,
+                    "amount": s.amount,
+                    "times_max": times_max,
+                    "times_norm": times_norm,
+                    "norms_per_max": norms_per_max,
+                    "max_activation": top,
+                    "typical_norm": norm,
+                }
+            )
+        return out
+
+    def edit(self, steering: Steering) -> Any:
+        """The strengths as one edit of the model. Raises `UserError` for a feature or a number that does not fit."""
+        from glasshouse.models import add, set
+        from glasshouse.models.edits import Edit
+
+        model, _ = self.open(steering.features)
+        edit = Edit()
+        for s in steering.strengths:
+            place = f"{steering.features}/{s.index}"
+            edit += set(place, times_max=s.amount) if s.how == "set" else add(place, times_norm=s.amount)
+        with model.edit(edit):  # says now what is wrong with it
+            pass
+        return edit
+
+    def prepare(self, steering: Steering) -> dict[str, Any]:
+        """Check the whole request and say what it means, before the first token."""
+        model, dictionary = self.open(steering.features)
+        self.edit(steering)
+        return {
+            "event": "begin",
+            "kind": "embedding" if model.is_encoder else "completion",
+            "model": model.name,
+            "site": str(dictionary.site),
+            "strengths": self.strengths(steering),
+        }
+
+    def steer(self, steering: Steering, say: Say, cancel: threading.Event) -> None:
+        """Say the two completions as they come, one token of each in turn; for an encoder the embedding's change."""
+        model = self.open(steering.features)[0]
+        edit = self.edit(steering)
+        if model.is_encoder:
+            say(embedding_change(model, steering.prompt, edit))
+            return
+        turns = Turns(SIDES)
+        failures: list[BaseException] = []
+
+        def complete(side: str, edits: Any) -> None:
+            def on_token(piece: str) -> None:
+                say({"event": "text", "side": side, "text": piece})
+                turns.pass_on(side)
+                turns.wait(side)
+                if cancel.is_set():
+                    raise Cancelled
+
+            turns.wait(side)
+            try:
+                made = model.generate(
+                    steering.prompt, steering.max_new_tokens, edits=edits, temperature=steering.temperature,
+                    seed=steering.seed, on_token=on_token,
+                )  # fmt: skip
+                say({"event": "stop", "side": side, "why": made.stopped, "tokens": len(made.ids)})
+            except Cancelled:
+                pass
+            except BaseException as error:
+                failures.append(error)
+            finally:
+                turns.leave(side)
+
+        beside = threading.Thread(target=complete, args=("plain", None), name="model-plain")
+        beside.start()
+        complete("steered", edit)
+        beside.join()
+        if failures:
+            raise failures[0]
+
+
+def embedding_change(model: Any, text: str, edit: Any) -> dict[str, Any]:
+    """How far an edit moves the embedding of a text: the mean over tokens of the stream after the last block."""
+    site = f"resid.{model.n_layers}"
+
+    def embedding(edits: Any) -> Any:
+        return model.run(text, [site], edits=edits)[site].values[0].float().mean(0)
+
+    plain_D, steered_D = embedding(None), embedding(edit)
+    cosine = float((plain_D @ steered_D) / (plain_D.norm() * steered_D.norm()).clamp(min=1e-9))
+    moved = float((steered_D - plain_D).norm() / plain_D.norm().clamp(min=1e-9))
+    return {"event": "embedding", "site": site, "cosine": cosine, "moved": moved, "width": len(plain_D)}
+
+
+class Turns:
+    """Threads that take turns: the model carries one edit at a time, so only one of them may run it."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names, self._turn = list(names), names[0]
+        self._changed = threading.Condition()
+
+    def wait(self, name: str) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._turn == name)
+
+    def pass_on(self, name: str) -> None:
+        with self._changed:
+            at = self._names.index(name)
+            self._turn = self._names[(at + 1) % len(self._names)]
+            self._changed.notify_all()
+
+    def leave(self, name: str) -> None:
+        with self._changed:
+            following = self._names[(self._names.index(name) + 1) % len(self._names)]
+            self._names.remove(name)
+            if self._turn == name:
+                self._turn = following
+            self._changed.notify_all()
+
+
+async def streamed(bench: Workbench, steering: Steering) -> AsyncIterator[dict[str, Any]]:
+    """The events of `steer` as they come, then `end`; a reader who goes away cancels the work."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+    cancel = threading.Event()
+
+    def say(event: dict[str, Any] | None) -> None:
+        loop.call_soon_threadsafe(queue.put_nowait, event)
+
+    def job() -> None:
+        try:
+            if not cancel.is_set():
+                bench.steer(steering, say, cancel)
+            say({"event": "end"})
+        except UserError as error:
+            say({"event": "error", "error": " ".join(str(error).split())})
+        except Exception as error:
+            say(
+                {"event": "error", "error": f"the server failed ({type(error).__name__}); its terminal has the details"}
+            )
+            raise
+        finally:
+            say(None)
+
+    working = loop.run_in_executor(bench._worker, job)
+    try:
+        while (event := await queue.get()) is not None:
+            yield event
+        await working
+    finally:
+        cancel.set()
