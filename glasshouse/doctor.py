@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from glasshouse.workspace import human_bytes
+
 # Instruction sets that decide which precision and kernels pay (Linux names of /proc/cpuinfo flags).
 INSTRUCTION_SETS = ("avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "amx_int8")
 ARM_INSTRUCTION_SETS = ("asimd", "bf16", "i8mm", "sve", "sve2", "sme")
@@ -92,6 +94,19 @@ def describe(folder: Path) -> dict[str, Any]:
     }
 
 
+def words(found: dict[str, Any]) -> str:
+    """A description, with `peaks` if measured, as lines for a person."""
+    gpus = [f"{gpu['name']} with {human_bytes(gpu['memory_bytes'])}" for gpu in found["gpus"]]
+    lines = [
+        f"{found['platform']}, Python {found['python']}",
+        f"{found['processor']}: {found['cores']} cores; {' '.join(found['instruction_sets']) or 'no known extensions'}",
+        f"GPU: {', '.join(gpus) or 'none'}",
+        f"{human_bytes(found['memory_bytes'])} memory, {human_bytes(found['disk_free_bytes'])} disk free",
+        ", ".join(f"{name} {version or 'not installed'}" for name, version in found["versions"].items()),
+    ]
+    return "\n".join(lines + [f"{PEAKS[key]}: {value:.3g}" for key, value in found.get("peaks", {}).items()])
+
+
 def _gpus() -> list[dict[str, Any]]:
     import torch
 
@@ -106,6 +121,14 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+PEAKS = {
+    "matmul_float32_tflops": "matrix product in float32, TFLOP/s",
+    "matmul_bfloat16_tflops": "matrix product in bfloat16, TFLOP/s",
+    "memory_gbytes_per_second": "memory copied, GB/s",
+    "disk_write_mbytes_per_second": "disk written and synced, MB/s",
+}
 
 
 # -- measuring -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,400 @@
+"""The command line: one short function a command, each a wrapper of one public function.
+
+    glasshouse demo                                     # grow a small model, find its features, see them on a page
+    glasshouse open path/to/model --corpus notes/       # the same for a model of your own
+
+Nothing heavy is imported before a command needs it, so `glasshouse --help` is quick.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from glasshouse.cli.entry import (
+    Commands,
+    CountOption,
+    DeviceOption,
+    JsonOption,
+    NameOption,
+    NoServeOption,
+    PortOption,
+    SeedOption,
+    TextColumnOption,
+    WorkspaceOption,
+    answer,
+    begin,
+    say,
+)
+from glasshouse.types import FeatureId, UserError, check_name
+from glasshouse.workspace import Workspace
+
+PORT = 8421
+CorpusOption = Annotated[str, typer.Option(help="A folder, a file, or `python`, the library of this Python.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Name in the workspace, folder, or hub name.")]
+
+app = typer.Typer(cls=Commands, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def glasshouse(context: typer.Context) -> None:
+    """Open a language model: find its features, name them, steer with them, and see them on a page."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def demo(
+    workspace: WorkspaceOption = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A toy in under two minutes, to try the machinery.")] = False,
+    no_serve: NoServeOption = False,
+    port: PortOption = PORT,
+    json: JsonOption = False,
+) -> None:
+    """Grow a small model, open it, and show its features.
+
+    The text is Python's own library, which every machine has. About ten minutes on two cores; run again, it goes on
+    where it stopped, and redoes nothing.
+    """
+    from glasshouse.cli.page import page
+    from glasshouse.cli.summary import show_summary, summary
+    from glasshouse.features.opening import demo as run
+
+    with begin(workspace) as ws:
+        with page(ws, port, wanted=not no_serve) as served:
+            opened = run(ws, quick=quick, say=say)
+            found = summary(ws, opened)
+            answer(json, found)
+            show_summary(found, quiet=json)
+            served.wait()
+
+
+@app.command()
+def grow(
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A folder, a file, or `python`.")],
+    name: NameOption = None,
+    tokens: Annotated[int | None, CountOption("Budget of training tokens.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Budget in minutes, turned into tokens once.")] = None,
+    shape: Annotated[str, typer.Option(help="tiny, small, default, llama or large.")] = "default",
+    vocabulary: Annotated[int, typer.Option(help="Tokens of the byte-level vocabulary.")] = 4096,
+    context: Annotated[int, typer.Option(help="Tokens that the model reads at once.")] = 256,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, bf16 or auto-isa; without it, measured.", show_default=False)
+    ] = None,
+    seed: SeedOption = 0,
+    text_column: TextColumnOption = "text",
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Grow a small language model from text.
+
+    A byte-level tokenizer is made and a GPT-2 or Llama class model trained, with samples and held-out bits per byte on
+    the way; the result is a folder in Hugging Face format.
+    """
+    from glasshouse.models.grow import expect
+    from glasshouse.models.grow import grow as run
+    from glasshouse.text import corpus as read
+
+    minutes = 5.0 if tokens is None and minutes is None else minutes
+    name = check_name(name or model_name(corpus))
+    with begin(workspace) as ws:
+        text = read(corpus, text_column=text_column)
+        say(str(text))
+        sizes: dict[str, Any] = {"tokens": tokens, "minutes": minutes, "shape": shape, "vocabulary": vocabulary}
+        if not ws.exists("models", name):
+            say(f"growing {name} from {text.source}: {expect(context=context, **sizes)}")
+        folder = run(text, name=name, ws=ws, context=context, seed=seed, precision=precision, device=device, **sizes)
+        bits = [
+            line["held_out_bits_per_byte"] for line in ws.metrics("models", name) if "held_out_bits_per_byte" in line
+        ]
+        result = {"model": name, "folder": str(folder), "held_out_bits_per_byte": bits[-1] if bits else None}
+        answer(json, result, f"{name}: {result['held_out_bits_per_byte']} bits per byte on held-out text; in {folder}")
+
+
+def model_name(source: str) -> str:
+    """A name for what is grown from `source`: its last part, with what a name may not hold left out."""
+    kept = re.sub(r"[^a-z0-9]+", "-", Path(source).name.split(".")[0].lower()).strip("-")
+    return f"{kept[:50] or 'my'}-model"
+
+
+@app.command("open")
+def open_command(
+    model: ModelArgument,
+    site: Annotated[
+        str | None, typer.Option(help="Such as resid.6; without it, about the middle.", show_default=False)
+    ] = None,
+    corpus: CorpusOption = "python",
+    tokens: Annotated[int | None, CountOption("Tokens to harvest and to gather evidence over; 2M without it.")] = None,
+    learn_tokens: Annotated[int | None, CountOption("Activations to learn from; twice --tokens without it.")] = None,
+    dictionary: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="A dictionary, ours or SAELens'; nothing is trained.", show_default=False),
+    ] = None,
+    features: Annotated[int | None, CountOption("Features to learn; without it 16 × width, 16,384 at most.")] = None,
+    k: Annotated[int, typer.Option(help="Active features per token.")] = 32,
+    context: Annotated[int | None, typer.Option(help="Tokens a window; 256 at most.", show_default=False)] = None,
+    name: NameOption = None,
+    seed: SeedOption = 0,
+    text_column: TextColumnOption = "text",
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    no_serve: NoServeOption = False,
+    port: PortOption = PORT,
+    json: JsonOption = False,
+) -> None:
+    """Open a model of your own and show its features.
+
+    Activations are harvested, a dictionary is learnt, the evidence for its features gathered, and the page served.
+    Every step is resumable, and skipped when it is finished.
+    """
+    from glasshouse.cli.page import page
+    from glasshouse.cli.summary import show_summary, summary
+    from glasshouse.features.opening import HARVEST_TOKENS, open_model
+
+    with begin(workspace) as ws:
+        with page(ws, port, wanted=not no_serve) as served:
+            opened = open_model(
+                model, ws=ws, site=site, corpus=corpus, tokens=tokens or HARVEST_TOKENS, learn_tokens=learn_tokens,
+                context=context, dictionary=dictionary, name=name, features=features, k=k, seed=seed, device=device,
+                text_column=text_column, say=say,
+            )  # fmt: skip
+            found = summary(ws, opened)
+            answer(json, found)
+            show_summary(found, quiet=json)
+            served.wait()
+
+
+@app.command()
+def harvest(
+    model: ModelArgument,
+    site: Annotated[list[str], typer.Option(help="Such as resid.6; may be given several times.")],
+    corpus: CorpusOption = "python",
+    tokens: Annotated[int | None, CountOption("Tokens of text to read; 2M without it.")] = None,
+    context: Annotated[int, typer.Option(help="Tokens a window.")] = 256,
+    name: NameOption = None,
+    seed: SeedOption = 0,
+    text_column: TextColumnOption = "text",
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Store the activations of a model over text.
+
+    Many sites in one pass that stops after the last; rows are shuffled across documents and kept in shards.
+    """
+    from glasshouse.activations import expect
+    from glasshouse.activations import harvest as run
+    from glasshouse.features.opening import HARVEST_TOKENS, default_name
+    from glasshouse.models import load
+    from glasshouse.text import corpus as read
+
+    with begin(workspace) as ws:
+        loaded = load(model, device=device, workspace=ws)
+        sites = [str(loaded.site(place)) for place in site]
+        name, tokens = name or default_name(loaded.name, sites[0]), tokens or HARVEST_TOKENS
+        text = read(corpus, text_column=text_column)
+        say(str(text))
+        if not ws.exists("activations", name):
+            say(f"harvesting {name}: {expect(loaded, sites, tokens=tokens, context=context)}")
+        rows = run(loaded, text, sites, name=name, ws=ws, tokens=tokens, context=context, seed=seed)
+        result = {"activations": name, "sites": sites, "rows": rows.rows, "held_out_rows": rows.held_out_rows}
+        answer(json, result, f"{name}: {rows.rows:,} rows and {rows.held_out_rows:,} held out at {', '.join(sites)}")
+
+
+@app.command()
+def learn(
+    activations: Annotated[str, typer.Argument(metavar="ACTIVATIONS", help="Name of a harvest in the workspace.")],
+    site: Annotated[str | None, typer.Option(help="Which site of it; needed if it has several.")] = None,
+    tokens: Annotated[int | None, CountOption("Activations to learn from; twice those stored without it.")] = None,
+    features: Annotated[int | None, CountOption("Features; without it 16 × width, 16,384 at most.")] = None,
+    k: Annotated[int, typer.Option(help="Active features per token.")] = 32,
+    activation: Annotated[str, typer.Option(help="batchtopk or topk.")] = "batchtopk",
+    batch: Annotated[int, typer.Option(help="Activations a step.")] = 2048,
+    rate: Annotated[float | None, typer.Option(help="Learning rate; by size without it.", show_default=False)] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; recorded.", show_default=False)] = None,
+    name: NameOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Learn a dictionary of features from activations.
+
+    Ends with a report on held-out text: unexplained variance, active features a token, loss recovered.
+    """
+    from glasshouse.activations import store
+    from glasshouse.dictionaries import LearnConfig, expect
+    from glasshouse.dictionaries import learn as run
+    from glasshouse.features.opening import default_name
+    from glasshouse.models import load
+
+    with begin(workspace, create=False) as ws:
+        rows = store(ws, activations)
+        if site is None and len(rows.sites) > 1:
+            raise UserError(f"expected --site, one of {', '.join(rows.sites)} in {activations}, got none; choose one")
+        place = rows.site(site or rows.sites[0])
+        config = LearnConfig(
+            features=features, k=k, activation=activation, tokens=tokens or 2 * rows.rows, batch=min(batch, rows.rows),
+            rate=rate, seed=seed,
+        )  # fmt: skip
+        name = name or default_name(rows.model_name, place)
+        if not ws.exists("dictionaries", name):
+            say(f"learning {name}: {expect(config, rows.width(place))}")
+        model = load(rows.model_name, device=device, workspace=ws)
+        found = run(
+            rows, place, name=name, ws=ws, config=config, model=model, threads=threads, device=str(model.device)
+        )
+        if not json:
+            _show_report(name, found.report)
+        answer(json, {"dictionary": name, "site": place, "features": found.n_features, "report": found.report})
+
+
+def _show_report(name: str, report: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from glasshouse.cli.screen import show_report
+
+    show_report(Console(), name, report)
+
+
+@app.command()
+def features(
+    dictionary: Annotated[str, typer.Argument(metavar="DICTIONARY", help="Name of a dictionary in the workspace.")],
+    corpus: CorpusOption = "python",
+    tokens: Annotated[int | None, CountOption("Tokens of text to read; 2M without it.")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens a window; 256 at most.", show_default=False)] = None,
+    text_column: TextColumnOption = "text",
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Gather the evidence for a dictionary's features.
+
+    Examples, firing rates, effects on the logits, neighbours, and labels scored on text they were not made from.
+    """
+    from glasshouse.dictionaries import dictionary as read_dictionary
+    from glasshouse.features import features as read_features
+    from glasshouse.features.gathering import gather
+    from glasshouse.features.opening import HARVEST_TOKENS
+    from glasshouse.models import load
+    from glasshouse.text import corpus as read
+
+    with begin(workspace, create=False) as ws:
+        found = read_dictionary(dictionary, ws=ws)
+        model = load(str(found.model_name), device=device, workspace=ws)
+        text = read(corpus, text_column=text_column)
+        window = context or min(256, model.context)
+        gather(model, found, text, ws=ws, name=found.name, tokens=tokens or HARVEST_TOKENS, context=window)
+        summary = read_features(found.name, ws=ws).summary
+        answer(
+            json, summary, f"{found.name}: {summary['clear']} of {summary['n_features']} features have a clear label"
+        )
+
+
+@app.command()
+def chat(
+    model: ModelArgument,
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FEATURE=Nx", help="Clamp to N × its largest activation: resid6/1234=8x.", show_default=False
+        ),
+    ] = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FEATURE=N",
+            help="Add its direction, N × the stream's typical norm: resid6/1234=0.8.",
+            show_default=False,
+        ),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(help="What to complete; asked for without it.", show_default=False),
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Length of the completions.")] = 40,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Complete prompts with and without steering, side by side."""
+    from glasshouse.cli.chatting import complete_each, prompts, show_pair, steered_model
+
+    with begin(workspace) as ws:
+        loaded, edit = steered_model(model, ws, sets=set or [], adds=add or [], device=device)
+        settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+        pairs = []
+        for pair in complete_each(loaded, edit, prompts(prompt), settings):
+            pairs.append(pair)
+            show_pair(pair, quiet=json)
+        answer(json, pairs)
+
+
+@app.command()
+def serve(
+    workspace: WorkspaceOption = None,
+    port: PortOption = PORT,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others can reach it if it is not 127.0.0.1.")
+    ] = "127.0.0.1",
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
+) -> None:
+    """Serve the page: search features, try text, steer."""
+    from glasshouse.cli.page import end_with_stdin, require_port
+    from glasshouse.web.server import serve as run
+
+    ws = Workspace.open(workspace)
+    require_port(port, host)
+    if until_stdin_closes:
+        end_with_stdin()
+    else:
+        say(f"the page is at http://{host}:{port} ; Ctrl-C ends it")
+    run(ws, host=host, port=port, open_browser=open_browser)
+
+
+@app.command()
+def export(
+    features: Annotated[
+        list[str], typer.Argument(metavar="FEATURES", help="Such as resid6/1234, or resid6 for a whole dictionary.")
+    ],
+    html: Annotated[Path, typer.Option(metavar="FILE", help="The page to write.")],
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write features as one page that needs no server."""
+    from glasshouse.features import export_html
+    from glasshouse.features import features as read_features
+
+    ws = Workspace.open(workspace, create=False)
+    names = {text.rpartition("/")[0] or text for text in features}
+    if len(names) > 1:
+        raise UserError(f"expected features of one dictionary, got {', '.join(sorted(names))}; export them one by one")
+    table = read_features(names.pop(), ws=ws)
+    chosen = [FeatureId.parse(text).index for text in features if "/" in text]
+    indices = chosen if len(chosen) == len(features) else None
+    written = export_html(table, indices, html)
+    answer(json, {"file": str(html), "bytes": html.stat().st_size}, f"wrote {written or html}")
+
+
+@app.command()
+def doctor(workspace: WorkspaceOption = None, device: DeviceOption = None, json: JsonOption = False) -> None:
+    """Say what this machine has, and measure its peaks."""
+    from glasshouse.doctor import describe, measure, words
+
+    folder = Workspace.find(workspace)
+    folder = folder if folder.is_dir() else Path.cwd()
+    found = describe(folder)
+    found["peaks"] = measure(folder, device=device or ("cuda" if found["gpus"] else "cpu"))
+    answer(json, found, words(found))
+
+
+def main() -> None:
+    """The entry point `glasshouse`."""
+    app()

@@ -1,0 +1,126 @@
+"""How every command starts and ends: where its workspace is, what a mistake looks like, what Ctrl-C says.
+
+A user's mistake is one line on standard error and exit status 2; an interrupted command says how to go on and exits
+with 130; anything else is a bug and keeps its traceback. Results go to standard output, everything else to standard
+error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from glasshouse.types import UserError, plain
+from glasshouse.workspace import KINDS, Workspace, keep_memory
+
+# Typer brings its own click in newer versions; this is the class of its usage errors either way.
+UsageError: type[Any] = typer.BadParameter.__mro__[1]
+
+
+class Commands(TyperGroup):
+    """The group of all commands, with one way to fail."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        standalone = extra.pop("standalone_mode", True)
+        try:
+            status = super().main(*args, **extra, standalone_mode=False)
+        except UserError as error:
+            status = complain(str(error))
+        except UsageError as error:
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "glasshouse"
+            status = complain(f"{error.format_message().rstrip('.')}; see `{command} --help`")
+        except (KeyboardInterrupt, typer.Abort):
+            status = 130
+        if status == 130:
+            print("\nstopped; run the same command again to go on", file=sys.stderr)
+        if standalone:
+            sys.exit(status if isinstance(status, int) else 0)
+        return status
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)  # in the order of the work, not of the alphabet
+
+
+def complain(message: str) -> int:
+    """One line, whatever the message holds. Returns the exit status."""
+    print("glasshouse: " + " ".join(plain(message).split()), file=sys.stderr)
+    return 2
+
+
+# -- options that many commands share ----------------------------------------------------------------------------------
+
+
+def count(text: str) -> int:
+    """`2000000`, `2_000_000`, `2e6`, `2M` or `500k` as a number."""
+    match = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?(?:e[0-9]{1,2})?)([kKmMgG]?)", text)
+    number = float(match[1].replace("_", "")) if match else math.nan
+    number *= {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2].lower()] if match else 1
+    if not number >= 1 or number != int(number):
+        raise typer.BadParameter(f"expected a count such as 2000000, 2M or 500k, got {text!r}")
+    return int(number)
+
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        metavar="DIR",
+        help="The workspace; else the nearest folder upwards with a glasshouse.toml, else ./glasshouse-workspace.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+NameOption = Annotated[str | None, typer.Option(metavar="NAME", help="Name of what is made.", show_default=False)]
+SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="cpu or cuda; without it, cuda where there is one.", show_default=False)
+]
+TextColumnOption = Annotated[str, typer.Option(help="Column of .jsonl, .parquet and .csv files that holds the text.")]
+PortOption = Annotated[int, typer.Option(help="Port of the page.", min=1, max=65535)]
+NoServeOption = Annotated[bool, typer.Option("--no-serve", help="Do not serve the page.")]
+
+
+def CountOption(help: str) -> Any:  # an option's declaration, written like the ones above
+    return typer.Option(parser=count, metavar="N", help=help, show_default=False)
+
+
+@contextlib.contextmanager
+def begin(workspace: Path | None, *, create: bool = True) -> Iterator[Workspace]:
+    """The workspace of a long command, with the C allocator told to keep what it has.
+
+    A user's mistake leaves no new workspace behind: one that was made for this command and holds nothing goes again.
+    """
+    path = Workspace.find(workspace)
+    new = not path.exists()
+    ws = Workspace.open(path, create=create)
+    keep_memory()
+    try:
+        yield ws
+    except UserError:
+        if new and not any((ws.root / kind).exists() for kind in KINDS):
+            shutil.rmtree(ws.root, ignore_errors=True)
+        raise
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal."""
+    print(plain(text), file=sys.stderr, flush=True)
+
+
+def answer(as_json: bool, value: Any, text: str = "") -> None:
+    """The command's result on standard output: as JSON if asked, else in words."""
+    if as_json:
+        print(json.dumps(value, indent=1, ensure_ascii=True))
+    elif text:
+        print(plain(text))

@@ -1,0 +1,78 @@
+"""The page beside a long command: a `glasshouse serve` of its own, from the first second to the last."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+from glasshouse.cli.entry import say
+from glasshouse.types import UserError
+from glasshouse.workspace import Workspace
+
+HOST = "127.0.0.1"
+
+
+def require_port(port: int, host: str = HOST) -> None:
+    """`UserError` now, before any work, if something listens there already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"expected port {port} to be free for the page, found it in use ({error.strerror}); "
+                "stop what listens there or give --port"
+            ) from None
+
+
+def end_with_stdin() -> None:
+    """Interrupt this process when its standard input closes, as it does when the command that started it is gone."""
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+class Page:
+    """The served page, or none. `wait` holds the command open until Ctrl-C."""
+
+    def __init__(self, server: subprocess.Popen[bytes] | None, address: str) -> None:
+        self._server, self.address = server, address
+
+    def wait(self) -> None:
+        if self._server is None:
+            return
+        say(f"the page is at {self.address} ; Ctrl-C ends it")
+        with contextlib.suppress(KeyboardInterrupt):
+            self._server.wait()
+
+
+@contextlib.contextmanager
+def page(ws: Workspace, port: int, *, wanted: bool) -> Iterator[Page]:
+    """Serve the workspace from another process while the body runs.
+
+    The server ends with this process however it ends: it reads its standard input, which closes then.
+    """
+    if not wanted:
+        yield Page(None, "")
+        return
+    require_port(port)
+    command = [sys.executable, "-m", "glasshouse", "serve", "--workspace", str(ws.root), "--port", str(port)]
+    server = subprocess.Popen([*command, "--until-stdin-closes"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    address = f"http://{HOST}:{port}"
+    say(f"the page is at {address} and fills as steps finish")
+    try:
+        yield Page(server, address)
+    finally:
+        server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(10)

@@ -1,0 +1,121 @@
+"""What `demo` and `open` end with: clear features, the report's numbers, a completion plain and steered."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Console
+
+from glasshouse.cli.screen import show_features, show_report, side_by_side
+from glasshouse.features.opening import Opened
+from glasshouse.features.table import Features, features
+from glasshouse.workspace import Workspace, write_atomically
+
+SHOWN = 10  # clear features
+TRIED = 8  # of them steered with, to find the one whose steering shows most
+STRENGTH = 0.8  # × the stream's typical norm
+PROMPT = "The first"
+LENGTH = 40  # tokens of a completion
+
+
+def summary(ws: Workspace, opened: Opened) -> dict[str, Any]:
+    """The summary as JSON. The completions are made once and kept in the workspace under evals/."""
+    table = features(opened.dictionary, ws=ws)
+    chosen = clear_features(table, SHOWN)
+    return {
+        "model": opened.model,
+        "dictionary": opened.dictionary,
+        "site": opened.site,
+        "evidence": table.summary,
+        "report": opened.report,
+        "features": [table.feature(index) for index in chosen],
+        "steered": steered(ws, opened, chosen[:TRIED]),
+    }
+
+
+def clear_features(table: Features, wanted: int) -> list[int]:
+    """Labelled features that scored best, no two with one label, taken in turn from each kind of document."""
+    rows = table.query(flag="labelled", sort="score", limit=40 * wanted)["rows"]
+    by_kind: dict[str, dict[str, int]] = {}
+    for row in rows:
+        if row["flag"] == "live":
+            by_kind.setdefault(row["kind"] or "", {}).setdefault(row["label"], row["index"])
+    queues = [list(labels.values()) for labels in by_kind.values()]
+    chosen: list[int] = []
+    while queues and len(chosen) < wanted:
+        queues = [queue for queue in queues if queue]
+        chosen += [queue.pop(0) for queue in queues]
+    return chosen[:wanted]
+
+
+def steered(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, Any] | None:
+    """The candidate whose steered text makes it fire most when the unedited model reads that text again.
+
+    None for an encoder, which completes nothing, and where no feature is clear.
+    """
+    name = f"{opened.dictionary[:55]}-steered"
+    config = {
+        "dictionary": ws.ref("dictionaries", opened.dictionary).hash, "candidates": candidates, "prompt": PROMPT,
+        "strength": STRENGTH, "length": LENGTH,
+    }  # fmt: skip
+    if not ws.done("evals", name, config):
+        found = _steer_each(ws, opened, candidates)
+        with ws.writing("evals", name, config=config, command="open") as draft:
+            write_atomically(draft.path / "steered.json", json.dumps(found, indent=1))
+            draft.finish(made_from=[ws.ref("dictionaries", opened.dictionary)])
+    found = json.loads((ws.path("evals", name) / "steered.json").read_text(encoding="utf-8"))
+    return found if isinstance(found, dict) else None
+
+
+def _steer_each(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, Any] | None:
+    from glasshouse.dictionaries import dictionary
+    from glasshouse.models import add, load
+
+    model: Any = load(opened.model, workspace=ws)
+    if model.is_encoder or not candidates:
+        return None
+    model.attach(dictionary(opened.dictionary, ws=ws))
+    plain = model.generate(PROMPT, LENGTH).text
+    best: dict[str, Any] | None = None
+    for index in candidates:
+        feature = f"{opened.dictionary}/{index}"
+        text = model.generate(PROMPT, LENGTH, edits=add(feature, times_norm=STRENGTH)).text
+        effect = _firing(model, opened.dictionary, index, text) - _firing(model, opened.dictionary, index, plain)
+        if best is None or effect > best["effect"]:
+            best = {"feature": feature, "times_norm": STRENGTH, "prompt": PROMPT, "plain": plain, "steered": text}
+            best["effect"] = effect  # mean activation, as a share of the feature's largest, over the text's tokens
+    return best
+
+
+def _firing(model: Any, dictionary: str, index: int, text: str) -> float:
+    """Mean activation over a text read by the unedited model, as a share of the feature's largest."""
+    if not text.strip():
+        return 0.0
+    values = model.run([PROMPT + text], [f"{dictionary}/codes"], stop=True)[f"{dictionary}/codes"].values
+    largest = float(model.attached[dictionary].max_activation[index])
+    return float(values[0, :, index].float().mean()) / max(largest, 1e-9)
+
+
+def show_summary(found: dict[str, Any], *, quiet: bool) -> None:
+    """The summary in words, on standard output unless `quiet`."""
+    if quiet:
+        return
+    console = Console()
+    seen = found["evidence"]
+    console.rule()
+    console.print(
+        f"{seen['clear']} of {seen['n_features']} features have a clear label; ten of them:",
+        markup=False,
+        highlight=False,
+    )
+    show_features(console, found["features"])
+    console.print()
+    show_report(console, found["dictionary"], found["report"])
+    if steer := found["steered"]:
+        console.print()
+        side_by_side(
+            console,
+            [(steer["prompt"], steer["plain"], steer["steered"])],
+            f"{steer['feature']} + {steer['times_norm']}",
+        )

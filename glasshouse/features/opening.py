@@ -1,0 +1,282 @@
+"""Open a model: from text to the evidence of its features, step by step, each skipped when it is done.
+
+    open_model("path/to/model", ws=Workspace.open(), corpus="notes/")       # load, harvest, learn, gather
+    demo(Workspace.open(), quick=True)                                      # grow a model first, from Python's library
+
+A step that was killed goes on where it stood; a step that was finished with the same settings is not done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glasshouse.types import NAME_PATTERN, Site, UserError, check_name
+from glasshouse.workspace import Expectation, Workspace, write_atomically
+
+if TYPE_CHECKING:
+    from glasshouse.dictionaries import Dictionary
+    from glasshouse.text import Corpus
+
+HARVEST_TOKENS = 2_000_000
+SAMPLE_TOKENS = 100_000  # of text read for the norms and largest activations of a dictionary that came without them
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much work `demo` does, in tokens and sizes, so that it is the same work on every machine."""
+
+    shape: str  # of the model, a name of `models.grow.SHAPES`
+    vocabulary: int
+    grow_tokens: int
+    harvest_tokens: int
+    learn_tokens: int
+    gather_tokens: int
+    features: int
+    k: int
+
+
+# For two cores of 2023 with AVX-512: about 5 minutes of growing, 3 of harvest and dictionary, 1.5 of evidence.
+DEMO = {
+    "full": Budget(
+        shape="default", vocabulary=4096, grow_tokens=6_000_000, harvest_tokens=1_200_000, learn_tokens=4_000_000,
+        gather_tokens=1_200_000, features=4096, k=32,
+    ),
+    "quick": Budget(
+        shape="tiny", vocabulary=1024, grow_tokens=300_000, harvest_tokens=60_000, learn_tokens=150_000,
+        gather_tokens=60_000, features=256, k=8,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """What stands in the workspace now."""
+
+    model: str
+    dictionary: str
+    site: str
+    report: dict[str, Any]
+
+
+def open_model(
+    source: str | Path,
+    *,
+    ws: Workspace,
+    site: str | None = None,
+    corpus: str | Path | Corpus = "python",
+    tokens: int = HARVEST_TOKENS,
+    learn_tokens: int | None = None,
+    gather_tokens: int | None = None,
+    context: int | None = None,
+    dictionary: str | Path | None = None,
+    name: str | None = None,
+    features: int | None = None,
+    k: int = 32,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str = "float32",
+    text_column: str = "text",
+    say: Say = lambda _: None,
+) -> Opened:
+    """Load a model, harvest `tokens` tokens at `site`, learn a dictionary there and gather its features' evidence.
+
+    source: as `gh.load`. site: None for the stream entering the middle block. corpus: a folder, a file, or "python".
+    learn_tokens: activations that the dictionary is trained on (None: twice `tokens`). gather_tokens: tokens that the
+    evidence is gathered over (None: `tokens`). context: tokens a window (None: 256, or what the model reads if less).
+    dictionary: a folder, ours or SAELens'; then nothing is trained, and its site and name hold. name: of what is made
+    (None: `<model>-<site>`). features, k: the dictionary's size and active features per token. `say` is given lines
+    for a person: what is expected, what is being done.
+
+    Raises `UserError` for a model, site, corpus or dictionary that does not fit, or a disk too small, before any work.
+    """
+    from glasshouse.models import load
+    from glasshouse.text import corpus as read_corpus
+
+    model = load(source, device=device, dtype=dtype, workspace=ws)
+    _remember(model, source, ws)
+    given = None if dictionary is None else _given_dictionary(dictionary, model, site, ws, name)
+    place = str(given.site if given else model.site(site or middle(model)))
+    called = check_name(given.name if given else name or default_name(model.name, place))
+    text = read_corpus(corpus, text_column=text_column) if isinstance(corpus, (str, Path)) else corpus
+    window = context or min(256, model.context)
+    job = _Job(ws=ws, model=model, text=text, site=place, name=called, context=window, seed=seed, say=say)
+    amounts = {"tokens": tokens, "learn": learn_tokens or 2 * tokens, "gather": gather_tokens or tokens}
+    job.announce(amounts, features=features, k=k, trains=given is None)
+    found = job.adopt(given) if given else job.learn(amounts, features=features, k=k)
+    job.gather(found, amounts["gather"])
+    return Opened(model=model.name, dictionary=called, site=place, report=found.report)
+
+
+def demo(ws: Workspace, *, quick: bool = False, say: Say = lambda _: None) -> Opened:
+    """Grow a small model from the standard library of this Python, and open it. Budgets are in tokens (`DEMO`);
+    precision is by instruction set, not measured, so that the demo is the same wherever the processor is alike."""
+    from glasshouse.models.grow import expect, grow
+    from glasshouse.text import corpus
+
+    budget = DEMO["quick" if quick else "full"]
+    name = "demo-quick" if quick else "demo"
+    text = corpus("python")
+    sizes: dict[str, Any] = {"shape": budget.shape, "tokens": budget.grow_tokens, "vocabulary": budget.vocabulary}
+    if not ws.exists("models", name):
+        say(f"growing {name} from {text.source}: {expect(**sizes)}")
+    grow(text, name=name, ws=ws, precision="auto-isa", **sizes)
+    return open_model(
+        name, ws=ws, corpus=text, tokens=budget.harvest_tokens, learn_tokens=budget.learn_tokens,
+        gather_tokens=budget.gather_tokens, features=budget.features, k=budget.k, say=say,
+    )  # fmt: skip
+
+
+def middle(model: Any) -> str:
+    """The stream entering the middle block: late enough for meanings, early enough to act on what follows."""
+    return f"resid.{(model.n_layers + 1) // 2}"
+
+
+def default_name(model: str, site: str) -> str:
+    """`<model>-<site>`, the model's part cut to what a name may hold."""
+    return f"{model[: 63 - len(site)]}-{site}"
+
+
+# -- the steps -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One model at one site with one corpus."""
+
+    ws: Workspace
+    model: Any
+    text: Corpus
+    site: str
+    name: str
+    context: int
+    seed: int
+    say: Say
+
+    def announce(self, amounts: dict[str, int], *, features: int | None, k: int, trains: bool) -> None:
+        """Say what is left to do, with time, memory and disk; `UserError` now if the disk is too small for it."""
+        from glasshouse.activations import expect as expect_harvest
+
+        if self.ws.exists("features", self.name):
+            return
+        reading = expect_harvest(self.model, [self.site], tokens=amounts["tokens"], context=self.context)
+        rate = amounts["tokens"] / max(reading.seconds, 1e-9)
+        steps: list[Expectation] = []
+        if trains and not self.ws.exists("activations", self.name):
+            steps.append(reading)
+        if trains and not self.ws.exists("dictionaries", self.name):
+            steps.append(self._expect_learning(amounts["learn"], features, k))
+        # Evidence: the model and the encoder over the tokens, and 200 bytes a token of contexts, peaks and examples.
+        steps.append(
+            Expectation(seconds=2 * amounts["gather"] / rate + 20, memory=2 << 30, disk=200 * amounts["gather"])
+        )
+        total = steps[0]
+        for step in steps[1:]:
+            total += step
+        self.ws.require_disk(total.disk)
+        self.say(f"opening {self.model.name} at {self.site} as {self.name}: {total}")
+
+    def _expect_learning(self, tokens: int, features: int | None, k: int) -> Expectation:
+        from glasshouse.dictionaries import LearnConfig, expect
+
+        config = LearnConfig(features=features, k=k, tokens=tokens, seed=self.seed)
+        return expect(config, self.model.sites[self.site].width)
+
+    def learn(self, amounts: dict[str, int], *, features: int | None, k: int) -> Dictionary:
+        from glasshouse.activations import harvest
+        from glasshouse.dictionaries import LearnConfig, learn
+
+        rows = harvest(
+            self.model, self.text, [self.site], name=self.name, ws=self.ws, tokens=amounts["tokens"],
+            context=self.context, seed=self.seed,
+        )  # fmt: skip
+        config = LearnConfig(features=features, k=k, tokens=amounts["learn"], seed=self.seed)
+        device = str(self.model.device)
+        return learn(rows, self.site, name=self.name, ws=self.ws, config=config, model=self.model, device=device)
+
+    def adopt(self, given: Dictionary) -> Dictionary:
+        """The given dictionary as one of the workspace; norms and report are measured if it came without."""
+        from glasshouse.activations import stream
+        from glasshouse.dictionaries import LearnConfig, held_out_report, read_folder, write_folder
+        from glasshouse.dictionaries.learning import largest_activations
+
+        folder = self.ws.path("dictionaries", self.name)
+        if _is_the_workspaces_own(given, self.ws):
+            return given
+        config = {"adopted": _content(given), "model": self.model.name, "site": self.site}
+        if self.ws.done("dictionaries", self.name, config):
+            return read_folder(folder, name=self.name)
+        with self.ws.writing("dictionaries", self.name, config=config, command="open") as draft:
+            if given.max_activation is None or given.typical_norm is None or not given.report:
+                source = stream(self.model, self.text, [self.site], tokens=SAMPLE_TOKENS, context=self.context)
+                maxima_F, rows = largest_activations(given, source, LearnConfig(tokens=SAMPLE_TOKENS, batch=1, k=1))
+                given = given.with_statistics(maxima_F, source.typical_norm(self.site))
+                given.report = held_out_report(given, source, model=self.model) | {"max_activation_rows": rows}
+            write_folder(replace(given, name=self.name, model_name=self.model.name), draft.path)
+            draft.finish(site=self.site, model=self.model.name)
+        return read_folder(folder, name=self.name)
+
+    def gather(self, found: Dictionary, tokens: int) -> None:
+        from glasshouse.features.gathering import gather
+
+        gather(self.model, found, self.text, ws=self.ws, name=self.name, tokens=tokens, context=self.context)
+
+
+def _remember(model: Any, source: str | Path, ws: Workspace) -> None:
+    """Note in models/NAME where the model came from, so that `load(NAME)` finds it again. Weights are not copied.
+
+    Raises `UserError` if the workspace has another model of that name.
+    """
+    folder = Path(source)
+    if ws.exists("models", model.name) and (
+        str(source) == model.name or folder.resolve() == ws.path("models", model.name).resolve()
+    ):
+        return
+    where = str(folder.resolve()) if folder.is_dir() else str(source)
+    config = {"source": where, "version": model.version}
+    if ws.done("models", model.name, config):
+        return
+    with ws.writing("models", model.name, config=config, command="open") as draft:
+        write_atomically(draft.path / "source.json", json.dumps({"source": where}, indent=1))
+        draft.finish()
+
+
+def _given_dictionary(source: str | Path, model: Any, site: str | None, ws: Workspace, name: str | None) -> Dictionary:
+    """The user's dictionary, checked against the model: it names a site there, of its own width."""
+    from glasshouse.dictionaries import dictionary
+
+    found = dictionary(source, ws=ws)
+    if site is not None and str(Site.parse(site)) != str(found.site):
+        raise UserError(f"expected no --site, or {found.site} as dictionary {found.name} says, got {site}")
+    place = str(model.site(str(found.site)))
+    width = model.sites[place].width
+    if width != found.width:
+        raise UserError(
+            f"dictionary {found.name} expects width {found.width} but {place} of {model.name} has {width}; "
+            f"choose the model it was made for"
+        )
+    if name is None and not ws.exists("dictionaries", found.name) and not NAME_PATTERN.fullmatch(found.name):
+        name = default_name(model.name, place)
+    return replace(found, name=name or found.name)
+
+
+def _is_the_workspaces_own(given: Dictionary, ws: Workspace) -> bool:
+    """Whether it was learnt here, and is not a copy of a dictionary from elsewhere."""
+    from glasshouse.dictionaries import read_folder
+
+    if not ws.exists("dictionaries", given.name) or "adopted" in ws.manifest("dictionaries", given.name)["config"]:
+        return False
+    return _content(read_folder(ws.path("dictionaries", given.name))) == _content(given)
+
+
+def _content(given: Dictionary) -> str:
+    """A hash of the weights, so that another dictionary under the same name is noticed."""
+    digest = hashlib.sha256()
+    for tensor in (given.W_enc, given.b_enc, given.W_dec, given.b_dec):
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
