@@ -9,7 +9,7 @@ Legend: N rows (tokens), D width of the site, F features, K pairs kept of a row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -145,19 +145,24 @@ class Dictionary:
 
     def to(self, device: str | torch.device) -> Dictionary:
         """The same dictionary with its tensors on another device."""
-        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
-        threshold_F = self.activation.threshold_F
-        moved["activation"] = Threshold(
-            kind=self.activation.kind,
-            k=self.activation.k,
-            threshold_F=None if threshold_F is None else threshold_F.to(device),
+
+        def move(tensor: Tensor | None) -> Any:
+            return None if tensor is None else tensor.to(device)
+
+        return replace(
+            self,
+            W_enc=move(self.W_enc),
+            b_enc=move(self.b_enc),
+            W_dec=move(self.W_dec),
+            b_dec=move(self.b_dec),
+            max_activation=move(self.max_activation),
+            activation=replace(self.activation, threshold_F=move(self.activation.threshold_F)),
         )
-        return Dictionary(**moved)
 
     def with_statistics(self, max_activation: Tensor, typical_norm: float) -> Dictionary:
         """A copy that knows its features' largest activations (F,) and the site's typical norm."""
         assert max_activation.shape == (self.n_features,), max_activation.shape
-        return Dictionary(**{**vars(self), "max_activation": max_activation, "typical_norm": float(typical_norm)})
+        return replace(self, max_activation=max_activation, typical_norm=float(typical_norm))
 
     def check_width(self, width: int) -> None:
         if width != self.width:

@@ -128,7 +128,10 @@ def read_folder(folder: Path, *, name: str | None = None) -> Dictionary:
         activation=activation,
         report=_read_json(folder / REPORT) if (folder / REPORT).is_file() else {},
         origin="glasshouse" if "glasshouse_name" in metadata else "saelens",
-        **{key: tensors[key] for key in ("W_enc", "b_enc", "W_dec", "b_dec")},
+        W_enc=tensors["W_enc"],
+        b_enc=tensors["b_enc"],
+        W_dec=tensors["W_dec"],
+        b_dec=tensors["b_dec"],
     )
     return _with_statistics(folder, found)
 
@@ -160,7 +163,8 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
         raise UserError(f"expected weights at {file}, found no such file; copy the folder again") from None
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"expected safetensors in {file}, found a file that does not read, perhaps truncated ({error}); copy it again"
+            f"expected safetensors in {file}, found a file that does not read, perhaps truncated ({error}); "
+            "copy it again"
         ) from None
 
 

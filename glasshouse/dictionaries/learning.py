@@ -39,7 +39,11 @@ REPORT_ROWS = 4096  # rows looked at each time
 
 
 class Source(Protocol):
-    """Where rows come from: an activations store, or a live stream. Batch i of a seed always holds the same rows."""
+    """Where rows come from: an activations store, or a live stream.
+
+    `batches` goes through the training rows without end (held-out rows once); the batch begun at a row is the same
+    whatever was read before it.
+    """
 
     def batches(
         self, site: str, batch_rows: int, *, start_row: int = 0, seed: int = 0, held_out: bool = False
@@ -52,22 +56,12 @@ class Source(Protocol):
 
 
 def batches(source: Source, site: str, batch: int, first: int, seed: int) -> Iterator[Tensor]:
-    """Whole raw batches `first`, `first + 1`, …, without end. A store is gone through again in another order (the
-    next seed), each time without the rows left over after its last whole batch."""
-    rows = getattr(source, "rows", None)
-    per_epoch = None if rows is None else rows // batch
-    if per_epoch == 0:
-        raise UserError(f"expected at least {batch} rows of {site}, found {rows}; harvest more or lower --batch")
-    epoch, start = (0, first) if per_epoch is None else divmod(first, per_epoch)
-    while True:
-        came = 0
-        for x_BD in source.batches(site, batch, start_row=start * batch, seed=seed + epoch):
-            if len(x_BD) == batch:
-                came += 1
-                yield x_BD
-        if came == 0:
-            raise UserError(f"expected rows of {site} from row {start * batch} on, found none; harvest more tokens")
-        epoch, start = epoch + 1, 0
+    """Whole raw batches `first`, `first + 1`, … of the source's endless sequence."""
+    for x_BD in source.batches(site, batch, start_row=first * batch, seed=seed):
+        if len(x_BD) < batch:
+            break
+        yield x_BD
+    raise UserError(f"expected batches of {batch} rows of {site} without end, the source ended; lower --tokens")
 
 
 def sample(source: Source, site: str, rows: int, *, seed: int, held_out: bool = False) -> Tensor:
@@ -166,7 +160,8 @@ def _restore(draft: Draft, trainer: Trainer, source: Source, site: str) -> tuple
         trainer.restore(step, tensors)
         return Normaliser(tensors["centre"], state["scale"]), state["typical_norm"]
     rows_ND = sample(source, site, min(SAMPLE_ROWS, config.tokens), seed=config.seed).to(device)
-    return Normaliser.of(rows_ND), float(rows_ND.norm(dim=1).median())
+    typical = getattr(source, "typical_norm", None)  # a store has it from all its shards
+    return Normaliser.of(rows_ND), float(typical(site) if typical else rows_ND.norm(dim=1).median())
 
 
 def _train(
@@ -183,9 +178,9 @@ def _train(
     done = trainer.step_index * config.batch
     with draft.ws.running("learn", "dictionaries", draft.name, total=total, unit="tokens", done=done) as progress:
         saved = started = time.monotonic()
-        for x_BD in batches(source, site, config.batch, trainer.step_index, config.seed):
-            if trainer.step_index >= steps:
-                break
+        rows = batches(source, site, config.batch, trainer.step_index, config.seed)
+        while trainer.step_index < steps:
+            x_BD = next(rows)
             values = trainer.step(normaliser(x_BD))
             step = trainer.step_index
             progress.advance(step * config.batch)
@@ -197,8 +192,8 @@ def _train(
             if time.monotonic() - saved > config.checkpoint_seconds:
                 save()
                 saved = time.monotonic()
-    if steps and trainer.step_index == steps:
-        save()
+            if step == steps:
+                save()
 
 
 def _log(draft: Draft, trainer: Trainer, values: dict[str, Tensor], seconds: float) -> None:
@@ -228,8 +223,16 @@ def _finished(name: str, site: str, source: Source, model: Any, trainer: Trainer
     config = trainer.config
     folded = {key: tensor.cpu() for key, tensor in fold(trainer.weights, normaliser).items()}
     model_name = getattr(model, "name", None) or getattr(source, "model_name", None)
-    threshold = Threshold(kind="topk", k=config.k)
-    learned = Dictionary(name=name, site=Site.parse(site), model_name=model_name, activation=threshold, **folded)
+    learned = Dictionary(
+        name=name,
+        site=Site.parse(site),
+        model_name=model_name,
+        activation=Threshold(kind="topk", k=config.k),
+        W_enc=folded["W_enc"],
+        b_enc=folded["b_enc"],
+        W_dec=folded["W_dec"],
+        b_dec=folded["b_dec"],
+    )
     if config.activation == "batchtopk":
         rows_ND = sample(source, site, config.held_out_rows, seed=0, held_out=True)
         value = calibrated_threshold(learned, rows_ND, config.k)
@@ -252,12 +255,14 @@ def calibrated_threshold(dictionary: Dictionary, x_ND: Tensor, k: int) -> float:
 
 
 def largest_activations(dictionary: Dictionary, source: Source, config: LearnConfig) -> tuple[Tensor, int]:
-    """(max_activation_F, rows looked at): each feature's largest code over the first `statistics_rows` rows."""
+    """(max_activation_F, rows looked at): each feature's largest code over the first `statistics_rows` rows, of an
+    epoch at most."""
     maxima_F, seen = torch.zeros(dictionary.n_features), 0
+    wanted = min(config.statistics_rows, config.tokens, getattr(source, "rows", config.tokens))
     for x_BD in source.batches(str(dictionary.site), 2048, seed=config.seed):
         maxima_F = torch.maximum(maxima_F, dictionary.encode(x_BD).amax(0).cpu())
         seen += len(x_BD)
-        if seen >= min(config.statistics_rows, config.tokens):
+        if seen >= wanted:
             break
     return maxima_F, seen
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -36,12 +36,12 @@ class LearnConfig:
     k: int = 32  # active features per token (on average for batchtopk)
     activation: str = "batchtopk"  # or "topk"
     tokens: int = 2_000_000  # activations seen in all; a store is gone through again when it has fewer
-    batch: int = 2048  # tokens per step
+    batch: int = 1024  # tokens per step
     rate: float | None = None  # None: RATE × sqrt(16384 / features)
     warmup: float = 0.02  # share of the steps in which the rate rises from 0
     decay: float = 0.2  # share of the steps, at the end, in which the rate falls to 0
     clip: float = 1.0  # largest norm of a step's gradient
-    dead_after: int | None = None  # tokens without firing; None: a tenth of `tokens`, at most 10 million
+    dead_after: int | None = None  # tokens without firing; None: a tenth of `tokens`, 10 batches to 10 million
     dead_weight: float = 1 / 32  # of the auxiliary loss on dead features
     dead_k: int | None = None  # features active in it per token; None: width / 2
     held_out_rows: int = 16_384  # rows for calibration and the report at most
@@ -63,18 +63,16 @@ class LearnConfig:
     def resolved(self, width: int) -> LearnConfig:
         """The same with every None replaced for a site of this width."""
         features = self.features or min(16 * width, 16_384)
-        return LearnConfig(
-            **{
-                **asdict(self),
-                "features": features,
-                "rate": self.rate if self.rate is not None else RATE * math.sqrt(16_384 / features),
-                "dead_after": self.dead_after or min(10_000_000, self.tokens // 10),
-                "dead_k": self.dead_k or max(1, width // 2),
-            }
+        return replace(
+            self,
+            features=features,
+            rate=self.rate if self.rate is not None else RATE * math.sqrt(16_384 / features),
+            dead_after=self.dead_after or min(10_000_000, max(self.tokens // 10, 10 * self.batch)),
+            dead_k=self.dead_k or max(1, width // 2),
         )
 
 
-RATE = 8e-4  # at 16,384 features; see docs/log.md for the runs it was chosen by
+RATE = 2.5e-3  # at 16,384 features; chosen on runs of 0.3 M tokens, see docs/dictionaries.md
 
 
 def schedule(step: int, steps: int, warmup: float, decay: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -25,7 +26,7 @@ class Planted:
     def batches(
         self, site: str, batch_rows: int, *, start_row: int = 0, seed: int = 0, held_out: bool = False
     ) -> Iterator[Tensor]:
-        for start in range(start_row, self.rows if not held_out else 4096, batch_rows):
+        for start in range(start_row, 4096, batch_rows) if held_out else itertools.count(start_row, batch_rows):
             draw = torch.Generator().manual_seed(hash((self._seed, seed, start, held_out)) % (1 << 62))
             on = torch.rand(batch_rows, len(self.directions_FD), generator=draw).topk(self.active, dim=1).indices
             values = 5 * (0.5 + torch.rand(batch_rows, self.active, generator=draw))
