@@ -97,7 +97,7 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         activation_function="gelu_pytorch_tanh", bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
     model = GPT2LMHeadModel(config)
-    ids = torch.tensor(sum((tokenizer(text + tokenizer.eos_token).input_ids for text in documents), []))
+    ids = torch.tensor(tokenizer(tokenizer.eos_token.join(documents)).input_ids)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(60):
         starts = torch.randint(0, len(ids) - 65, (8,)).tolist()

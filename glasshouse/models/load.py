@@ -9,6 +9,7 @@ Only safetensors are read, and no code from a repository is ever run.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -21,8 +22,9 @@ from glasshouse.models.checks import check_sites
 from glasshouse.models.families import SiteMap, family_of, supported
 from glasshouse.models.model import Model
 from glasshouse.types import NAME_PATTERN, UserError
-from glasshouse.workspace import Workspace
+from glasshouse.workspace import Workspace, read_manifest
 
+SOURCE = "source.json"  # in models/NAME of a model that was opened from elsewhere: {"source": folder or hub name}
 _HUB_SECONDS = 10  # for the one question whether the hub knows a name
 
 
@@ -88,8 +90,12 @@ def _find(source: str, workspace: Workspace | str | Path | None) -> tuple[str, b
     if NAME_PATTERN.fullmatch(source):
         root = workspace.root if isinstance(workspace, Workspace) else Workspace.find(workspace)
         folder = root / "models" / source
+        if (folder / "manifest.json").is_file():
+            read_manifest(folder)
         if (folder / "config.json").is_file():
             return str(folder), True
+        if (folder / SOURCE).is_file():  # opened from elsewhere; its weights were not copied
+            return _elsewhere(folder / SOURCE)
     if Path(source).is_dir():
         if not (Path(source) / "config.json").is_file():
             raise UserError(
@@ -100,6 +106,14 @@ def _find(source: str, workspace: Workspace | str | Path | None) -> tuple[str, b
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise UserError(f"expected a folder at {source}, found none; check the path")
     return source, _hub_knows(source)
+
+
+def _elsewhere(note: Path) -> tuple[str, bool]:
+    """Where the model of a workspace came from: a folder, or a name on the hub."""
+    where = str(json.loads(note.read_text(encoding="utf-8"))["source"])
+    if Path(where).is_absolute() and not Path(where).is_dir():
+        raise UserError(f"expected model {note.parent.name} at {where}, as {note} says, found none; open it again")
+    return (where, True) if Path(where).is_dir() else (where, _hub_knows(where))
 
 
 def _refuse_pickles(folder: Path) -> None:
@@ -116,7 +130,7 @@ def _refuse_pickles(folder: Path) -> None:
 def _hub_knows(name: str) -> bool:
     """Ask the hub once whether the name exists. True: it cannot be reached but the model is in the cache."""
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     try:
         cached = isinstance(try_to_load_from_cache(name, "config.json"), str)
@@ -140,7 +154,7 @@ def _hub_knows(name: str) -> bool:
             f"no model named {name!r} in the workspace, as a folder, or on the hub; "
             "check the name, or log in if it is private"
         ) from None
-    except (HfHubHTTPError, OSError, _http_error()) as error:
+    except Exception as error:  # requests', httpx' or httpx2's, by the version of huggingface_hub: no common base
         if cached:
             return True
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -149,15 +163,6 @@ def _hub_knows(name: str) -> bool:
             "check the name, the network, or give a folder"
         ) from None
     return False
-
-
-def _http_error() -> type[Exception]:
-    """The error of the library that huggingface_hub speaks HTTP with (httpx since its version 1)."""
-    try:
-        from httpx import HTTPError
-    except ImportError:
-        from requests.exceptions import RequestException as HTTPError  # type: ignore[no-redef,assignment]
-    return HTTPError
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

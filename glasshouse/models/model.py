@@ -18,7 +18,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +28,6 @@ from glasshouse.models.effects import Pass
 from glasshouse.models.families import Place, SiteMap
 from glasshouse.models.runs import Batch, Bound, Run, SiteValues, forward
 from glasshouse.types import LAYERED_SITES, Site, UserError
-
-if TYPE_CHECKING:
-    from glasshouse.models.generation import Generation
 
 
 @dataclass(frozen=True)
@@ -58,9 +55,9 @@ class Model:
         self.module, self.tokenizer, self.family, self.name = module, tokenizer, family, name
         self.config = text_config
         self.n_layers = len(self._submodule(family.blocks))
-        self.n_heads: int = family.n_heads or getattr(text_config, "num_attention_heads", 1)
-        self.width: int = family.width or getattr(text_config, "hidden_size", 0)
-        self.context: int = family.context or _context(text_config, family)
+        self.n_heads = int(family.n_heads or getattr(text_config, "num_attention_heads", 1))
+        self.width = int(family.width or getattr(text_config, "hidden_size", 0))
+        self.context = int(family.context or _context(text_config, family))
         self.is_encoder = "logits" not in family.places
         self.bos_id, self.pad_id = _bos_id(tokenizer), _pad_id(tokenizer)
         self.attached: dict[str, DictionaryLike] = {}
@@ -329,7 +326,7 @@ class Model:
         use_cache: bool = True,
         on_token: Callable[..., None] | None = None,
     ) -> Any:
-        """A `Generation` that continues a prompt, or a list of them, one for each of a list (see `generation.generate`).
+        """A `Generation` that continues the prompt, or a list of them for a list (see `generation.generate`).
 
         on_token(piece) is called as text comes; on_token(index, piece) for a list.
         """
