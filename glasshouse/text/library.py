@@ -13,6 +13,7 @@ import inspect
 import sysconfig
 import textwrap
 import tokenize
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,7 +136,8 @@ def _licence_header(lines: list[str]) -> int:
 def _c_module(name: str) -> Iterator[Piece]:
     """Docstrings of a module written in C, with the signature where it gives one."""
     try:
-        module = importlib.import_module(name)
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            module = importlib.import_module(name)
     except ImportError:  # not on this system, or left out by who built this Python
         return
     for attribute in sorted(vars(module)):

@@ -108,22 +108,24 @@ class _Words(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.parts: list[str] = []
-        self.depth = 0
+        self.depth = self.as_typed = 0
         self.blocks = frozenset(BLOCKS.split())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.depth += tag in HIDDEN
+        self.as_typed += tag == "pre"
         if tag in self.blocks:
             self.parts.append("\n")
 
     def handle_endtag(self, tag: str) -> None:
+        self.as_typed = max(0, self.as_typed - (tag == "pre"))
         self.depth = max(0, self.depth - (tag in HIDDEN))
         if tag in self.blocks:
             self.parts.append("\n")
 
     def handle_data(self, data: str) -> None:
         if not self.depth:
-            self.parts.append(data)
+            self.parts.append(data if self.as_typed else " ".join(data.split("\n")))
 
 
 def html_text(page: str) -> str:
@@ -217,12 +219,13 @@ def _parquet(file: Path, name: str, kind: str, text_column: str, budget: Budget)
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(file, read_dictionary=[text_column]) as table:
+        with parquet.ParquetFile(file) as table:
             columns = table.schema_arrow.names
             if text_column not in columns:
                 raise _no_column(file, text_column, columns)
             budget.check(_headed_size(table.metadata, text_column))
-            wanted = [text_column] + ["kind"] * ("kind" in columns and text_column != "kind")
+        wanted = [text_column] + ["kind"] * ("kind" in columns and text_column != "kind")
+        with parquet.ParquetFile(file, read_dictionary=[text_column]) as table:
             row = 0
             for batch in table.iter_batches(batch_size=1024, columns=wanted):
                 yield from _batch(batch, row, name, kind, text_column)

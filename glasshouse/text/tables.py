@@ -48,7 +48,7 @@ def read_tables() -> Named:
 
 def _characters() -> Named:
     """Unicode's characters with code, category and name, 128 a table; scripts whose names are only numbers left out."""
-    for first in range(0x20, LAST_CHARACTER, RUN):
+    for first in range(0, LAST_CHARACTER, RUN):
         lines = [_character(point) for point in range(first, first + RUN)]
         lines = [line for line in lines if line]
         if len(lines) >= 8:

@@ -70,9 +70,8 @@ def tokenise(corpus: Corpus, tokenizer: Any, *, max_tokens: int | None = None) -
     pairs = [parts.get(d.index, (nothing, nothing)) for d in corpus.documents]
     doc_start = np.zeros(len(pairs) + 1, np.int64)
     np.cumsum([len(ids) for ids, _ in pairs], out=doc_start[1:])
-    return Tokens(
-        corpus, np.concatenate([ids for ids, _ in pairs]), doc_start, np.concatenate([starts for _, starts in pairs])
-    )
+    ids_N, start_N = (np.concatenate([nothing, *(pair[i] for pair in pairs)]) for i in (0, 1))
+    return Tokens(corpus, ids_N, doc_start, start_N)
 
 
 def _batches(documents: Sequence[Document]) -> Iterator[list[Document]]:

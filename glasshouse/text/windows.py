@@ -58,7 +58,7 @@ def windows(tokens: Tokens, *, context: int, bos_id: int | None, pad_id: int, mi
     room = context - (bos_id is not None)
     assert room >= 1, context
     lengths = np.diff(tokens.doc_start)
-    if len(lengths) == 1 and lengths[0] < room:
+    if len(lengths) == 1 and lengths[0] < room and not tokens.corpus.documents[0].start:  # not the tail of a split
         raise UserError(
             f"expected text longer than a context of {context} tokens, {tokens.corpus.source} is one document of "
             f"{int(lengths[0])}; give more text or a shorter context"
