@@ -163,7 +163,12 @@ class Workspace:
                     f"{kind}/{name} exists already in {self.root}; give another --name or delete the folder"
                 )
             draft = Draft(self, kind, name, json.loads(json.dumps(dict(config))), command)
-            yield draft
+            try:
+                yield draft
+            except UserError:
+                if not draft.resumed:  # what the user asked for cannot be: leave nothing of it behind
+                    shutil.rmtree(draft.path, ignore_errors=True)
+                raise
 
     @contextlib.contextmanager
     def _lock(self, kind: str, name: str) -> Iterator[None]:
