@@ -305,7 +305,7 @@ _SIGNS = (
 def _quoted(text: str) -> str:
     """A token in words: quoted, or what it looks like where it is blank."""
     if text.strip():
-        return f'"{text}"'
+        return f"'{text}'" if '"' in text else f'"{text}"'
     if not text:
         return "nothing"
     lines, _, rest = text.rpartition("\n")

@@ -107,7 +107,7 @@ def open_model(
     window = context or min(256, model.context)
     job = _Job(ws=ws, model=model, text=text, site=place, name=called, context=window, seed=seed, say=say)
     amounts = {"tokens": tokens, "learn": learn_tokens or 2 * tokens, "gather": gather_tokens or tokens}
-    job.announce(amounts, features=features, k=k, trains=given is None)
+    job.announce(amounts, features=features, k=k, given=given)
     found = job.adopt(given) if given else job.learn(amounts, features=features, k=k)
     job.gather(found, amounts["gather"])
     return Opened(model=model.name, dictionary=called, site=place, report=found.report)
@@ -158,7 +158,7 @@ class _Job:
     seed: int
     say: Say
 
-    def announce(self, amounts: dict[str, int], *, features: int | None, k: int, trains: bool) -> None:
+    def announce(self, amounts: dict[str, int], *, features: int | None, k: int, given: Dictionary | None) -> None:
         """Say what is left to do, with time, memory and disk; `UserError` now if the disk is too small for it."""
         from glasshouse.activations import expect as expect_harvest
 
@@ -167,14 +167,11 @@ class _Job:
         reading = expect_harvest(self.model, [self.site], tokens=amounts["tokens"], context=self.context)
         rate = amounts["tokens"] / max(reading.seconds, 1e-9)
         steps: list[Expectation] = []
-        if trains and not self.ws.exists("activations", self.name):
+        if given is None and not self.ws.exists("activations", self.name):
             steps.append(reading)
-        if trains and not self.ws.exists("dictionaries", self.name):
+        if given is None and not self.ws.exists("dictionaries", self.name):
             steps.append(self._expect_learning(amounts["learn"], features, k))
-        # Evidence: the model and the encoder over the tokens, and 200 bytes a token of contexts, peaks and examples.
-        steps.append(
-            Expectation(seconds=2 * amounts["gather"] / rate + 20, memory=2 << 30, disk=200 * amounts["gather"])
-        )
+        steps.append(self._expect_evidence(amounts["gather"], rate, features, given))
         total = steps[0]
         for step in steps[1:]:
             total += step
@@ -186,6 +183,15 @@ class _Job:
 
         config = LearnConfig(features=features, k=k, tokens=tokens, seed=self.seed)
         return expect(config, self.model.sites[self.site].width)
+
+    def _expect_evidence(self, tokens: int, rate: float, features: int | None, given: Dictionary | None) -> Expectation:
+        from glasshouse.dictionaries import LearnConfig
+        from glasshouse.features.gathering import expect
+
+        width = self.model.sites[self.site].width
+        count = given.n_features if given else LearnConfig(features=features).resolved(width).features
+        assert count is not None
+        return expect(tokens=tokens, n_features=count, width=width, tokens_per_second=rate)
 
     def learn(self, amounts: dict[str, int], *, features: int | None, k: int) -> Dictionary:
         from glasshouse.activations import harvest
@@ -232,6 +238,8 @@ def _remember(model: Any, source: str | Path, ws: Workspace) -> None:
 
     Raises `UserError` if the workspace has another model of that name.
     """
+    from glasshouse.models.load import SOURCE
+
     folder = Path(source)
     if ws.exists("models", model.name) and (
         str(source) == model.name or folder.resolve() == ws.path("models", model.name).resolve()
@@ -242,7 +250,7 @@ def _remember(model: Any, source: str | Path, ws: Workspace) -> None:
     if ws.done("models", model.name, config):
         return
     with ws.writing("models", model.name, config=config, command="open") as draft:
-        write_atomically(draft.path / "source.json", json.dumps({"source": where}, indent=1))
+        write_atomically(draft.path / SOURCE, json.dumps({"source": where}, indent=1))
         draft.finish()
 
 
