@@ -1,0 +1,250 @@
+// The JSON of /api/v1, as docs/formats.md pins it, and the calls that fetch it.
+
+export interface Estimate {
+  value: number | null;
+  low: number | null;
+  high: number | null;
+  level: number;
+  n: number;
+  unit: string;
+  method: string;
+}
+
+export interface Run {
+  id: number;
+  command: string;
+  kind: string;
+  name: string;
+  state: "running" | "done" | "failed" | "stopped" | "killed";
+  started: number;
+  ended: number | null;
+  done: number;
+  total: number | null;
+  unit: string;
+  note: string;
+  seconds: number;
+  rate: number;
+  left: number | null;
+}
+
+export interface Status {
+  busy: boolean;
+  runs: Run[];
+}
+
+export type Line = Record<string, number | string | null>;
+
+export interface Metrics {
+  curve: Line[];
+  held_out: Line[];
+  samples: Line[];
+  last: Line | null;
+}
+
+export interface Summary {
+  name: string;
+  error?: string;
+  model: string;
+  site: string;
+  n_features: number;
+  tokens: number;
+  documents: number;
+  dead: number;
+  dense: number;
+  clear: number;
+  unclear: number;
+  kinds: string[];
+  coverage: Record<string, unknown>;
+}
+
+export interface Contents {
+  name: string;
+  models: string[];
+  activations: string[];
+  dictionaries: string[];
+  features: Summary[];
+}
+
+export interface Row {
+  index: number;
+  rate: number;
+  max_activation: number;
+  label: string | null;
+  score: number | null;
+  flag: string;
+  kind: string;
+  promotes: string[];
+  top_token: string;
+}
+
+export interface Example {
+  context: number;
+  peak: number;
+  position: number;
+  start: number;
+  tokens: string[];
+  activations: number[];
+  document: string;
+  kind: string;
+  char: number;
+}
+
+export interface Bin {
+  low: number;
+  high: number;
+  count: number;
+  examples: Example[];
+}
+
+export interface Near {
+  index: number;
+  label: string | null;
+  cosine?: number;
+  jaccard?: number;
+}
+
+export interface Feature {
+  id: string;
+  index: number;
+  rate: Estimate;
+  firings: number;
+  contexts: number;
+  documents: number;
+  flag: string;
+  max_activation: number;
+  label: { text: string; auroc: Estimate; f1: Estimate; baseline_f1: number | null } | null;
+  best_guess: string | null;
+  kind: string;
+  kinds: Record<string, number>;
+  histogram: { edges: number[]; counts: number[] };
+  tokens: { token: string; count: number; mean_activation: number }[];
+  positions: { edges: number[]; counts: number[]; tokens: number[] };
+  promotes: { token: string; logit: number }[];
+  suppresses: { token: string; logit: number }[];
+  measured: { token: string; change: number }[] | null;
+  measured_loss: number | null;
+  near_decoder: Near[];
+  near_cofiring: Near[];
+  examples: { top: Example[]; bins: Bin[] };
+}
+
+export interface Context {
+  tokens: string[];
+  document: string;
+  kind: string;
+  char: number;
+}
+
+export interface Brief {
+  label: string | null;
+  flag: string;
+  max_activation: number;
+  rate: number;
+}
+
+export interface TriedToken {
+  text: string;
+  special: boolean;
+  error: number;
+  active: number;
+  features: { index: number; activation: number }[];
+}
+
+export interface Tried {
+  name: string;
+  site: string;
+  model: string;
+  tokens: TriedToken[];
+  features: Record<string, Brief>;
+}
+
+export interface Strength {
+  index: number;
+  how: "set" | "add";
+  amount: number;
+}
+
+export interface BothUnits extends Strength {
+  times_max: number | null;
+  times_norm: number | null;
+  norms_per_max: number | null;
+}
+
+export interface SteerRequest {
+  features: string;
+  prompt: string;
+  strengths: Strength[];
+  max_new_tokens: number;
+  temperature: number;
+  seed: number;
+}
+
+export type SteerEvent =
+  | { event: "begin"; kind: "completion" | "embedding"; model: string; site: string; strengths: BothUnits[] }
+  | { event: "text"; side: "plain" | "steered"; text: string }
+  | { event: "stop"; side: "plain" | "steered"; why: string; tokens: number }
+  | { event: "embedding"; site: string; cosine: number; moved: number; width: number }
+  | { event: "error"; error: string }
+  | { event: "end" };
+
+export interface Report {
+  name: string;
+  finished: boolean;
+  created?: string;
+  config: Record<string, unknown>;
+  report: Record<string, unknown> | null;
+  dose: unknown;
+  metrics: Metrics;
+}
+
+const ROOT = "/api/v1";
+
+async function failure(response: Response): Promise<Error> {
+  const body: unknown = await response.json().catch(() => null);
+  const line = typeof body === "object" && body !== null && "error" in body ? String(body.error) : response.statusText;
+  return new Error(line);
+}
+
+export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  const response = await fetch(ROOT + path, { signal: signal ?? null });
+  if (!response.ok) throw await failure(response);
+  return (await response.json()) as T;
+}
+
+function token(): string {
+  return document.querySelector<HTMLMetaElement>("meta[name=glasshouse-token]")?.content ?? "";
+}
+
+async function send(path: string, body: unknown, signal?: AbortSignal): Promise<Response> {
+  const response = await fetch(ROOT + path, {
+    method: "POST",
+    headers: { "content-type": "application/json", "x-glasshouse-token": token() },
+    body: JSON.stringify(body),
+    signal: signal ?? null,
+  });
+  if (!response.ok) throw await failure(response);
+  return response;
+}
+
+export async function post<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> {
+  return (await (await send(path, body, signal)).json()) as T;
+}
+
+/** The lines of a streamed answer, each as it comes. */
+export async function* stream<T>(path: string, body: unknown, signal: AbortSignal): AsyncGenerator<T> {
+  const response = await send(path, body, signal);
+  if (response.body === null) return;
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) if (line !== "") yield JSON.parse(line) as T;
+  }
+}
+
+export const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
+
+export const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));
