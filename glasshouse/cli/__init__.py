@@ -347,16 +347,12 @@ def serve(
     until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
 ) -> None:
     """Serve the page: search features, try text, steer."""
-    from glasshouse.cli.page import end_with_stdin, require_port
+    from glasshouse.cli.page import end_with_stdin
     from glasshouse.web.server import serve as run
 
-    ws = Workspace.open(workspace)
-    require_port(port, host)
     if until_stdin_closes:
         end_with_stdin()
-    else:
-        say(f"the page is at http://{host}:{port} ; Ctrl-C ends it")
-    run(ws, host=host, port=port, open_browser=open_browser)
+    run(Workspace.open(workspace), host=host, port=port, open_browser=open_browser)
 
 
 @app.command()

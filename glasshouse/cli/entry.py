@@ -33,7 +33,7 @@ class Commands(TyperGroup):
     def main(self, *args: Any, **extra: Any) -> Any:
         standalone = extra.pop("standalone_mode", True)
         try:
-            status = super().main(*args, **extra, standalone_mode=False)
+            status = super().main(*args, **{**extra, "standalone_mode": False})
         except UserError as error:
             status = complain(str(error))
         except UsageError as error:

@@ -5,30 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 
 from glasshouse.cli.entry import say
-from glasshouse.types import UserError
+from glasshouse.web.server import HOST, listen
 from glasshouse.workspace import Workspace
-
-HOST = "127.0.0.1"
-
-
-def require_port(port: int, host: str = HOST) -> None:
-    """`UserError` now, before any work, if something listens there already."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UserError(
-                f"expected port {port} to be free for the page, found it in use ({error.strerror}); "
-                "stop what listens there or give --port"
-            ) from None
 
 
 def end_with_stdin() -> None:
@@ -65,11 +49,10 @@ def page(ws: Workspace, port: int, *, wanted: bool) -> Iterator[Page]:
     if not wanted:
         yield Page(None, "")
         return
-    require_port(port)
+    listen(HOST, port).close()  # a port in use is found now, before any work
     command = [sys.executable, "-m", "glasshouse", "serve", "--workspace", str(ws.root), "--port", str(port)]
     server = subprocess.Popen([*command, "--until-stdin-closes"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     address = f"http://{HOST}:{port}"
-    say(f"the page is at {address} and fills as steps finish")
     try:
         yield Page(server, address)
     finally:

@@ -10,8 +10,10 @@ Only safetensors are read, and no code from a repository is ever run.
 from __future__ import annotations
 
 import json
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +186,10 @@ def _from_pretrained(where: str, local_only: bool, dtype: str, sites: SiteMap | 
     if family.attention:
         common["attn_implementation"] = family.attention
     try:
-        module, info = auto.from_pretrained(  # type: ignore[misc]
-            where, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **common
-        )
+        with _no_bar():
+            module, info = auto.from_pretrained(  # type: ignore[misc]
+                where, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **common
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"expected whole weights as safetensors in {where}, found a problem: {reason}") from None
@@ -197,6 +200,20 @@ def _from_pretrained(where: str, local_only: bool, dtype: str, sites: SiteMap | 
             f"({', '.join(missing[:3])}); download or save the model again"
         )
     return module, family
+
+
+@contextlib.contextmanager
+def _no_bar() -> Iterator[None]:
+    """Without transformers' bar for copying weights into the model; a download keeps its own."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _config_problem(where: str, error: Exception) -> str:
