@@ -151,7 +151,7 @@ def _all_views(text: Text, lexicon: _Lexicon, contexts: int, kept_CT: NDArray[np
     yield View("bare", bare.astype(np.int32), len(lexicon.bare), named(lexicon.bare, "{}"), several=True)
     yield View(
         "folded", lexicon.folded_V[token].astype(np.int32), len(lexicon.folded),
-        named(lexicon.folded, "{} in any case"), 0.015, several=True,
+        named(lexicon.folded, "{} in any case"), 0.008, several=True,
     )  # fmt: skip
     yield View("class", class_of.astype(np.int32), classes, lambda c: _listed([lexicon.classes[i] for i in c]))
     yield View("before", lexicon.bare_V[before].astype(np.int32) | _none(before), len(lexicon.bare),
