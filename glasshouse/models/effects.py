@@ -61,19 +61,25 @@ class Effect:
     site: str
     change: Change
     token_dim: int
+    reach: Tensor | None = None  # of a patch: how many positions its source has, (1,) or (B,)
     fired: bool = False
     visited: bool = False
 
     def __call__(self, x: Tensor, at: Pass) -> Tensor:
         self.visited = True
         some, mask_BT = at.select(self.part.positions)
+        if some and self.reach is not None:
+            position_BT = at.position_BT
+            known_BT = (position_BT >= 0) & (position_BT < _per_text(self.reach, len(x), self.part.site)[:, None])
+            mask_BT = known_BT.to(at.device) if mask_BT is None else mask_BT & known_BT.to(at.device)
+            some = bool(mask_BT.any())
+        if mask_BT is not None and x.shape[self.token_dim] < mask_BT.shape[1]:
+            mask_BT = mask_BT[:, -x.shape[self.token_dim] :]  # logits may be asked of the last token only
+            some = bool(mask_BT.any())
         if not some:
             return x
         new = self.change(x, at)
         if mask_BT is not None:
-            mask_BT = mask_BT[:, -x.shape[self.token_dim] :]  # logits may be asked of the last token only
-            if not bool(mask_BT.any()):
-                return x
             shape = [1] * x.ndim
             shape[0], shape[self.token_dim] = mask_BT.shape
             new = torch.where(mask_BT.view(shape), new, x)
@@ -90,7 +96,7 @@ def effects(edit: Edit, model: Model) -> Iterator[Effect]:
         site = model.site(part.site)
         if site.dictionary is not None:
             dictionary = model.dictionary(site.dictionary)
-            yield Effect(part, str(dictionary.site), _through(dictionary, site, part), 1)
+            yield Effect(part, str(dictionary.site), _through(dictionary, site, part), 1, part.tensors.get("lengths"))
             continue
         if part.head is not None and not 0 <= part.head < model.n_heads:
             raise UserError(f"expected a head from 0 to {model.n_heads - 1} at {site}, got {part.head}")
@@ -99,9 +105,10 @@ def effects(edit: Edit, model: Model) -> Iterator[Effect]:
         if part.head is not None:
             head_dim = 1 if site.kind == "pattern" else 2
             plain = _plain(part, site, shape[1:], 1, model)
-            yield Effect(part, str(site), _on_head(part.head, head_dim, plain), token_dim)
+            change = _on_head(part.head, head_dim, plain)
         else:
-            yield Effect(part, str(site), _plain(part, site, shape, token_dim, model), token_dim)
+            change = _plain(part, site, shape, token_dim, model)
+        yield Effect(part, str(site), change, token_dim, part.tensors.get("lengths"))
 
 
 def _on_head(head: int, dim: int, change: Change) -> Change:
@@ -166,7 +173,7 @@ def _typical_norm(model: Model, site: Site) -> float:
 
 def _patched(part: Part, site: Site, shape: tuple[int, ...], token_dim: int, head_dim: int | None) -> Change:
     """Position p of text b becomes the source's position p. Patterns need rows that start at the same column."""
-    values, lengths = part.tensors["values"], part.tensors["lengths"]  # (B', T', ...)
+    values = part.tensors["values"]  # (B', T', ...)
     if part.head is not None and values.ndim > 3:
         values = values.select(head_dim or 2, part.head)
     if shape and tuple(values.shape[2:]) != shape and values[0, 0].numel() == torch.Size(shape).numel():
@@ -175,31 +182,30 @@ def _patched(part: Part, site: Site, shape: tuple[int, ...], token_dim: int, hea
         raise UserError(f"expected patched values of shape {shape} a token at {site}, got {tuple(values.shape[2:])}")
 
     def apply(x: Tensor, at: Pass) -> Tensor:
-        source, length = _per_text(values, x.shape[0], site), _per_text(lengths, x.shape[0], site)
-        position = at.position_BT[:, -x.shape[token_dim] :]
-        known = (position >= 0) & (position < length[:, None])
-        index = position.clamp(0, source.shape[1] - 1)
-        rows = source.to(x.device)[torch.arange(x.shape[0], device=x.device)[:, None], index.to(x.device)].to(x.dtype)
+        source = _per_text(values, x.shape[0], str(site))
+        index = at.position_BT[:, -x.shape[token_dim] :].clamp(0, source.shape[1] - 1)
+        text = torch.arange(x.shape[0], device=source.device)[:, None]
+        rows = source[text, index.to(source.device)].to(device=x.device, dtype=x.dtype)
         if site.kind == "pattern":
             rows = _columns(rows, x.shape[-1], at, site)
             rows = rows.transpose(1, 2) if token_dim == 2 else rows
-        mask_shape = [1] * x.ndim
-        mask_shape[0], mask_shape[token_dim] = known.shape
-        return torch.where(known.to(x.device).view(mask_shape), rows, x)
+        return rows
 
     return apply
 
 
-def _per_text(values: Tensor, texts: int, site: Site) -> Tensor:
+def _per_text(values: Tensor, texts: int, site: str) -> Tensor:
     if len(values) not in (1, texts):
         raise UserError(f"expected values of 1 or {texts} texts to patch {site}, got {len(values)}")
     return values.expand(texts, *values.shape[1:])
 
 
 def _columns(rows: Tensor, seen: int, at: Pass, site: Site) -> Tensor:
-    """Rows of a pattern cut or filled with zeros to the columns that this pass sees."""
-    if bool((at.position_BT < 0).any()):
-        raise UserError(f"expected texts of equal length to patch {site}, got a padded batch; run them one by one")
+    """Rows of a pattern cut or filled with zeros to the columns that this pass sees, if column p is position p."""
+    position_BT = at.position_BT
+    column_T = torch.arange(seen - position_BT.shape[1], seen)
+    if bool(((position_BT >= 0) & (position_BT != column_T)).any()):
+        raise UserError(f"expected texts that start at the first column to patch {site}; run them one by one")
     if rows.shape[-1] >= seen:
         return rows[..., :seen]
     return torch.nn.functional.pad(rows, (0, seen - rows.shape[-1]))

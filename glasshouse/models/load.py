@@ -9,8 +9,8 @@ Only safetensors are read, and no code from a repository is ever run.
 
 from __future__ import annotations
 
-import json
 import contextlib
+import json
 import os
 import re
 from collections.abc import Iterator

@@ -55,8 +55,8 @@ class Model:
         self.module, self.tokenizer, self.family, self.name = module, tokenizer, family, name
         self.config = text_config
         self.n_layers = len(self._submodule(family.blocks))
-        self.n_heads = int(family.n_heads or getattr(text_config, "num_attention_heads", 1))
-        self.width = int(family.width or getattr(text_config, "hidden_size", 0))
+        self.n_heads = int(family.n_heads or getattr(text_config, "num_attention_heads", None) or 1)
+        self.width = int(family.width or getattr(text_config, "hidden_size", None) or 0)
         self.context = int(family.context or _context(text_config, family))
         self.is_encoder = "logits" not in family.places
         self.bos_id, self.pad_id = _bos_id(tokenizer), _pad_id(tokenizer)
