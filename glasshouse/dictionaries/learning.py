@@ -7,6 +7,7 @@ Legend: B tokens of a batch, N rows, D width, F features.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from torch import Tensor
 from glasshouse.dictionaries.dictionary import Dictionary, Threshold
 from glasshouse.dictionaries.folders import read_folder, write_folder
 from glasshouse.dictionaries.kernels import ACTIVATIONS, Encoder
-from glasshouse.dictionaries.reports import held_out_report
+from glasshouse.dictionaries.reports import held_out_report, held_out_rows
 from glasshouse.dictionaries.training import (
     LearnConfig,
     LossTerm,
@@ -64,17 +65,11 @@ def batches(source: Source, site: str, batch: int, first: int, seed: int) -> Ite
     raise UserError(f"expected batches of {batch} rows of {site} without end, the source ended; lower --tokens")
 
 
-def sample(source: Source, site: str, rows: int, *, seed: int, held_out: bool = False) -> Tensor:
-    """The first rows of the source's order, as float32 (at most `rows`)."""
-    parts, have = [], 0
-    for part in source.batches(site, min(rows, 4096), seed=seed, held_out=held_out):
-        parts.append(part[: rows - have].float())
-        have += len(parts[-1])
-        if have >= rows:
-            break
-    if have == 0:
-        raise UserError(f"expected {'held-out ' if held_out else ''}rows of {site}, found none; harvest more tokens")
-    return torch.cat(parts)
+def sample(source: Source, site: str, rows: int, seed: int) -> Tensor:
+    """The first `rows` training rows of the source's order, as float32."""
+    return torch.cat(
+        [part.float() for part in itertools.islice(batches(source, site, 1024, 0, seed), -(-rows // 1024))]
+    )
 
 
 # -- the job ---------------------------------------------------------------------------------------------------------
@@ -159,7 +154,7 @@ def _restore(draft: Draft, trainer: Trainer, source: Source, site: str) -> tuple
         step, tensors, state = found
         trainer.restore(step, tensors)
         return Normaliser(tensors["centre"], state["scale"]), state["typical_norm"]
-    rows_ND = sample(source, site, min(SAMPLE_ROWS, config.tokens), seed=config.seed).to(device)
+    rows_ND = sample(source, site, min(SAMPLE_ROWS, config.tokens), config.seed).to(device)
     typical = getattr(source, "typical_norm", None)  # a store has it from all its shards
     return Normaliser.of(rows_ND), float(typical(site) if typical else rows_ND.norm(dim=1).median())
 
@@ -169,7 +164,7 @@ def _train(
 ) -> None:
     config, steps = trainer.config, trainer.steps
     total = steps * config.batch
-    held_out_ND = normaliser(sample(source, site, min(REPORT_ROWS, config.held_out_rows), seed=0, held_out=True))
+    held_out_ND = normaliser(held_out_rows(source, site, min(REPORT_ROWS, config.held_out_rows)))
 
     def save() -> None:
         state = {"scale": normaliser.scale, "typical_norm": typical_norm}
@@ -234,7 +229,7 @@ def _finished(name: str, site: str, source: Source, model: Any, trainer: Trainer
         b_dec=folded["b_dec"],
     )
     if config.activation == "batchtopk":
-        rows_ND = sample(source, site, config.held_out_rows, seed=0, held_out=True)
+        rows_ND = held_out_rows(source, site, config.held_out_rows)
         value = calibrated_threshold(learned, rows_ND, config.k)
         learned.activation = Threshold(kind="jumprelu", threshold_F=torch.full((learned.n_features,), value))
     return learned

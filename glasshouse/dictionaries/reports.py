@@ -13,6 +13,7 @@ from torch import Tensor
 from glasshouse.dictionaries.dictionary import Dictionary
 from glasshouse.types import Estimate, UserError
 
+SPLICED_WINDOWS = 64  # windows on which the model's loss is taken
 DENSE = 0.1  # a feature that is active on more than this share of tokens is called dense
 
 
@@ -41,7 +42,7 @@ def report(dictionary: Dictionary, x_ND: Tensor, *, documents_N: Tensor | None =
     rates_F = fired_F.double() / len(x_ND)
     return {
         "rows": len(x_ND),
-        "clustered_by": "row" if documents_N is None else "document",
+        "clustered_by": "row" if documents_N is None or len(documents_N.unique()) < 2 else "document",
         "unexplained": _estimate(miss_N, variance_N, documents_N).to_json(),
         "l0": _estimate(active_N, ones_N, documents_N).to_json(),
         "error_norm": _estimate(relative_N, ones_N, documents_N).to_json(),
@@ -51,7 +52,7 @@ def report(dictionary: Dictionary, x_ND: Tensor, *, documents_N: Tensor | None =
 
 
 def _estimate(sums_N: Tensor, counts_N: Tensor, documents_N: Tensor | None, unit: str = "") -> Estimate:
-    if documents_N is not None:
+    if documents_N is not None and len(documents_N.unique()) > 1:  # one cluster alone has no interval
         _, groups_N = documents_N.cpu().unique(return_inverse=True)
         size = int(groups_N.max()) + 1
         sums_N = torch.zeros(size, dtype=torch.float64).index_add_(0, groups_N, sums_N)
@@ -59,9 +60,82 @@ def _estimate(sums_N: Tensor, counts_N: Tensor, documents_N: Tensor | None, unit
     return Estimate.mean(sums_N.tolist(), counts_N.tolist(), unit=unit)
 
 
-def held_out_report(dictionary: Dictionary, source: Any, *, model: Any = None, rows: int = 16_384) -> dict[str, Any]:
-    """`report` on a store's or stream's held-out rows."""
-    from glasshouse.dictionaries.learning import sample
+def held_out_report(
+    dictionary: Dictionary, source: Any, *, model: Any = None, rows: int = 16_384, windows: int = SPLICED_WINDOWS
+) -> dict[str, Any]:
+    """`report` on the first held-out rows of a store or stream; with `model`, `spliced_report` on `windows` windows."""
+    site = str(dictionary.site)
+    x_ND = held_out_rows(source, site, rows)
+    numbers = report(dictionary, x_ND, documents_N=_documents(source, len(x_ND)))
+    if model is not None:
+        numbers |= spliced_report(dictionary, model, source.reading(held_out=True), x_ND.mean(0), windows=windows)
+    return numbers
 
-    x_ND = sample(source, str(dictionary.site), rows, seed=0, held_out=True)
-    return report(dictionary, x_ND)
+
+def held_out_rows(source: Any, site: str, rows: int) -> Tensor:
+    """The first held-out rows in the source's order, float32 (at most `rows`, D)."""
+    parts, have = [], 0
+    for part in source.batches(site, min(rows, 4096), seed=0, held_out=True):
+        parts.append(part[: rows - have].float())
+        have += len(parts[-1])
+        if have >= rows:
+            break
+    if have == 0:
+        raise UserError(f"expected held-out rows of {site}, found none; harvest more tokens")
+    return torch.cat(parts)
+
+
+def _documents(source: Any, rows: int) -> Tensor | None:
+    """The document of each of the first held-out rows, if the source remembers (a store does)."""
+    if not hasattr(source, "origin"):
+        return None
+    windows_N, _ = source.origin(range(rows), held_out=True)
+    return torch.from_numpy(source.reading(held_out=True).doc_W)[windows_N.long()]
+
+
+@torch.no_grad()
+def spliced_report(
+    dictionary: Dictionary, model: Any, reading: Any, mean_D: Tensor, *, windows: int = SPLICED_WINDOWS
+) -> dict[str, Any]:
+    """What the model's next-token loss is when the site holds x, decode(encode(x)), or the site's mean.
+
+    Over the first `windows` held-out windows, clustered by document. A text's BOS token is left as it is: harvests
+    leave it out too. `loss_recovered` = (mean ablated - spliced) / (mean ablated - whole), 1 is perfect. Cross-entropy
+    is in nats a token. For a model without a next-token loss both are None and `not_defined` says why.
+    """
+    if model.is_encoder:
+        return {"cross_entropy": None, "loss_recovered": None, "not_defined": "the model predicts no next token"}
+    ids_WT, mask_WT = reading.tensors()
+    documents_W = torch.from_numpy(reading.doc_W)[:windows]
+    parts = [
+        _losses(dictionary, model, ids_WT[rows], mask_WT[rows], mean_D, reading.bos)
+        for rows in (slice(i, min(i + 8, windows)) for i in range(0, min(windows, len(ids_WT)), 8))
+    ]
+    whole_W, spliced_W, ablated_W, counts_W = torch.cat(parts, dim=1).double()
+    return {
+        "windows": len(counts_W),
+        "cross_entropy": _estimate(whole_W, counts_W, documents_W, "nats/token").to_json(),
+        "cross_entropy_spliced": _estimate(spliced_W, counts_W, documents_W, "nats/token").to_json(),
+        "cross_entropy_ablated": _estimate(ablated_W, counts_W, documents_W, "nats/token").to_json(),
+        "cross_entropy_added": _estimate(spliced_W - whole_W, counts_W, documents_W, "nats/token").to_json(),
+        "loss_recovered": _estimate(ablated_W - spliced_W, ablated_W - whole_W, documents_W).to_json(),
+    }
+
+
+def _losses(dictionary: Dictionary, model: Any, ids_WT: Tensor, mask_WT: Tensor, mean_D: Tensor, bos: bool) -> Tensor:
+    """Nats of each window as it is, spliced, mean-ablated, and tokens scored: (4, W)."""
+    from glasshouse.models import Batch, patch
+
+    site, length = str(dictionary.site), int(mask_WT.sum(1).max())
+    batch = Batch(ids_WT[:, :length], mask_WT[:, :length])
+    values = model.run(batch, [site], stop=True)[site].values
+    x_WTD = values.flatten(2).float()
+    kept = torch.zeros(length, dtype=torch.bool)
+    kept[0] = bos
+    losses = [model.loss(batch).nats_BT.sum(1)]
+    for y_WTD in (dictionary.decode(dictionary.encode(x_WTD)).to(x_WTD.device), mean_D.to(x_WTD).expand_as(x_WTD)):
+        y_WTD = torch.where(kept[:, None].to(x_WTD.device), x_WTD, y_WTD)
+        edit = patch(site, y_WTD.view(values.shape).to(values.dtype))
+        losses.append(model.loss(batch, edits=edit).nats_BT.sum(1))
+    scored = batch.mask_BT.sum(1) - 1
+    return torch.stack([*losses, scored.to(losses[0])]).cpu()

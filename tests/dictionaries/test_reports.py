@@ -1,0 +1,100 @@
+"""The held-out report: by hand, and through a real model with the dictionary spliced in."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from glasshouse.dictionaries import Dictionary, Threshold, report
+from glasshouse.dictionaries.reports import spliced_report
+from glasshouse.types import Site, UserError
+
+
+def diagonal(width: int, threshold: float, site: str = "resid.1") -> Dictionary:
+    """x and -x as features, so that with threshold 0 everything is explained."""
+    eye = torch.eye(width)
+    return Dictionary(
+        name="d", site=Site.parse(site), model_name="tiny",
+        W_enc=torch.cat([eye, -eye], dim=1), b_enc=torch.zeros(2 * width),
+        W_dec=torch.cat([eye, -eye]), b_dec=torch.zeros(width),
+        activation=Threshold(kind="jumprelu", threshold_F=torch.full((2 * width,), threshold)),
+    )  # fmt: skip
+
+
+def test_by_hand() -> None:
+    x_ND = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    numbers = report(diagonal(2, 2.0), x_ND)  # the two rows of length 1 fall below the threshold
+    assert numbers["unexplained"]["value"] == pytest.approx(2 / 20)
+    assert numbers["l0"]["value"] == pytest.approx(0.5)
+    assert numbers["error_norm"]["value"] == pytest.approx(0.5)
+    assert numbers["dead"] == 0.5 and numbers["dense"] == 0.5
+    assert numbers["clustered_by"] == "row" and numbers["unexplained"]["n"] == 4
+
+
+def test_intervals_count_documents_not_rows() -> None:
+    x_ND = torch.randn(400, 2, generator=torch.Generator().manual_seed(0)).repeat_interleave(10, dim=0)
+    by_row = report(diagonal(2, 0.5), x_ND)["l0"]
+    numbers = report(diagonal(2, 0.5), x_ND, documents_N=torch.arange(4000) // 10)
+    by_document = numbers["l0"]
+    assert numbers["clustered_by"] == "document" and by_document["n"] == 400
+    assert by_document["high"] - by_document["low"] > 2.5 * (by_row["high"] - by_row["low"])
+
+
+def test_no_rows_is_an_error() -> None:
+    with pytest.raises(UserError, match="held-out rows"):
+        report(diagonal(2, 0.5), torch.zeros(0, 2))
+
+
+class Windows:
+    """What a store's `reading` gives: windows, lengths and documents."""
+
+    def __init__(self, ids_WT: torch.Tensor, lengths: list[int], bos: bool = False) -> None:
+        self.ids_WT, self.lengths, self.bos = ids_WT, torch.tensor(lengths), bos
+        self.doc_W = (torch.arange(len(ids_WT)) // 2).numpy()
+
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.ids_WT, torch.arange(self.ids_WT.shape[1])[None, :] < self.lengths[:, None]
+
+
+def windows(model: Any, corpus_dir: Path) -> Windows:
+    rows = []
+    for file in sorted((corpus_dir / "stories").iterdir())[:10]:
+        rows.append(model.tokenizer(file.read_text()).input_ids[:48])
+    ids_WT = torch.zeros(len(rows), 48, dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids_WT[i, : len(row)] = torch.tensor(row)
+    return Windows(ids_WT, [len(row) for row in rows])
+
+
+def test_a_perfect_dictionary_recovers_all_of_the_loss_and_an_empty_one_little(
+    tiny_model: Any, corpus_dir: Path
+) -> None:
+    held_out, width = windows(tiny_model, corpus_dir), tiny_model.width
+    batch = tiny_model.tokens([ids[mask].tolist() for ids, mask in zip(*held_out.tensors(), strict=True)])
+    mean_D = tiny_model.run(batch, ["resid.1"])["resid.1"].mean()
+    perfect = spliced_report(diagonal(width, 0.0), tiny_model, held_out, mean_D)
+    assert perfect["loss_recovered"]["value"] == pytest.approx(1.0, abs=1e-3)
+    assert perfect["cross_entropy_added"]["value"] == pytest.approx(0.0, abs=1e-3)
+    plain = tiny_model.loss(batch)
+    assert perfect["cross_entropy"]["value"] == pytest.approx(float(plain.nats_BT.sum()) / plain.n, rel=1e-4)
+    assert perfect["cross_entropy_ablated"]["value"] > perfect["cross_entropy"]["value"]
+    empty = spliced_report(diagonal(width, 1e9), tiny_model, held_out, mean_D)
+    assert empty["loss_recovered"]["value"] < 0.5
+    assert not tiny_model.attached
+
+
+def test_the_bos_token_is_left_as_it_is(tiny_model: Any, corpus_dir: Path) -> None:
+    held_out, nothing = windows(tiny_model, corpus_dir), diagonal(tiny_model.width, 1e9)
+    mean_D = torch.zeros(tiny_model.width)
+    without = spliced_report(nothing, tiny_model, held_out, mean_D)["cross_entropy_spliced"]["value"]
+    held_out.bos = True
+    assert spliced_report(nothing, tiny_model, held_out, mean_D)["cross_entropy_spliced"]["value"] < without
+
+
+def test_a_model_without_a_next_token_says_not_defined() -> None:
+    class Encoder:
+        is_encoder = True
+
+    numbers = spliced_report(diagonal(2, 0.0), Encoder(), None, torch.zeros(2))
+    assert numbers["loss_recovered"] is None and "no next token" in numbers["not_defined"]
