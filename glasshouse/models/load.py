@@ -47,6 +47,7 @@ def load(
     device: CUDA where there is one, else the CPU. Raises `UserError`, one line, for a name that does not exist or
     cannot be reached, an architecture outside the table, weights that are no safetensors, a row that does not fit.
     """
+    _check_device(device)
     if isinstance(source, nn.Module):
         module, family = source, sites or _family(getattr(source, "config", None), type(source).__name__)
         chosen_name = name or type(source).__name__.lower()
@@ -60,6 +61,16 @@ def load(
     model = Model(module, tokenizer, family.adapt(family, config) if config else family, name=chosen_name)
     check_sites(model)
     return model
+
+
+def _check_device(device: str | None) -> None:
+    """Raises `UserError` unless it is None, "cpu", or a CUDA device of this machine."""
+    kind, _, index = str(device or "cpu").partition(":")
+    have = torch.cuda.device_count()
+    if kind == "cuda" and not (int(index) if index.isdigit() else 0) < have:
+        raise UserError(f"expected device {device}, but this machine has {have} CUDA devices; leave --device out")
+    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+        raise UserError(f"expected device cpu, cuda or cuda:N, got {device!r}")
 
 
 def _device(module: nn.Module, source: Any) -> str | torch.device:
@@ -231,7 +242,10 @@ def _tokenizer(where: str, local_only: bool) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(where, trust_remote_code=False, local_files_only=local_only)
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, local_files_only=local_only)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"expected a tokenizer in {where}, found none that loads ({reason}); pass tokenizer=") from None
+    if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):  # made of nothing when its files are missing
+        raise UserError(f"expected a tokenizer in {where}, found one without a vocabulary; pass tokenizer=")
+    return tokenizer
