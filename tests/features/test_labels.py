@@ -26,7 +26,7 @@ TEXTS = [
     " sat",
     "ing",
     "#",
-    "walk",
+    " walk",
 ]
 CONTEXTS, LENGTH, DOCUMENTS = 400, 32, 40
 
@@ -93,7 +93,8 @@ def test_a_line_and_a_kind(ids):
 
 
 def test_a_word_of_several_pieces(ids):
-    words = np.where(np.isin(ids, (2, 8, 10, 13)), 1, ids)  # no piece of a word but where it is put
+    words = np.where(np.isin(ids, (3, 5, 6, 7)), ids, 1)
+    words[:, 2::8] = 13  # "ing" and "walk" also stand elsewhere
     words[:, 4::8], words[:, 5::8], words[:, 6::8] = 15, 13, 1
     words[:, 0::8] = 15  # the first piece alone
     fires = np.zeros(words.shape, bool)
