@@ -159,7 +159,10 @@ class Model:
     # -- dictionaries ----------------------------------------------------------------------------------------------
 
     def attach(self, dictionary: DictionaryLike) -> None:
-        """Make `NAME/codes`, `NAME/error` and `NAME/1234` sites. Raises `UserError` if the widths differ."""
+        """Make `NAME/codes`, `NAME/error` and `NAME/1234` sites, on the model's device.
+
+        Raises `UserError` if the widths differ.
+        """
         site = self.site(str(dictionary.site))
         width = self.sites[str(site)].width
         if site.kind == "pattern" or site.dictionary is not None:
@@ -169,7 +172,8 @@ class Model:
                 f"dictionary {dictionary.name} expects width {dictionary.width} but {site} of {self.name} has {width}; "
                 f"choose a site of width {dictionary.width} or train a dictionary there"
             )
-        self.attached[dictionary.name] = dictionary
+        move = getattr(dictionary, "to", None)
+        self.attached[dictionary.name] = dictionary if move is None else move(self.device)
 
     def detach(self, name: str) -> None:
         """Forget the dictionary of that name."""
