@@ -188,7 +188,7 @@ def harvest(
     """
     from glasshouse.activations import expect
     from glasshouse.activations import harvest as run
-    from glasshouse.features.opening import HARVEST_TOKENS, default_name
+    from glasshouse.features.opening import HARVEST_TOKENS, default_name, remember
     from glasshouse.models import load
     from glasshouse.text import corpus as read
 
@@ -201,6 +201,7 @@ def harvest(
         if not ws.exists("activations", name):
             say(f"harvesting {name}: {expect(loaded, sites, tokens=tokens, context=context)}")
         rows = run(loaded, text, sites, name=name, ws=ws, tokens=tokens, context=context, seed=seed)
+        remember(loaded, model, ws)
         result = {"activations": name, "sites": sites, "rows": rows.rows, "held_out_rows": rows.held_out_rows}
         answer(json, result, f"{name}: {rows.rows:,} rows and {rows.held_out_rows:,} held out at {', '.join(sites)}")
 

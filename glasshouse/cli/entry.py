@@ -38,7 +38,7 @@ class Commands(TyperGroup):
             status = complain(str(error))
         except UsageError as error:
             context = getattr(error, "ctx", None)
-            command = context.command_path if context else "glasshouse"
+            command = f"glasshouse {context.info_name}" if context and context.parent else "glasshouse"
             status = complain(f"{error.format_message().rstrip('.')}; see `{command} --help`")
         except (KeyboardInterrupt, typer.Abort):
             status = 130

@@ -5,6 +5,7 @@ All text of models and corpora becomes `rich.text.Text` after `types.plain`: mar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,11 @@ def shaded(example: Mapping[str, Any], *, colour: bool) -> Text:
 def one_line(token: str) -> str:
     """A token without line breaks and control sequences."""
     return plain(token).replace("\n", "⏎").replace("\t", " ")
+
+
+def few_lines(text: str) -> str:
+    """A completion without runs of empty lines, which small models love."""
+    return re.sub(r"\n\s*\n+", "⏎\n", plain(text)).rstrip()
 
 
 def number(value: Any) -> str:

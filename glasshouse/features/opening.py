@@ -44,12 +44,12 @@ class Budget:
 # For two cores of 2023 with AVX-512: about 5 minutes of growing, 3 of harvest and dictionary, 1.5 of evidence.
 DEMO = {
     "full": Budget(
-        shape="default", vocabulary=4096, grow_tokens=6_000_000, harvest_tokens=1_200_000, learn_tokens=4_000_000,
-        gather_tokens=1_200_000, features=4096, k=32,
+        shape="default", vocabulary=4096, grow_tokens=1_400_000, harvest_tokens=1_000_000, learn_tokens=3_000_000,
+        gather_tokens=1_000_000, features=4096, k=32,
     ),
     "quick": Budget(
-        shape="tiny", vocabulary=1024, grow_tokens=300_000, harvest_tokens=60_000, learn_tokens=150_000,
-        gather_tokens=60_000, features=256, k=8,
+        shape="tiny", vocabulary=1024, grow_tokens=150_000, harvest_tokens=50_000, learn_tokens=100_000,
+        gather_tokens=40_000, features=256, k=8,
     ),
 }  # fmt: skip
 
@@ -99,13 +99,14 @@ def open_model(
     from glasshouse.text import corpus as read_corpus
 
     model = load(source, device=device, dtype=dtype, workspace=ws)
-    _remember(model, source, ws)
     given = None if dictionary is None else _given_dictionary(dictionary, model, site, ws, name)
     place = str(given.site if given else model.site(site or middle(model)))
     called = check_name(given.name if given else name or default_name(model.name, place))
     text = read_corpus(corpus, text_column=text_column) if isinstance(corpus, (str, Path)) else corpus
     window = context or min(256, model.context)
-    job = _Job(ws=ws, model=model, text=text, site=place, name=called, context=window, seed=seed, say=say)
+    job = _Job(
+        ws=ws, model=model, source=source, text=text, site=place, name=called, context=window, seed=seed, say=say
+    )
     amounts = {"tokens": tokens, "learn": learn_tokens or 2 * tokens, "gather": gather_tokens or tokens}
     job.announce(amounts, features=features, k=k, given=given)
     found = job.adopt(given) if given else job.learn(amounts, features=features, k=k)
@@ -151,6 +152,7 @@ class _Job:
 
     ws: Workspace
     model: Any
+    source: str | Path
     text: Corpus
     site: str
     name: str
@@ -201,6 +203,7 @@ class _Job:
             self.model, self.text, [self.site], name=self.name, ws=self.ws, tokens=amounts["tokens"],
             context=self.context, seed=self.seed,
         )  # fmt: skip
+        remember(self.model, self.source, self.ws)
         config = LearnConfig(features=features, k=k, tokens=amounts["learn"], seed=self.seed)
         device = str(self.model.device)
         return learn(rows, self.site, name=self.name, ws=self.ws, config=config, model=self.model, device=device)
@@ -223,6 +226,7 @@ class _Job:
                 maxima_F, rows = largest_activations(given, source, LearnConfig(tokens=SAMPLE_TOKENS, batch=1, k=1))
                 given = given.with_statistics(maxima_F, source.typical_norm(self.site))
                 given.report = held_out_report(given, source, model=self.model) | {"max_activation_rows": rows}
+            remember(self.model, self.source, self.ws)
             write_folder(replace(given, name=self.name, model_name=self.model.name), draft.path)
             draft.finish(site=self.site, model=self.model.name)
         return read_folder(folder, name=self.name)
@@ -233,7 +237,7 @@ class _Job:
         gather(self.model, found, self.text, ws=self.ws, name=self.name, tokens=tokens, context=self.context)
 
 
-def _remember(model: Any, source: str | Path, ws: Workspace) -> None:
+def remember(model: Any, source: str | Path, ws: Workspace) -> None:
     """Note in models/NAME where the model came from, so that `load(NAME)` finds it again. Weights are not copied.
 
     Raises `UserError` if the workspace has another model of that name.
