@@ -16,10 +16,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from glasshouse.text.readers import READERS, SUFFIXES, Budget, Piece, Skipped, read_file, suffix_of
+from glasshouse.text.readers import READERS, SUFFIXES, Budget, NoColumn, Piece, Skipped, read_file, suffix_of
 from glasshouse.types import UserError
 
 MAX_UNPACKED = 4 << 30
+FEW, LONG_TAIL = 200, 2000  # documents; bytes
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ class Corpus:
     def split(self, held_out: float = 0.05, seed: int = 0) -> tuple[Corpus, Corpus]:
         """(train, held out): whole documents, chosen by the hash of name, text and seed.
 
-        A document's side does not depend on the other documents, so grow, learn and features agree. Where that
-        cannot give the share asked for within a factor of four (few or very unequal documents), the last `held_out`
-        of every document is held out instead, cut at a line where there is one near.
+        A document's side does not depend on the other documents, so grow, learn and features agree. Of few and long
+        documents (fewer than 200, whose tails are 2 kB or more), or where whole documents miss the share asked for by
+        a factor of four, the last `held_out` of every document is held out instead, cut at a line where one ends near.
         """
         assert 0 < held_out < 1, held_out
         if not self.documents:
@@ -83,14 +84,11 @@ class Corpus:
         sides: tuple[list[Document], list[Document]] = ([], [])
         for document in self.documents:
             sides[_share(document, f"split {seed}") < held_out].append(document)
-        size, out = self.bytes, sum(len(d.text.encode()) for d in sides[1])
-        if not held_out / 4 <= out / size <= min(0.5, held_out * 4):
-            sides = ([], [])
-            for document in self.documents:
-                head, tail = _cut(document, 1 - held_out)
-                sides[0].append(head)
-                if tail is not None:
-                    sides[1].append(tail)
+        share = sum(len(d.text.encode()) for d in sides[1]) / self.bytes
+        few_and_long = len(self.documents) < FEW and self.bytes * held_out / len(self.documents) > LONG_TAIL
+        if few_and_long or not held_out / 4 <= share <= min(0.5, held_out * 4):
+            cuts = [_cut(document, 1 - held_out) for document in self.documents]
+            sides = [head for head, _ in cuts], [tail for _, tail in cuts if tail is not None]
         return self._of(sides[0]), self._of(sides[1])
 
     def weighted(self, weights: Mapping[str, float], seed: int = 0) -> Corpus:
@@ -155,70 +153,75 @@ def corpus(source: str | Path, *, text_column: str = "text", max_unpacked: int =
     if str(source) == "python":
         from glasshouse.text.library import read_library
 
-        return _collect("python", read_library(), {}, Budget(max_unpacked, "python"))
+        return _Reading("python", text_column, max_unpacked).collect(read_library())
     path = Path(source)
     if not path.exists():
         raise UserError(f"expected a folder, a file or `python` as the corpus, found nothing at {path}")
-    budget = Budget(max_unpacked, str(path))
-    skipped: dict[str, int] = {}
+    reading = _Reading(path.name or str(path), text_column, max_unpacked)
     if path.is_file():
-        pieces = _file(path, path.name, suffix_of(path).lstrip(".") or "text", text_column, budget, skipped, named=True)
-    else:
-        pieces = _folder(path, text_column, budget, skipped)
-    return _collect(path.name or str(path), pieces, skipped, budget)
+        return reading.collect(reading.file(path, path.name, suffix_of(path).lstrip(".") or "text", named=True))
+    return reading.collect(reading.folder(path))
 
 
-def _folder(folder: Path, text_column: str, budget: Budget, skipped: dict[str, int]) -> Iterable[Piece]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    for file in files:
-        inside = file.relative_to(folder)
-        if any(part.startswith(".") for part in inside.parts):
-            continue
-        if not file.resolve().is_relative_to(folder.resolve()):
-            _count(skipped, "links out of the folder")
-            continue
-        kind = inside.parts[0] if len(inside.parts) > 1 else suffix_of(file).lstrip(".")
-        yield from _file(file, inside.as_posix(), kind, text_column, budget, skipped)
+class _Reading:
+    """One corpus being read: what was skipped so far, how much may still be unpacked."""
 
+    def __init__(self, source: str, text_column: str, max_unpacked: int) -> None:
+        self.source, self.text_column = source, text_column
+        self.budget = Budget(max_unpacked, source)
+        self.skipped: dict[str, int] = {}
+        self.no_column: NoColumn | None = None
 
-def _file(
-    file: Path, name: str, kind: str, text_column: str, budget: Budget, skipped: dict[str, int], named: bool = False
-) -> Iterable[Piece]:
-    """The pieces of one file. A file named by the user is read as plain text whatever its suffix."""
-    suffix = suffix_of(file)
-    if suffix not in READERS and not named:
-        _count(skipped, "of other types")
-        return
-    try:
-        for found in read_file(file, name, kind, text_column, budget):
-            if isinstance(found, Skipped):
-                _count(skipped, found.reason)
-            else:
-                yield found
-    except OSError as error:
-        _count(skipped, f"unreadable ({error.strerror or type(error).__name__})")
+    def folder(self, folder: Path) -> Iterable[Piece]:
+        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+            inside = file.relative_to(folder)
+            if any(part.startswith(".") for part in inside.parts):
+                continue
+            if not file.resolve().is_relative_to(folder.resolve()):
+                self.skip("links out of the folder")
+                continue
+            kind = inside.parts[0] if len(inside.parts) > 1 else suffix_of(file).lstrip(".")
+            yield from self.file(file, inside.as_posix(), kind)
 
-
-def _collect(source: str, pieces: Iterable[Piece], skipped: dict[str, int], budget: Budget) -> Corpus:
-    documents: list[Document] = []
-    for piece in pieces:
+    def file(self, file: Path, name: str, kind: str, *, named: bool = False) -> Iterable[Piece]:
+        """The pieces of one file. A file named by the user is read as plain text whatever its suffix."""
+        if suffix_of(file) not in READERS and not named:
+            self.skip("of other types")
+            return
         try:
-            size = len(piece.text.encode())
-        except UnicodeEncodeError:  # a lone surrogate, which JSON can spell and no tokenizer can read
-            _count(skipped, "undecodable")
-            continue
-        if not piece.text.strip():
-            _count(skipped, "empty")
-            continue
-        budget.keep(size)
-        documents.append(Document(len(documents), piece.name, piece.kind, piece.text))
-    if not documents:
-        came = ", ".join(f"{count} {reason}" for reason, count in skipped.items()) or "nothing"
+            for found in read_file(file, name, kind, self.text_column, self.budget):
+                if isinstance(found, Skipped):
+                    self.skip(found.reason)
+                else:
+                    yield found
+        except NoColumn as error:  # one table among other files is no mistake; it is if there is no other text
+            self.no_column = self.no_column or error
+            self.skip(f"tables without a column {self.text_column!r}")
+        except OSError as error:
+            self.skip(f"unreadable ({error.strerror or type(error).__name__})")
+
+    def collect(self, pieces: Iterable[Piece]) -> Corpus:
+        documents: list[Document] = []
+        for piece in pieces:
+            try:
+                size = len(piece.text.encode())
+            except UnicodeEncodeError:  # a lone surrogate, which JSON can spell and no tokenizer can read
+                self.skip("undecodable")
+                continue
+            if not piece.text.strip():
+                self.skip("empty")
+                continue
+            self.budget.keep(size)
+            documents.append(Document(len(documents), piece.name, piece.kind, piece.text))
+        if documents:
+            return Corpus(self.source, tuple(documents), self.skipped)
+        if self.no_column is not None:
+            raise self.no_column
+        came = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items()) or "nothing"
         raise UserError(
-            f"expected text in {source} ({' '.join(SUFFIXES)}), found none (skipped: {came}); give a corpus with text"
+            f"expected text in {self.source} ({' '.join(SUFFIXES)}), found none (skipped: {came}); "
+            "give a corpus with text"
         )
-    return Corpus(source, tuple(documents), skipped)
 
-
-def _count(skipped: dict[str, int], reason: str) -> None:
-    skipped[reason] = skipped.get(reason, 0) + 1
+    def skip(self, reason: str) -> None:
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1

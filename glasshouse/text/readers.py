@@ -206,8 +206,12 @@ def _rows(
             yield Piece(f"{name}#{i}", own if isinstance(own, str) and own else kind, text)
 
 
-def _no_column(file: Path, column: str, have: Sequence[str]) -> UserError:
-    return UserError(
+class NoColumn(UserError):
+    """A table without the column of text asked for."""
+
+
+def _no_column(file: Path, column: str, have: Sequence[str]) -> NoColumn:
+    return NoColumn(
         f"expected a column {column!r} in {file.name}, found {', '.join(have[:20]) or 'no columns'}; "
         "name the column of text with --text-column"
     )

@@ -124,6 +124,14 @@ def test_unknown_column_names_those_there_are(tmp_path: Path, name: str) -> None
         corpus(rows_as(tmp_path / name, [{"body": "a", "n": "1"}]))
 
 
+def test_one_table_among_texts_is_skipped(tmp_path: Path) -> None:
+    rows_as(tmp_path / "t.csv", [{"body": "a", "n": "1"}])
+    with pytest.raises(UserError, match=r"expected a column 'text' in t.csv, found body, n"):
+        corpus(tmp_path)
+    (tmp_path / "a.txt").write_text("good")
+    assert corpus(tmp_path).skipped == {"tables without a column 'text'": 1}
+
+
 def test_broken_rows_are_counted(tmp_path: Path) -> None:
     lines = [
         b'{"text": "good"}',
@@ -202,6 +210,13 @@ def test_split_of_one_long_document_cuts_it() -> None:
     (head,), (tail,) = train.documents, held_out.documents
     assert head.text + tail.text == text and head.text.endswith("\n") and tail.start == len(head.text)
     assert 0.03 < len(tail.text) / len(text) < 0.16
+
+
+def test_split_of_few_long_documents_takes_a_part_of_each() -> None:
+    texts = ["".join(f"{name} {i}\n" for i in range(9000)) for name in "abcde"]
+    train, held_out = made_of(*texts).split()
+    assert [d.name for d in train.documents] == [d.name for d in held_out.documents] == [f"d{i}" for i in range(5)]
+    assert [a.text + b.text for a, b in zip(train.documents, held_out.documents, strict=True)] == texts
 
 
 def test_weighted() -> None:
