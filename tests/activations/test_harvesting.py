@@ -292,3 +292,20 @@ def test_killed_and_run_again_ends_in_the_same_files(tiny_model_dir: Path, corpu
         assert (one.folder / name).read_bytes() == (two.folder / name).read_bytes(), name
     for name, written in left.items():
         assert (two.folder / name).stat().st_mtime_ns == written, f"{name} was made again"
+
+
+@pytest.mark.gpu
+def test_a_gpu_harvests_the_same_rows(
+    tiny_model_dir: Path, harvested: Store, text: Corpus, workspace: Workspace
+) -> None:
+    import glasshouse
+
+    model = glasshouse.load(tiny_model_dir, device="cuda")
+    found = harvest(model, text, SITES, name="acts", ws=workspace, **SETTINGS)
+    assert found.rows == harvested.rows
+    everything = range(found.rows)
+    for ours, theirs in zip(found.origin(everything), harvested.origin(everything), strict=True):
+        assert torch.equal(ours, theirs)
+    for site in SITES:
+        ours_ND, theirs_ND = (s.rows_of(site, everything).float() for s in (found, harvested))
+        torch.testing.assert_close(ours_ND, theirs_ND, atol=0.05, rtol=0.02)

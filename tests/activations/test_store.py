@@ -116,6 +116,9 @@ def test_later_epochs_hold_the_same_rows_in_another_order(made: Store) -> None:
     assert not torch.equal(first, second) and not torch.equal(second, third)
     for epoch in (second, third):
         assert torch.equal(epoch.sort(dim=0).values, first.sort(dim=0).values)
+    first_shard = {tuple(row) for row in made_pool(SHARD_ROWS[0], 0).rows["resid.1"].float().tolist()}
+    orders = [[row for row in epoch.tolist() if tuple(row) in first_shard] for epoch in (first, second, third)]
+    assert orders[0] != orders[1] != orders[2] != orders[0], "within a shard too"
     other = torch.cat(list(made.batches("resid.1", 121, epochs=2, seed=2))).float()
     assert not torch.equal(other[121:], second), "another seed, another order"
 
