@@ -56,6 +56,8 @@ def create_app(ws: Workspace, *, model: Any = None, host: str = HOST) -> Starlet
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket bound to the address, so that a port in use is one line now. Port 0 takes any free one."""
+    if not 0 <= port <= 65535:  # the system would take it modulo 65536
+        raise UserError(f"expected to listen on a port from 0 to 65535, got {port}; give another --port")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)

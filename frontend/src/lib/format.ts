@@ -45,13 +45,12 @@ function mark(character: string): string {
   return `‹${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(2, "0")}›`;
 }
 
-/** A token cut into plain text and marks for what would not be seen. `loose` leaves single spaces as they are. */
+/** A token cut into plain text and marks for what would not be seen. `loose` leaves spaces as they are. */
 export function pieces(token: string, loose = false): Piece[] {
   const out: Piece[] = [];
   let from = 0;
-  const blank = token.trim() === "";
   for (const match of token.matchAll(SPECIAL)) {
-    if (loose && !blank && match[0] === " ") continue;
+    if (loose && match[0] === " ") continue;
     if (match.index > from) out.push({ text: token.slice(from, match.index), mark: false });
     out.push({ text: mark(match[0]), mark: true });
     from = match.index + match[0].length;

@@ -1,0 +1,155 @@
+"""The routes under /api/v1, through the in-process client."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from starlette.testclient import TestClient
+
+from glasshouse.types import UserError
+from glasshouse.web import create_app
+from glasshouse.web.answers import dump
+from glasshouse.web.progress import metrics, status, thinned
+from glasshouse.web.security import TOKEN_HEADER
+from glasshouse.web.server import listen
+from glasshouse.workspace import Workspace
+from tests.web.conftest import ADDRESS
+
+NAME = "tiny-resid.2"
+
+
+def rows(client: TestClient, **query: object) -> list[dict]:
+    return client.get(f"/api/v1/features/{NAME}", params=query).json()["rows"]
+
+
+def test_lists_are_filtered_sorted_and_paged(client: TestClient) -> None:
+    answer = client.get(f"/api/v1/features/{NAME}", params={"limit": 5}).json()
+    assert answer["total"] == 64 and len(answer["rows"]) == 5
+    rates = [row["rate"] for row in rows(client, sort="rate", order="asc")]
+    assert rates == sorted(rates)
+    assert [row["index"] for row in rows(client, flag="dead")] == [0]
+    assert {row["kind"] for row in rows(client, kind="help")} == {"help"}
+    first, second = rows(client, sort="index", order="asc", limit=3), rows(client, sort="index", order="asc", offset=3)
+    assert [row["index"] for row in first] == [0, 1, 2] and second[0]["index"] == 3
+    low = rows(client, min_rate="0.01", max_rate="0.02")
+    assert low and all(0.01 <= row["rate"] <= 0.02 for row in low)
+
+
+def test_a_feature_holds_all_its_evidence(client: TestClient) -> None:
+    found = client.get(f"/api/v1/features/{NAME}/3").json()
+    wanted = {"rate", "label", "histogram", "tokens", "positions", "promotes", "suppresses", "measured", "near_decoder"}
+    assert wanted | {"near_cofiring", "examples", "kinds"} <= set(found)
+    assert found["id"] == f"{NAME}/3" and {"value", "low", "high", "n"} <= set(found["rate"])
+    example = found["examples"]["top"][0]
+    context = client.get(f"/api/v1/features/{NAME}/contexts/{example['context']}").json()
+    start, end = example["start"], example["start"] + len(example["tokens"])
+    assert context["tokens"][start:end] == example["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        (f"/api/v1/features/{NAME}/64", 404),
+        (f"/api/v1/features/{NAME}/99999999999999999999", 404),
+        (f"/api/v1/features/{NAME}/contexts/9999999999", 404),
+        (f"/api/v1/features/{NAME}/x", 404),
+        ("/api/v1/features/other", 404),
+        ("/api/v1/dictionaries/other/report", 404),
+        ("/api/v1/nowhere", 404),
+        (f"/api/v1/features/{NAME}?sort=loss", 400),
+        (f"/api/v1/features/{NAME}?order=up", 400),
+        (f"/api/v1/features/{NAME}?min_rate=nan", 400),
+        (f"/api/v1/features/{NAME}?limit=many", 400),
+        (f"/api/v1/features/{NAME}?colour=red", 400),
+    ],
+)
+def test_mistakes_get_one_line_and_the_right_status(client: TestClient, path: str, code: int) -> None:
+    answer = client.get(path)
+    assert answer.status_code == code
+    assert list(answer.json()) == ["error"] and "\n" not in answer.json()["error"]
+
+
+def test_changing_methods_are_not_there_for_what_is_read(client: TestClient) -> None:
+    headers = {TOKEN_HEADER: client.app.state.token, "content-length": "0"}
+    assert client.delete(f"/api/v1/features/{NAME}", headers=headers).status_code == 405
+
+
+def test_numbers_that_are_not_finite_are_null() -> None:
+    assert json.loads(dump({"a": [float("nan"), 1.5], "b": float("-inf")})) == {"a": [None, 1.5], "b": None}
+
+
+def test_a_damaged_artefact_says_so_and_the_rest_is_served(tmp_path, evidence: Workspace) -> None:
+    import shutil
+
+    shutil.copytree(evidence.root, tmp_path / "ws")
+    ws = Workspace(tmp_path / "ws")
+    (ws.path("features", NAME) / "examples.parquet").write_bytes(b"PAR1")
+    client = TestClient(create_app(ws), base_url=ADDRESS)
+    answer = client.get(f"/api/v1/features/{NAME}")
+    assert answer.status_code == 500 and "examples.parquet" in answer.json()["error"]
+    assert client.get("/api/v1/status").status_code == 200
+
+
+def test_an_artefact_made_anew_is_read_anew(tmp_path) -> None:
+    import shutil
+
+    from tests.features.example import write_example_features
+
+    ws = Workspace.open(tmp_path / "ws")
+    write_example_features(ws, NAME, 8)
+    client = TestClient(create_app(ws), base_url=ADDRESS)
+    assert client.get(f"/api/v1/features/{NAME}").json()["total"] == 8
+    shutil.rmtree(ws.path("features", NAME))
+    write_example_features(ws, NAME, 12)
+    assert client.get(f"/api/v1/features/{NAME}").json()["total"] == 12
+
+
+def test_the_page_may_be_opened_before_anything_is_there(workspace: Workspace) -> None:
+    client = TestClient(create_app(workspace), base_url=ADDRESS)
+    assert client.get("/api/v1/status").json() == {"busy": False, "runs": []}
+    assert client.get("/api/v1/workspace").json()["features"] == []
+
+
+def test_status_follows_a_run_and_its_curve(workspace: Workspace) -> None:
+    client = TestClient(create_app(workspace), base_url=ADDRESS)
+    with workspace.writing("models", "small", config={}, command="grow") as draft:
+        with workspace.running("grow", "models", "small", total=100, unit="tokens") as progress:
+            draft.log(step=1, tokens=10, loss=5.0, bits_per_byte=3.0)
+            draft.log(step=1, held_out_bits_per_byte=3.1)
+            draft.log(step=1, sample="once <upon>")
+            time.sleep(0.6)
+            progress.advance(25, "loss 5.00")
+            run = client.get("/api/v1/status").json()["runs"][0]
+            assert (run["state"], run["done"], run["total"], run["note"]) == ("running", 25, 100, "loss 5.00")
+            assert run["rate"] > 0 and 0 < run["left"] < 75 / run["rate"] + 1
+            found = client.get("/api/v1/metrics/models/small").json()
+            assert found["curve"][0]["loss"] == 5.0 and found["samples"][0]["sample"] == "once <upon>"
+            assert found["held_out"][0]["held_out_bits_per_byte"] == 3.1
+    done = status(workspace)
+    assert not done["busy"] and done["runs"][0]["state"] == "done" and done["runs"][0]["left"] is None
+
+
+def test_only_the_latest_run_of_an_artefact_is_shown(workspace: Workspace) -> None:
+    for _ in range(2):
+        with workspace.running("learn", "dictionaries", "d", total=1, unit="tokens"):
+            pass
+    assert [run["id"] for run in status(workspace)["runs"]] == [2]
+
+
+def test_curves_are_thinned_and_keep_their_ends(workspace: Workspace) -> None:
+    lines = [{"step": i} for i in range(5000)]
+    few = thinned(lines, 300)
+    assert len(few) == 300 and few[0] == lines[0] and few[-1] == lines[-1]
+    assert thinned(lines[:5], 300) == lines[:5]
+    assert metrics(workspace, "models", "none") == {"curve": [], "held_out": [], "samples": [], "last": None}
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    held = listen("127.0.0.1", 0)
+    with pytest.raises(UserError, match="in use"):
+        listen("127.0.0.1", held.getsockname()[1])
+    held.close()
+    with pytest.raises(UserError, match="expected to listen"):
+        listen("127.0.0.1", 99999)

@@ -1,0 +1,184 @@
+"""The page as people use it: headless Chromium, a real server, a real small model, and text that would act."""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+NAME = "tiny-resid.2"
+BOTH_DONE = "[...document.querySelectorAll('.sides h3')].filter(h => /\\d+ tokens/i.test(h.innerText)).length === 2"
+
+
+class Page:
+    """What a person does, in few words; each waits until it is so."""
+
+    def __init__(self, chromium: Any, root: str) -> None:
+        self.chrome, self.root = chromium, root
+
+    def open(self, path: str) -> None:
+        self.chrome.get(self.root + path)
+
+    def until(self, find: str, *values: object) -> Any:
+        """Run a JavaScript expression until it is true; its value."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        return WebDriverWait(self.chrome, 30).until(lambda c: c.execute_script(f"return {find}", *values))
+
+    def has(self, text: str) -> None:
+        self.until("document.body.innerText.includes(arguments[0])", text)
+
+    def all(self, selector: str) -> list[str]:
+        script = "return [...document.querySelectorAll(arguments[0])].map(e => e.innerText)"
+        return self.chrome.execute_script(script, selector)
+
+    def click(self, selector: str) -> None:
+        self.until("document.querySelector(arguments[0])", selector).click()
+
+    def keys(self, *keys: str) -> None:
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        for key in keys:
+            ActionChains(self.chrome).send_keys(key).perform()
+
+    @property
+    def path(self) -> str:
+        return urllib.parse.urlsplit(self.chrome.current_url).path
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        return urllib.parse.parse_qs(urllib.parse.urlsplit(self.chrome.current_url).query)
+
+
+@pytest.fixture
+def page(chromium: Any, server: str) -> Any:
+    page = Page(chromium, server)
+    chromium.get_log("browser")
+    yield page
+    problems = [line["message"] for line in chromium.get_log("browser") if line["level"] == "SEVERE"]
+    assert not problems, problems  # a refused inline style or script would be here, too
+    assert chromium.title != "taken"
+
+
+def test_home_says_what_was_done(page: Page) -> None:
+    page.open("/")
+    page.has("96 features of tiny")
+    page.has("Learn the dictionary")
+    page.until("document.querySelectorAll('svg.plot').length > 0")
+
+
+def test_search_by_keyboard_then_open_a_feature(page: Page) -> None:
+    page.open(f"/features/{NAME}")
+    page.has("96 features")
+    page.until("document.querySelectorAll('.all .row .index').length > 10")
+    page.keys("/")
+    page.until("document.activeElement.type === 'search'")
+    word = page.chrome.execute_script("return document.querySelector('.all .label a').innerText")
+    wanted = re.findall(r"\w{2,}", " ".join(page.all(".all .promotes span")) + word)[0]
+    page.keys(wanted)
+    page.until("new URLSearchParams(location.search).get('search') === arguments[0]", wanted)
+    page.until("/^\\d+ features?$/.test(document.querySelector('.total').innerText)")
+    page.until("document.querySelector('.all .row .index')")
+    page.keys("\ue007", "j", "k", "\ue007")  # leave the field, down, up, open
+    page.until("/^[/]features[/][^/]+[/]\\d+$/.test(location.pathname)")
+    page.until("document.querySelectorAll('.example').length > 0")
+
+
+def test_a_filtered_list_is_an_address(page: Page) -> None:
+    page.open(f"/features/{NAME}?flag=dead&sort=index&order=asc")
+    page.until("/^\\d+ features?$/.test(document.querySelector('.total')?.innerText)")
+    page.until("document.querySelector('select[aria-label=\"which features\"]').value === 'dead'")
+    page.open(f"/features/{NAME}")
+    page.until("document.querySelectorAll('.all .row .index').length > 10")
+    page.click("th.index button, .head .index button")
+    page.until("new URLSearchParams(location.search).get('sort') === 'index'")
+    page.until("document.querySelector('.all .row .index')?.innerText === '0'")
+
+
+def test_a_feature_shows_its_evidence_and_a_context(page: Page) -> None:
+    page.open(f"/features/{NAME}?flag=live")
+    page.until("document.querySelectorAll('.all .row .label a').length > 5")
+    page.click(".all .row .label a")
+    for heading in ("Strongest", "tokens it fires on", "promotes", "suppresses", "nearest by direction"):
+        page.until("document.body.innerText.toLowerCase().includes(arguments[0])", heading.lower())
+    page.until("document.querySelectorAll('.t.on').length > 5")
+    page.until("document.querySelectorAll('svg.plot').length === 2")
+    page.click(".example .line")
+    page.until("document.querySelector('.context .whole')?.innerText.length > 20")
+    before = page.path
+    page.keys("j")
+    page.until("location.pathname !== arguments[0]", before)
+
+
+def test_text_of_the_corpus_is_text(page: Page) -> None:
+    """Hostile documents are among the examples: they show as written, and no element of theirs exists."""
+    hostile = "<script>document.title = 1</script><img src=x> Ada"
+    page.open(f"/try/{NAME}?{urllib.parse.urlencode({'text': hostile})}")
+    page.until("document.querySelectorAll('.token').length > 5")
+    shown = page.chrome.execute_script("return document.querySelector('.tokens').textContent")
+    assert shown.replace("␣", " ") == hostile
+    assert page.chrome.execute_script("return document.querySelectorAll('main img, main script').length") == 0
+    found = 0
+    for index in range(0, 96, 4):
+        page.open(f"/features/{NAME}/{index}")
+        page.until("document.querySelector('h1')")
+        found += page.chrome.execute_script("return document.body.innerText.includes('<script>')")
+        assert page.chrome.execute_script("return document.querySelectorAll('main img, main script').length") == 0
+    assert found, "no example of the hostile documents was seen; the test proves nothing"
+
+
+def test_try_text_and_go_to_a_feature(page: Page) -> None:
+    page.open(f"/try/{NAME}")
+    page.until("document.querySelectorAll('.token').length > 5")
+    field = page.chrome.find_element("css selector", "#text")
+    field.clear()
+    field.send_keys("Nobody in the harbour had seen Clara.")
+    page.until("document.querySelector('.tokens')?.innerText.includes('Clara')")
+    page.until("location.search.includes('Clara')")
+    page.until("document.querySelectorAll('.token.on').length > 3")
+    page.click(".token:nth-of-type(3)")
+    page.has("active on".upper())
+    page.click("table .what a")
+    page.until("/^[/]features[/][^/]+[/]\\d+$/.test(location.pathname)")
+    page.until("document.querySelector('h1')")
+
+
+def test_steer_and_share_it_by_its_address(page: Page) -> None:
+    page.open(f"/features/{NAME}?flag=live")
+    page.until("document.querySelector('.all .row .index a')")
+    index = page.all(".all .row .index a")[0]
+    page.open(f"/steer/{NAME}?prompt=Ada+walked&n=16")
+    field = page.until("document.querySelector('#find')")
+    field.send_keys(index + "\ue007")
+    page.until("document.querySelectorAll('.strengths .amount').length === 1")
+    page.has("× norm")
+    amount = page.chrome.find_element("css selector", ".amount")
+    amount.clear()
+    amount.send_keys("30")
+    page.until("location.search.includes(':set:30')")
+    page.click("button.main")
+    page.until(BOTH_DONE)
+    plain, steered = page.all(".sides .text")
+    assert plain.startswith("Ada walked") and steered.startswith("Ada walked") and plain != steered
+    page.open(page.chrome.current_url.removeprefix(page.root))  # as a colleague would
+    page.until("document.querySelector('.amount')?.value === '30'")
+    page.click("button.main")
+    page.until(BOTH_DONE)
+    assert page.all(".sides .text") == [plain, steered]
+
+
+def test_the_report_says_first_what_is_not_explained(page: Page) -> None:
+    page.open(f"/report/{NAME}")
+    page.has("dark matter")
+    assert re.fullmatch(r"[\d.]+%", page.all(".big")[0])
+    page.has("features active per token (L0)")
+    page.until("document.querySelectorAll('svg.plot').length > 0")
+
+
+def test_a_feature_that_is_not_there(page: Page) -> None:
+    page.open(f"/features/{NAME}/96")
+    page.has("expected a feature from 0 to 95")
+    page.chrome.get_log("browser")  # the 404 itself is logged, as it should be

@@ -1,0 +1,171 @@
+"""Try text and steer, on a real opened model through the in-process client."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+import glasshouse as gh
+from glasshouse.web import create_app
+from glasshouse.web.security import TOKEN_HEADER
+from glasshouse.web.workbench import Turns
+from tests.web.conftest import ADDRESS
+
+NAME = "tiny-resid.2"
+TEXT = "Ada walked to the garden and found a lamp there."
+
+
+@pytest.fixture(scope="module")
+def bench(opened) -> Iterator[TestClient]:
+    app = create_app(opened)
+    with TestClient(app, base_url=ADDRESS, headers={TOKEN_HEADER: app.state.token}) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def alive(bench: TestClient) -> int:
+    """A feature that fires."""
+    return bench.get(f"/api/v1/features/{NAME}?flag=live&limit=1").json()["rows"][0]["index"]
+
+
+def steer(bench: TestClient, **request: object) -> list[dict]:
+    body = {"features": NAME, "prompt": TEXT, "strengths": [], "max_new_tokens": 12, **request}
+    answer = bench.post("/api/v1/steer", json=body)
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def text_of(events: list[dict], side: str) -> str:
+    return "".join(event["text"] for event in events if event["event"] == "text" and event["side"] == side)
+
+
+def test_every_token_has_the_features_that_the_dictionary_finds(bench: TestClient, opened) -> None:
+    found = bench.post("/api/v1/try", json={"features": NAME, "text": TEXT}).json()
+    assert "".join(token["text"] for token in found["tokens"]) == TEXT
+    model = gh.load("tiny", workspace=opened)
+    dictionary = gh.dictionary(NAME, ws=opened)
+    codes_TF = dictionary.encode(model.run(TEXT, ["resid.2"])["resid.2"].values[0])
+    for t, token in enumerate(found["tokens"]):
+        active = {pair["index"]: pair["activation"] for pair in token["features"]}
+        assert token["active"] == int((codes_TF[t] > 0).sum())
+        for index, activation in active.items():
+            assert activation == pytest.approx(float(codes_TF[t, index]), rel=1e-4)
+            assert str(index) in found["features"]
+        assert list(active.values()) == sorted(active.values(), reverse=True)
+        assert 0 <= token["error"] < 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"features": NAME, "text": ""},
+        {"features": NAME, "text": 3},
+        {"features": NAME, "text": "a" * 20_001},
+        {"features": NAME, "text": "word " * 4000},
+        [],
+    ],
+)
+def test_try_says_what_is_wrong_in_one_line(bench: TestClient, body: object) -> None:
+    answer = bench.post("/api/v1/try", json=body)
+    assert answer.status_code == 400 and "expected" in answer.json()["error"]
+
+
+def test_the_two_sides_are_those_of_generate(bench: TestClient, opened, alive: int) -> None:
+    events = steer(bench, strengths=[{"index": alive, "how": "set", "amount": 20}])
+    assert [events[0]["event"], events[-1]["event"]] == ["begin", "end"]
+    model = gh.load("tiny", workspace=opened)
+    model.attach(gh.dictionary(NAME, ws=opened))
+    loud = gh.set(f"{NAME}/{alive}", times_max=20)
+    assert text_of(events, "plain") == model.generate(TEXT, 12).text
+    assert text_of(events, "steered") == model.generate(TEXT, 12, edits=loud).text
+    assert text_of(events, "plain") != text_of(events, "steered")
+    assert {event["side"] for event in events if event["event"] == "stop"} == {"plain", "steered"}
+
+
+def test_the_two_sides_come_in_turn(bench: TestClient, alive: int) -> None:
+    sides = [e["side"] for e in steer(bench, strengths=[{"index": alive, "how": "add", "amount": 0.5}]) if "text" in e]
+    assert sides[:4] == ["plain", "steered", "plain", "steered"]
+
+
+def test_without_an_edit_both_sides_are_the_same_also_sampled(bench: TestClient) -> None:
+    events = steer(bench, temperature=0.9, seed=3)
+    assert text_of(events, "plain") == text_of(events, "steered") != ""
+
+
+def test_strengths_are_shown_in_both_units(bench: TestClient, opened, alive: int) -> None:
+    dictionary = gh.dictionary(NAME, ws=opened)
+    body = {"features": NAME, "strengths": [{"index": alive, "how": "set", "amount": 3}]}
+    one = bench.post("/api/v1/strengths", json=body).json()["strengths"][0]
+    written = 3 * float(dictionary.max_activation[alive]) * float(dictionary.W_dec[alive].norm())
+    assert one["times_max"] == 3
+    assert one["times_norm"] == pytest.approx(written / dictionary.typical_norm, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": ""},
+        {"max_new_tokens": 0},
+        {"max_new_tokens": 10**9},
+        {"temperature": -1},
+        {"strengths": [{"index": 10**6, "how": "set", "amount": 1}]},
+        {"strengths": [{"index": 1, "how": "shout", "amount": 1}]},
+        {"strengths": [{"index": 1, "how": "set", "amount": 1e9}]},
+        {"strengths": [{"index": 1}]},
+        {"strengths": "loud"},
+        {"prompt": "word " * 3000},
+    ],
+)
+def test_steer_says_what_is_wrong_in_one_line(bench: TestClient, change: dict) -> None:
+    body = {"features": NAME, "prompt": "The", "strengths": [], **change}
+    answer = bench.post("/api/v1/steer", json=body)
+    line = answer.json()["error"] if answer.status_code == 400 else json.loads(answer.text.splitlines()[-1])["error"]
+    assert "expected" in line and "\n" not in line
+
+
+def test_the_report_shows_what_is_unexplained(bench: TestClient) -> None:
+    report = bench.get(f"/api/v1/dictionaries/{NAME}/report").json()
+    assert report["finished"] and 0 < report["report"]["unexplained"]["value"] < 2
+    assert report["config"]["k"] == 6
+
+
+def test_a_reader_who_goes_away_stops_the_work(opened, alive: int) -> None:
+    from glasshouse.web.library import Library
+    from glasshouse.web.workbench import Steering, Strength, Workbench
+
+    bench, cancel, said = Workbench(Library(opened)), threading.Event(), []
+
+    def say(event: dict) -> None:
+        said.append(event)
+        if len(said) == 4:
+            cancel.set()
+
+    strength = Strength(index=alive, how="add", amount=0.2)
+    steering = Steering(features=NAME, prompt="Ada", strengths=(strength,), max_new_tokens=100)
+    bench.steer(steering, say, cancel)
+    assert len(said) < 10 and not any(event["event"] == "stop" for event in said)
+    bench.close()
+
+
+def test_turns_go_round_and_skip_who_has_left() -> None:
+    turns, order = Turns(("a", "b")), []
+
+    def run(name: str, times: int) -> None:
+        for _ in range(times):
+            turns.wait(name)
+            order.append(name)
+            turns.pass_on(name)
+        turns.wait(name)
+        turns.leave(name)
+
+    threads = [threading.Thread(target=run, args=pair, daemon=True) for pair in (("a", 2), ("b", 4))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert order == ["a", "b", "a", "b", "b", "b"]
