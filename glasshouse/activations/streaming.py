@@ -17,6 +17,8 @@ from glasshouse.activations.reading import HELD_OUT, Reading, pools, split_readi
 from glasshouse.text import Corpus
 from glasshouse.types import Site, UserError
 
+STREAM_ROWS = 1 << 16  # a pool must be full before its first row comes: smaller than a store's, whose reader waits once
+
 
 class Stream:
     """Rows of one or more sites, computed when asked for. Has a store's `batches`, `rows`, `width`, `mean`,
@@ -139,12 +141,12 @@ def stream(
 ) -> Stream:
     """A live stream of the activations at `sites`; settings and errors as in `harvest`. Nothing is written.
 
-    `tokens` bounds the text that one epoch reads.
+    `tokens` bounds the text that one epoch reads. Pools are of 65,536 rows at most unless told otherwise.
     """
     widths = site_widths(model, [sites] if isinstance(sites, str) else sites)
     config = HarvestConfig(
         sites=tuple(widths), tokens=tokens, context=context, batch_tokens=batch_tokens,
-        buffer_rows=buffer_rows_for(widths) if buffer_rows is None else buffer_rows,
+        buffer_rows=min(STREAM_ROWS, buffer_rows_for(widths)) if buffer_rows is None else buffer_rows,
         seed=seed, skip_bos=skip_bos, outlier=outlier, held_out=held_out,
     )  # fmt: skip
     return Stream(model, corpus, config)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from glasshouse.activations import Store, expect, harvest, store
 from glasshouse.activations.pooling import fill_pool
@@ -204,6 +207,42 @@ def test_what_to_expect(tiny_model: Any, harvested: Store) -> None:
     used = sum(f["bytes"] for f in harvested.manifest["files"].values())
     assert used < said.disk < used + (2 << 20)
     assert expect(tiny_model, SITES, **SETTINGS).seconds > 0
+
+
+def test_the_page_describes_the_files(harvested: Store) -> None:
+    """Every file, tensor and manifest field of a real harvest is one that docs/activations.md names."""
+    page = (Path(__file__).parents[2] / "docs" / "activations.md").read_text(encoding="utf-8")
+    example = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    manifest = harvested.manifest
+    common = [
+        "format",
+        "kind",
+        "name",
+        "command",
+        "created",
+        "config",
+        "choices",
+        "made_from",
+        "libraries",
+        "files",
+        "hash",
+    ]
+    assert example.keys() == manifest.keys() - {*common}
+    assert example["sites"]["resid.3"].keys() == manifest["sites"]["resid.1"].keys()
+    assert example["read"].keys() == manifest["read"].keys()
+    assert example["shards"][0].keys() == manifest["shards"][0].keys()
+    for path in harvested.folder.glob("*.safetensors"):
+        table = next(
+            line for line in page.splitlines() if line.startswith(f"| `{re.sub('[0-9]{5}', '00000', path.name)}`")
+        )
+        table = table.replace("`held.…`", table.replace("train.", "held.")).replace("the same,", SHARD_TENSORS)
+        with safe_open(path, "np") as handle:
+            for key in handle.keys():  # noqa: SIM118  (not a dict)
+                named = re.sub("|".join(map(re.escape, SITES)), "SITE", key)
+                assert f"`{named}`" in table, (path.name, key)
+
+
+SHARD_TENSORS = "`SITE` `window` `position` `sum.SITE`"
 
 
 # -- the plan --------------------------------------------------------------------------------------------------------
