@@ -42,12 +42,15 @@ _FLAG_SQL = {
 # Narrow columns of every feature, held in memory: lists, searches and sorts never touch the disk.
 _CATALOGUE = """
 CREATE TABLE catalogue AS
+WITH promoted AS (
+    SELECT f.feature, string_agg(lower(v.text), chr(0)) AS texts
+    FROM (SELECT feature, unnest([p.token for p in promotes]) AS token FROM read_parquet($1)) f
+    JOIN vocabulary v USING (token) GROUP BY f.feature
+)
 SELECT feature AS index, rate, max_activation, label, f1 AS score, flag, kind,
        [p.token for p in promotes[1:5]] AS promotes, tokens[1].token AS top_token,
-       lower(coalesce(label, '')) AS label_text,
-       (SELECT coalesce(string_agg(lower(v.text), chr(0)), '') FROM vocabulary v
-        WHERE list_contains([p.token for p in promotes], v.token)) AS promoted_text
-FROM read_parquet(?) ORDER BY feature
+       lower(coalesce(label, '')) AS label_text, coalesce(promoted.texts, '') AS promoted_text
+FROM read_parquet($1) LEFT JOIN promoted USING (feature) ORDER BY feature
 """
 
 
@@ -90,6 +93,7 @@ class Features:
         for setting in ("autoinstall_known_extensions", "autoload_known_extensions"):
             self._db.execute(f"SET {setting} = false")
         self._db.execute("SET enable_progress_bar = false")
+        self._db.execute("SET parquet_metadata_cache = true")  # reading a footer takes longer than reading a row
         try:
             self._db.execute("CREATE TABLE vocabulary AS SELECT * FROM read_parquet(?)", [self._file("vocabulary")])
             self._db.execute(_CATALOGUE, [self._file("features")])
@@ -282,10 +286,14 @@ class Features:
     # -- contexts --------------------------------------------------------------------------------------------------
 
     def _contexts(self, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+        if not ids:
+            return {}
+        places = ", ".join("?" * len(ids))  # of bound values: a list of them skips row groups, a subquery does not
         rows = self._rows(
-            "SELECT c.context, c.char, c.tokens, d.name AS document, d.kind FROM read_parquet(?) c "
-            "JOIN read_parquet(?) d USING (document) WHERE c.context IN (SELECT unnest(?::INTEGER[]))",
-            [self._file("contexts"), self._file("documents"), list(ids)],
+            "SELECT c.context, c.char, c.tokens, d.name AS document, d.kind FROM "
+            f"(SELECT * FROM read_parquet(?) WHERE context IN ({places})) c "
+            "JOIN read_parquet(?) d USING (document)",
+            [self._file("contexts"), *map(int, ids), self._file("documents")],
         )
         for row in rows:
             row["tokens"] = [self.vocabulary.get(token, f"‹{token}›") for token in row["tokens"]]
