@@ -7,6 +7,7 @@ Legend: B tokens of a batch, N rows, D width, F features.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Iterator, Sequence
@@ -102,18 +103,28 @@ def learn(
         return read_folder(ws.path("dictionaries", name), name=name)
     ws.require_disk(expect(config, source.width(site)).disk)
     with ws.writing("dictionaries", name, config=settings, command="learn") as draft:
-        torch.set_num_threads(draft.choose("threads", lambda: threads or torch.get_num_threads()))
-        trainer = _trainer(draft, config, source.width(site), terms, torch.device(device))
-        normaliser, typical_norm = _restore(draft, trainer, source, site)
-        _train(draft, source, site, trainer, normaliser, typical_norm)
-        learned = _finished(name, site, source, model, trainer, normaliser)
-        maxima_F, rows = largest_activations(learned, source, config)
-        learned = learned.with_statistics(maxima_F, typical_norm)
-        learned.report = held_out_report(learned, source, model=model, rows=config.held_out_rows)
-        learned.report |= {"max_activation_rows": rows, "trained_tokens": trainer.steps * config.batch}
-        write_folder(learned, draft.path)
-        draft.finish(made_from=_refs(ws, source), site=site, model=learned.model_name)
+        with _threads(draft.choose("threads", lambda: threads or torch.get_num_threads())):
+            trainer = _trainer(draft, config, source.width(site), terms, torch.device(device))
+            normaliser, typical_norm = _restore(draft, trainer, source, site)
+            _train(draft, source, site, trainer, normaliser, typical_norm)
+            learned = _finished(name, site, source, model, trainer, normaliser)
+            maxima_F, rows = largest_activations(learned, source, config)
+            learned = learned.with_statistics(maxima_F, typical_norm)
+            learned.report = held_out_report(learned, source, model=model, rows=config.held_out_rows)
+            learned.report |= {"max_activation_rows": rows, "trained_tokens": trainer.steps * config.batch}
+            write_folder(learned, draft.path)
+            draft.finish(made_from=_refs(ws, source), site=site, model=learned.model_name)
     return learned
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _trainer(draft: Draft, config: LearnConfig, width: int, terms: Sequence[LossTerm], device: torch.device) -> Trainer:
