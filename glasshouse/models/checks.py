@@ -40,6 +40,7 @@ def check_sites(model: Model) -> None:
     _fill_widths(model, values)
     _check_pattern(model, values)
     if model.family.stream is not None:
+        _require_stream_places(model)
         plain = [site for site in values if not site.startswith("pattern")]
         own = {site: read.values[0] for site, read in model.run(batch, plain).items()}
         _check_stream(model, own)
@@ -47,6 +48,16 @@ def check_sites(model: Model) -> None:
         _check_same_stream(model, values[last], own[last])
     _check_linear(model, batch)
     _check_edits_of_mlp(model, batch)
+
+
+def _require_stream_places(model: Model) -> None:
+    have = model.family.places
+    missing = [kind for kind in ("embed", "resid", "resid_final") if kind not in have]
+    if missing or not ("attn_out" in have or "mlp_out" in have):
+        raise UserError(
+            f"expected places for embed, resid, resid_final and attn_out or mlp_out in the site map of {model.name}, "
+            f"to check that contributions add up, found {', '.join(have)}; add them, or say stream=None"
+        )
 
 
 def _short_batch(model: Model) -> Batch:
@@ -64,10 +75,7 @@ def _wrong(model: Model, site: str, what: str) -> UserError:
 
 def _fire(model: Model, batch: Batch) -> dict[str, Tensor]:
     """Values (T, ...) of every declared site, attention through the pattern function."""
-    try:
-        run = model.run(batch, list(model.sites))
-    except KeyError as error:
-        raise _wrong(model, str(error).strip("'"), "did not fire") from None
+    run = model.run(batch, list(model.sites))
     return {site: read.values[0] for site, read in run.items()}
 
 
@@ -122,14 +130,17 @@ def _check_stream(model: Model, v: dict[str, Tensor]) -> None:
     _near(model, "embed", v["embed"], v["resid.0"], zero, v["embed"], "it is resid.0")
     if model.family.stream == "post_norm":
         return _check_post_norm(model, v)
+    added = [kind for kind in ("attn_out", "mlp_out") if kind in model.family.places]
+    nothing = torch.zeros_like(v["embed"]).float()
     total, streams = v["embed"].float(), v["embed"].float().abs()
     for n in range(model.n_layers):
-        attn, mlp = v[f"attn_out.{n}"].float(), v[f"mlp_out.{n}"].float()
+        attn, mlp = (v.get(f"{kind}.{n}", nothing).float() for kind in ("attn_out", "mlp_out"))
         before, after = v[f"resid.{n}"].float(), v[f"resid.{n + 1}"].float()
         if f"resid_mid.{n}" in v:
             middle = v[f"resid_mid.{n}"]
             _near(model, f"attn_out.{n}", before + attn, middle, attn, before, f"with resid.{n} it makes resid_mid.{n}")
         smaller = torch.where(attn.norm(dim=-1, keepdim=True) < mlp.norm(dim=-1, keepdim=True), attn, mlp)
+        smaller = smaller if len(added) == 2 else attn + mlp
         what = f"with resid.{n} and attn_out.{n} it makes resid.{n + 1}"
         _near(model, f"mlp_out.{n}", before + attn + mlp, after, smaller, before.abs() + after.abs(), what)
         total, streams = total + attn + mlp, streams + 2 * after.abs()

@@ -40,8 +40,8 @@ class DictionaryLike(Protocol):
     n_features: int
     width: int
     W_dec: Tensor
-    max_activation: Tensor
-    typical_norm: float
+    max_activation: Tensor | None
+    typical_norm: float | None
 
     def encode(self, x_ND: Tensor) -> Tensor: ...
 

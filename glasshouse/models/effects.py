@@ -167,8 +167,19 @@ def _cast(value: Tensor) -> Callable[[Tensor], Tensor]:
 def _typical_norm(model: Model, site: Site) -> float:
     for dictionary in model.attached.values():
         if str(dictionary.site) == str(site):
-            return float(dictionary.typical_norm)
+            return float(_known(dictionary, "typical_norm", None))
     raise UserError(f"expected a dictionary attached at {site} for times_norm=, found none; attach one, or give scale=")
+
+
+def _known(dictionary: DictionaryLike, what: str, part: Part | None) -> Any:
+    """A statistic that an imported dictionary may have come without."""
+    value = getattr(dictionary, what)
+    if value is None:
+        raise UserError(
+            f"expected dictionary {dictionary.name} to know its {what} for {part or 'times_norm='}, but it was "
+            "imported without; measure it (`glasshouse open` does), or give value= or scale="
+        )
+    return value
 
 
 def _patched(part: Part, site: Site, shape: tuple[int, ...], token_dim: int, head_dim: int | None) -> Change:
@@ -231,10 +242,25 @@ def _resampled(part: Part, site: Site, shape: tuple[int, ...], token_dim: int) -
 # -- through a dictionary --------------------------------------------------------------------------------------------
 
 
+_ROWS = 1024  # encoded at once where codes are used up at once: _ROWS × F floats
+
+
 def codes_of(dictionary: DictionaryLike, x: Tensor) -> Tensor:
     """Codes (B, T, F) of the values (B, T, D), or (B, T, H, D) taken together, at the dictionary's site."""
     flat = x.reshape(-1, dictionary.width).float()
     return dictionary.encode(flat).reshape(*x.shape[:2], -1)
+
+
+def code_of(dictionary: DictionaryLike, x: Tensor, index: int) -> Tensor:
+    """The code (B, T) of one feature."""
+    flat = x.reshape(-1, dictionary.width).float()
+    return torch.cat([dictionary.encode(rows)[:, index] for rows in flat.split(_ROWS)]).reshape(x.shape[:2])
+
+
+def rebuilt(dictionary: DictionaryLike, x: Tensor) -> Tensor:
+    """decode(encode(x)), in fp32, in the shape of x."""
+    flat = x.reshape(-1, dictionary.width).float()
+    return torch.cat([dictionary.decode(dictionary.encode(rows)) for rows in flat.split(_ROWS)]).reshape(x.shape)
 
 
 def decoded(dictionary: DictionaryLike, codes: Tensor, like: Tensor) -> Tensor:
@@ -249,9 +275,9 @@ def _through(dictionary: DictionaryLike, site: Site, part: Part) -> Change:
         inner = _code_change(part, site, (dictionary.width,), None, dictionary)
 
         def change_error(x: Tensor, at: Pass) -> Tensor:
-            rebuilt = decoded(dictionary, codes_of(dictionary, x), x)
-            error = (x.float() - rebuilt).flatten(2)
-            return (rebuilt + inner(error, at).reshape(x.shape)).to(x.dtype)
+            made = rebuilt(dictionary, x)
+            error = (x.float() - made).flatten(2)
+            return (made + inner(error, at).reshape(x.shape)).to(x.dtype)
 
         return change_error
     if site.kind == "codes":
@@ -266,7 +292,8 @@ def _through(dictionary: DictionaryLike, site: Site, part: Part) -> Change:
     index = int(site.kind)
     row_D = dictionary.W_dec[index].detach()
     if part.kind == "add" and "times_norm" in part.options:
-        step = row_D.float() / row_D.float().norm() * part.options["times_norm"] * float(dictionary.typical_norm)
+        length = part.options["times_norm"] * _known(dictionary, "typical_norm", part)
+        step = row_D.float() / row_D.float().norm() * length
         cast = _cast(step)
         return lambda x, at: x + cast(x).reshape(x.shape[2:])
     if part.kind == "add":
@@ -275,7 +302,7 @@ def _through(dictionary: DictionaryLike, site: Site, part: Part) -> Change:
     inner = _code_change(part, site, (), index, dictionary)
 
     def change_feature(x: Tensor, at: Pass) -> Tensor:
-        code_BT = codes_of(dictionary, x)[..., index]
+        code_BT = code_of(dictionary, x, index)
         step_BT = inner(code_BT, at) - code_BT
         row = row_D.to(device=x.device, dtype=torch.float32).reshape(x.shape[2:])
         return (x.float() + step_BT.reshape(*x.shape[:2], *[1] * (x.ndim - 2)) * row).to(x.dtype)
@@ -291,7 +318,7 @@ def _code_change(part: Part, site: Site, shape: tuple[int, ...], index: int | No
             kind="set",
             site=part.site,
             positions=part.positions,
-            options={"value": part.options["times_max"] * float(d.max_activation[index])},
+            options={"value": part.options["times_max"] * float(_known(d, "max_activation", part)[index])},
         )
     if part.kind == "patch":
         return _patched(part, site, shape, 1, None)

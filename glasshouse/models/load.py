@@ -42,7 +42,8 @@ def load(
 ) -> Model:
     """A model with its sites checked on a short input.
 
-    source: a name in the workspace's models/, a folder in Hugging Face format, a name on the hub, or a module.
+    source: a name in the workspace's models/, a folder in Hugging Face format, a name on the hub, or a module, which is
+    taken as it is and set to `eval()`.
     sites: for a module outside the table of families. dtype: "float32", "bfloat16" or "auto" (as saved).
     device: CUDA where there is one, else the CPU. Raises `UserError`, one line, for a name that does not exist or
     cannot be reached, an architecture outside the table, weights that are no safetensors, a row that does not fit.
@@ -56,7 +57,8 @@ def load(
         chosen_name = name or _name_from(str(source))
         module, family = _from_pretrained(where, local_only, dtype, sites)
         tokenizer = tokenizer or _tokenizer(where, local_only)
-    module = module.to(device or _device(module, source)).eval().requires_grad_(False)
+        module.requires_grad_(False)
+    module = module.to(device or _device(module, source)).eval()
     config = getattr(module, "config", None)
     model = Model(module, tokenizer, family.adapt(family, config) if config else family, name=chosen_name)
     check_sites(model)

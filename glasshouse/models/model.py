@@ -249,6 +249,12 @@ class Model:
         values, _ = forward(self, batch.ids_BT, at, get=sites, bound=bound, grad=grad, stop=stop)
         if bound is not None:
             bound.check_fired(f"; the run stopped after {sites[-1]}" if stop and sites else "")
+        silent = [str(site) for site in sites if str(site) not in values]
+        if silent:
+            raise UserError(
+                f"expected every site read to fire, but {', '.join(silent)} did not: the row for {self.family.name} "
+                "does not fit this module; pass sites=SiteMap(...) that fits"
+            )
         mask = batch.mask_BT
         read = {str(s): SiteValues(values[str(s)], mask, s.kind == "pattern") for s in sites}
         return Run(batch, read, self.token_strings)
@@ -366,7 +372,7 @@ class Model:
 
     @property
     def version(self) -> str:
-        """Hash of weights, tokenizer, chat template and the edits in force."""
+        """Hash of weights (read once), tokenizer, chat template and the edits in force."""
         if self._weights_hash is None:
             digest = hashlib.sha256()
             for key, value in sorted(self.module.state_dict().items()):

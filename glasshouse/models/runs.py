@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from glasshouse.models.attention import watching
 from glasshouse.models.edits import Edit, Part
-from glasshouse.models.effects import Effect, Pass, codes_of, decoded, effects
+from glasshouse.models.effects import Effect, Pass, code_of, codes_of, decoded, effects, rebuilt
 from glasshouse.models.families import Place
 from glasshouse.types import Site, UserError
 
@@ -34,6 +34,10 @@ class Batch:
 
     ids_BT: Tensor
     mask_BT: Tensor
+
+    def __post_init__(self) -> None:
+        assert self.ids_BT.shape == self.mask_BT.shape, (self.ids_BT.shape, self.mask_BT.shape)
+        object.__setattr__(self, "mask_BT", self.mask_BT.bool())
 
     def __len__(self) -> int:
         return len(self.ids_BT)
@@ -291,6 +295,10 @@ class _Reader:
         assert site.dictionary is not None
         dictionary = self.model.dictionary(site.dictionary)
         if site.dictionary not in known:
+            if site.kind.isdigit():
+                return code_of(dictionary, x, int(site.kind))
+            if site.kind == "error":
+                return (x.float() - rebuilt(dictionary, x)).flatten(2)
             known[site.dictionary] = codes_of(dictionary, x)
         codes = known[site.dictionary]
         if site.kind == "codes":
@@ -307,6 +315,10 @@ def _hook(module: nn.Module, place: Place, visit: Callable[[Tensor], Tensor]) ->
         if args and isinstance(place.item, int):
             return (visit(args[0]), *args[1:]), kwargs
         key = place.item if isinstance(place.item, str) else "hidden_states"
+        if not isinstance(kwargs.get(key), Tensor):
+            raise UserError(
+                f"expected a tensor as input {key!r} of {place.path}, got {', '.join(kwargs)}; name another"
+            )
         return args, {**kwargs, key: visit(kwargs[key])}
 
     def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
@@ -317,7 +329,7 @@ def _hook(module: nn.Module, place: Place, visit: Callable[[Tensor], Tensor]) ->
             return output
         if isinstance(output, list | tuple):
             return (*output[: place.item], visit(output[place.item]), *output[place.item + 1 :])
-        raise TypeError(f"expected a tensor or a tuple from {place.path}, got {type(output).__name__}")
+        raise UserError(f"expected a tensor or a tuple from {place.path}, got {type(output).__name__}; name its item")
 
     if place.side == "in":
         return module.register_forward_pre_hook(before, with_kwargs=True)

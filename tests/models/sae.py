@@ -13,11 +13,15 @@ class Sae:
         self.W_dec = torch.randn(n_features, width, generator=generator)
         self.W_dec /= self.W_dec.norm(dim=-1, keepdim=True)
         self.b_dec = 0.1 * torch.randn(width, generator=generator)
-        self.max_activation = torch.linspace(1, 2, n_features)
-        self.typical_norm = 3.0
+        self.max_activation: Tensor | None = torch.linspace(1, 2, n_features)
+        self.typical_norm: float | None = 3.0
 
     def encode(self, x_ND: Tensor) -> Tensor:
         return torch.relu((x_ND - self.b_dec) @ self.W_dec.T)
 
     def decode(self, codes_NF: Tensor) -> Tensor:
         return codes_NF @ self.W_dec + self.b_dec
+
+    def to(self, device: str | torch.device) -> Sae:
+        self.W_dec, self.b_dec = self.W_dec.to(device), self.b_dec.to(device)
+        return self

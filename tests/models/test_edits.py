@@ -274,6 +274,17 @@ def test_wrong_edits_get_one_line(model: Model, make: Callable[[], Edit]) -> Non
     assert "\n" not in str(error.value)
 
 
+def test_an_imported_dictionary_may_know_too_little(model: Model) -> None:
+    bare = Sae("bare", "resid.2", 32)
+    bare.max_activation = bare.typical_norm = None
+    model.attach(bare)
+    for edit in (gh.set("bare/1", times_max=2), gh.add("bare/1", times_norm=1.0)):
+        with pytest.raises(gh.UserError, match="imported without"):
+            model.run(PROMPT, edits=edit)
+    assert model.run(PROMPT, "bare/1", edits=gh.set("bare/1", 2.0))["bare/1"].values.shape == (1, 7)
+    model.detach("bare")
+
+
 # -- as values -----------------------------------------------------------------------------------
 
 

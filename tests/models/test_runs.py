@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -292,3 +293,28 @@ def test_any_module_with_a_site_map() -> None:
         model.run("text", "resid.0")
     with pytest.raises(gh.UserError, match="families GPT-2, GPT-NeoX"):
         gh.load(module)
+    assert all(p.requires_grad for p in module.parameters()), "a module of the user's is not frozen"
+
+
+def test_own_maps_are_checked() -> None:
+    """The sum of contributions, where the map promises it; places that never fire; maps too short for the check."""
+    torch.manual_seed(0)
+    module = _Own()
+    gh.load(module, sites=replace(_MAP, stream="sum"))
+    wrong = {**_MAP.places, "mlp_out": Place("blocks.{n}.norm")}
+    with pytest.raises(gh.UserError, match=r"mlp_out\.0 fails the check"):
+        gh.load(module, sites=replace(_MAP, stream="sum", places=wrong))
+    with pytest.raises(gh.UserError, match="say stream=None"):
+        gh.load(module, sites=replace(_MAP, stream="sum", places={"resid": _MAP.places["resid"]}))
+    module.unused = nn.Linear(12, 12)
+    with pytest.raises(gh.UserError, match="embed did not"):
+        gh.load(module, sites=replace(_MAP, places={**_MAP.places, "embed": Place("unused")}))
+
+
+def test_gradients_flow_in_a_module_that_is_being_trained() -> None:
+    torch.manual_seed(0)
+    module = _Own()
+    model = gh.load(module, sites=_MAP)
+    run = model.run([[1, 2, 3]], ["resid.1", "logits"], grad=True)
+    run.logits.sum().backward()
+    assert run["resid.1"].values.grad is not None and module.embed.weight.grad is not None
