@@ -26,7 +26,7 @@ class Page:
         """Run a JavaScript expression until it is true; its value."""
         from selenium.webdriver.support.ui import WebDriverWait
 
-        return WebDriverWait(self.chrome, 30).until(lambda c: c.execute_script(f"return {find}", *values))
+        return WebDriverWait(self.chrome, 90).until(lambda c: c.execute_script(f"return {find}", *values))
 
     def has(self, text: str) -> None:
         self.until("document.body.innerText.includes(arguments[0])", text)
@@ -158,7 +158,7 @@ def test_steer_and_share_it_by_its_address(page: Page) -> None:
     amount = page.chrome.find_element("css selector", ".amount")
     amount.clear()
     amount.send_keys("30")
-    page.until("location.search.includes(':set:30')")
+    page.until("decodeURIComponent(location.search).includes(':set:30')")
     page.click("button.main")
     page.until(BOTH_DONE)
     plain, steered = page.all(".sides .text")
