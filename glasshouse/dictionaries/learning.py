@@ -85,6 +85,7 @@ def learn(
     config: LearnConfig | None = None,
     model: Any = None,
     threads: int | None = None,
+    precision: str | None = None,
     device: str = "cpu",
     terms: Sequence[LossTerm] = (squared_error, dead_features),
 ) -> Dictionary:
@@ -92,9 +93,12 @@ def learn(
 
     `source` is an activations store or a live stream. A run that was killed goes on where its last checkpoint stood
     and ends, with the same threads and on the same machine, in the same weights bit for bit; the number of threads
-    and the precision are chosen once and stored with the run. With `model` the report has the cross-entropy with the
+    and the precision in which features are chosen ("bf16" or "fp32"; None: the faster, measured) are decided once and
+    stored with the run. With `model` the report has the cross-entropy with the
     dictionary spliced in. Raises `UserError` for too few rows or too small a disk.
     """
+    if precision not in (None, "bf16", "fp32"):
+        raise UserError(f"expected precision bf16 or fp32, got {precision!r}")
     site = str(Site.parse(site))
     config = (config or LearnConfig()).resolved(source.width(site))
     settings = {**asdict(config), "site": site, "source": getattr(source, "name", type(source).__name__)}
@@ -104,7 +108,7 @@ def learn(
     ws.require_disk(expect(config, source.width(site)).disk)
     with ws.writing("dictionaries", name, config=settings, command="learn") as draft:
         with _threads(draft.choose("threads", lambda: threads or torch.get_num_threads())):
-            trainer = _trainer(draft, config, source.width(site), terms, torch.device(device))
+            trainer = _trainer(draft, config, source.width(site), terms, precision, torch.device(device))
             normaliser, typical_norm = _restore(draft, trainer, source, site)
             _train(draft, source, site, trainer, normaliser, typical_norm)
             learned = _finished(name, site, source, model, trainer, normaliser)
@@ -127,8 +131,17 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _trainer(draft: Draft, config: LearnConfig, width: int, terms: Sequence[LossTerm], device: torch.device) -> Trainer:
+def _trainer(
+    draft: Draft,
+    config: LearnConfig,
+    width: int,
+    terms: Sequence[LossTerm],
+    precision: str | None,
+    device: torch.device,
+) -> Trainer:
     def measure() -> str:
+        if precision is not None:
+            return precision
         return "bf16" if device.type == "cuda" else faster_precision(config, width)
 
     return Trainer(

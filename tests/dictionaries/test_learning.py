@@ -32,7 +32,8 @@ class Slow(Planted):
 
 config = LearnConfig(features=128, k=4, tokens=98_304, batch=256, held_out_rows=512, statistics_rows=512,
                      checkpoint_seconds=0.1, activation=sys.argv[3])
-learn(Slow(), "resid.1", name="killed", ws=Workspace.open(sys.argv[2]), config=config, threads=1)
+learn(Slow(), "resid.1", name="killed", ws=Workspace.open(sys.argv[2]), config=config, threads=1,
+      precision="bf16")
 """
 
 
@@ -98,6 +99,8 @@ def test_killed_twice_it_ends_in_the_same_weights_bit_for_bit(activation: str, t
     for name in ("sae_weights.safetensors", "statistics.safetensors", "report.json"):
         pair = [tmp_path / where / "dictionaries/killed" / name for where in ("whole", "killed")]
         assert hash_file(pair[0]) == hash_file(pair[1]), name
+    choices = [Workspace.open(tmp_path / w).manifest("dictionaries", "killed")["choices"] for w in ("whole", "killed")]
+    assert choices[0] == choices[1] == {"threads": 1, "precision": "bf16"}
     numbers = [Workspace.open(tmp_path / where).metrics("dictionaries", "killed") for where in ("whole", "killed")]
     assert [line["step"] for line in numbers[0]] == [line["step"] for line in numbers[1]]
 
