@@ -127,7 +127,7 @@ def main() -> None:
             "tokens": tokens, "features": args.features, "k": args.k, "memory_asked": args.memory,
             "bare_tokens_per_second": tokens / seconds, "gather_tokens_per_second": tokens / whole,
             "gather_over_bare_seconds": whole / seconds, "memory_added": after - before, "bytes_on_disk": size,
-            **latencies(table, args.repetitions), "machine": describe(),
+            "coverage": table.summary["coverage"], **latencies(table, args.repetitions), "machine": describe(ws.root),
         }  # fmt: skip
     print(json.dumps(result, indent=1, default=str))
     if args.out:

@@ -386,10 +386,10 @@ class _Gathering:
         shuffled = np.argsort(stats._random(self.config.seed, feature, peaks.context), kind="stable")
         chosen = np.unique(np.r_[by_peak[: MEASURED_CONTEXTS // 2], shuffled[: MEASURED_CONTEXTS // 2]])
         cases = []
-        for context in peaks.context[chosen]:
-            at = firings.context == context
-            length = min(int(text.length_C[context]), int(firings.column[at].max()) + 2)
-            ids = text.ids_CT[context, :length].astype(np.int64)
+        for context, peak in zip(peaks.context[chosen], peaks.column[chosen], strict=True):
+            # Up to its peak and the token after: what follows would cost as much again and add little.
+            at = (firings.context == context) & (firings.column <= peak)
+            ids = text.ids_CT[context, : min(int(text.length_C[context]), int(peak) + 2)].astype(np.int64)
             cases.append(effects.Case(feature, ids, firings.column[at], firings.value[at]))
         return cases
 

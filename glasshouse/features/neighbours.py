@@ -41,7 +41,7 @@ def by_cofiring(
     in blocks of rows over a sample of chunks spread evenly, as many as keep the work the same.
     """
     F = spill.n_features
-    rows = min(F, max(1, memory // (4 * (F + 1))))
+    rows = F if memory >= 4 * F * F else max(1, memory // (4 * (F + 1)))
     blocks = -(-F // rows)
     pairs = sum(_pairs(spill, chunk) for chunk in range(min(spill.chunks, 4)))
     tokens = sum(int(spill.read(chunk, "kept")[0].sum()) for chunk in range(min(spill.chunks, 4)))
