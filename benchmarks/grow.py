@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=150.0)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 2e-3, 4e-3, 8e-3], help="AdamW's grid")
+    parser.add_argument("--rates", type=float, nargs="+", default=[5e-4, 1e-3, 2e-3, 4e-3], help="AdamW's grid")
     parser.add_argument("--precision", choices=("fp32", "bf16"))
     parser.add_argument("--out", type=Path, default=HERE / "results" / "grow.json")
     options = parser.parse_args()
