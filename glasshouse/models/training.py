@@ -31,8 +31,8 @@ class Recipe:
 
     batch: int = 16  # rows of one context
     optimizer: str = "muon"  # or "adamw" for everything, to compare
-    muon_rate: float = 0.01
-    adamw_rate: float = 0.004
+    muon_rate: float = 0.006
+    adamw_rate: float = 0.006
     muon_decay: float = 0.1  # decoupled weight decay of hidden matrices
     momentum: float = 0.95
     betas: tuple[float, float] = (0.9, 0.95)
