@@ -89,8 +89,11 @@ def _steer_each(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[st
 
 
 def _firing(model: Any, dictionary: str, index: int, text: str) -> float:
-    """Mean activation over a text read by the unedited model, as a share of the feature's largest."""
-    if not text.strip():
+    """Mean activation over a text read by the unedited model, as a share of the feature's largest.
+
+    0 for a text that is mostly white space: a person would see nothing in it.
+    """
+    if len("".join(text.split())) < len(text) / 2 or not text:
         return 0.0
     values = model.run([PROMPT + text], [f"{dictionary}/codes"], stop=True)[f"{dictionary}/codes"].values
     largest = float(model.attached[dictionary].max_activation[index])

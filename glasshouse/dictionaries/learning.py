@@ -116,6 +116,9 @@ def learn(
             learned = learned.with_statistics(maxima_F, typical_norm)
             learned.report = held_out_report(learned, source, model=model, rows=config.held_out_rows)
             learned.report |= {"max_activation_rows": rows, "trained_tokens": trainer.steps * config.batch}
+            learned.report["dead"] = float(
+                (maxima_F == 0).double().mean()
+            )  # rare features need more than held-out rows
             write_folder(learned, draft.path)
             draft.finish(made_from=_refs(ws, source), site=site, model=learned.model_name)
     return learned

@@ -41,11 +41,11 @@ class Budget:
     k: int
 
 
-# For two cores of 2023 with AVX-512: about 5 minutes of growing, 3 of harvest and dictionary, 1.5 of evidence.
+# For two cores of 2023 with AVX-512: about 5 minutes of growing, 3 of harvest and dictionary, 3 of evidence.
 DEMO = {
     "full": Budget(
-        shape="default", vocabulary=4096, grow_tokens=1_400_000, harvest_tokens=1_000_000, learn_tokens=3_000_000,
-        gather_tokens=1_000_000, features=4096, k=32,
+        shape="default", vocabulary=4096, grow_tokens=2_500_000, harvest_tokens=1_000_000, learn_tokens=3_000_000,
+        gather_tokens=700_000, features=4096, k=32,
     ),
     "quick": Budget(
         shape="tiny", vocabulary=1024, grow_tokens=150_000, harvest_tokens=50_000, learn_tokens=100_000,
@@ -81,6 +81,7 @@ def open_model(
     seed: int = 0,
     device: str | None = None,
     dtype: str = "float32",
+    precision: str | None = None,
     text_column: str = "text",
     say: Say = lambda _: None,
 ) -> Opened:
@@ -90,7 +91,8 @@ def open_model(
     learn_tokens: activations that the dictionary is trained on (None: twice `tokens`). gather_tokens: tokens that the
     evidence is gathered over (None: `tokens`). context: tokens a window (None: 256, or what the model reads if less).
     dictionary: a folder, ours or SAELens'; then nothing is trained, and its site and name hold. name: of what is made
-    (None: `<model>-<site>`). features, k: the dictionary's size and active features per token. `say` is given lines
+    (None: `<model>-<site>`). features, k: the dictionary's size and active features per token. precision: in which the
+    dictionary is trained, "fp32" or "bf16" (None: the faster, measured once and stored). `say` is given lines
     for a person: what is expected, what is being done.
 
     Raises `UserError` for a model, site, corpus or dictionary that does not fit, or a disk too small, before any work.
@@ -117,7 +119,7 @@ def open_model(
 def demo(ws: Workspace, *, quick: bool = False, say: Say = lambda _: None) -> Opened:
     """Grow a small model from the standard library of this Python, and open it. Budgets are in tokens (`DEMO`);
     precision is by instruction set, not measured, so that the demo is the same wherever the processor is alike."""
-    from glasshouse.models.grow import expect, grow
+    from glasshouse.models.grow import expect, grow, precision_by_instruction_set
     from glasshouse.text import corpus
 
     budget = DEMO["quick" if quick else "full"]
@@ -129,7 +131,8 @@ def demo(ws: Workspace, *, quick: bool = False, say: Say = lambda _: None) -> Op
     grow(text, name=name, ws=ws, precision="auto-isa", **sizes)
     return open_model(
         name, ws=ws, corpus=text, tokens=budget.harvest_tokens, learn_tokens=budget.learn_tokens,
-        gather_tokens=budget.gather_tokens, features=budget.features, k=budget.k, say=say,
+        gather_tokens=budget.gather_tokens, features=budget.features, k=budget.k,
+        precision=precision_by_instruction_set(), say=say,
     )  # fmt: skip
 
 
@@ -159,6 +162,7 @@ class _Job:
     context: int
     seed: int
     say: Say
+    precision: str | None
 
     def announce(self, amounts: dict[str, int], *, features: int | None, k: int, given: Dictionary | None) -> None:
         """Say what is left to do, with time, memory and disk; `UserError` now if the disk is too small for it."""
@@ -206,7 +210,10 @@ class _Job:
         remember(self.model, self.source, self.ws)
         config = LearnConfig(features=features, k=k, tokens=amounts["learn"], seed=self.seed)
         device = str(self.model.device)
-        return learn(rows, self.site, name=self.name, ws=self.ws, config=config, model=self.model, device=device)
+        return learn(
+            rows, self.site, name=self.name, ws=self.ws, config=config, model=self.model, precision=self.precision,
+            device=device,
+        )  # fmt: skip
 
     def adopt(self, given: Dictionary) -> Dictionary:
         """The given dictionary as one of the workspace; norms and report are measured if it came without."""
