@@ -107,7 +107,7 @@ def open_model(
     text = read_corpus(corpus, text_column=text_column) if isinstance(corpus, (str, Path)) else corpus
     window = context or min(256, model.context)
     job = _Job(
-        ws=ws, model=model, text=text, site=place, name=called, context=window, seed=seed, say=say, precision=precision
+        ws=ws, model=model, source=source, text=text, site=place, name=called, context=window, seed=seed, say=say, precision=precision
     )  # fmt: skip
     amounts = {"tokens": tokens, "learn": learn_tokens or 2 * tokens, "gather": gather_tokens or tokens}
     job.announce(amounts, features=features, k=k, given=given)
