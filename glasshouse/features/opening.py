@@ -107,8 +107,17 @@ def open_model(
     text = read_corpus(corpus, text_column=text_column) if isinstance(corpus, (str, Path)) else corpus
     window = context or min(256, model.context)
     job = _Job(
-        ws=ws, model=model, source=source, text=text, site=place, name=called, context=window, seed=seed, say=say, precision=precision
-    )  # fmt: skip
+        ws=ws,
+        model=model,
+        source=source,
+        text=text,
+        site=place,
+        name=called,
+        context=window,
+        seed=seed,
+        say=say,
+        precision=precision,
+    )
     amounts = {"tokens": tokens, "learn": learn_tokens or 2 * tokens, "gather": gather_tokens or tokens}
     job.announce(amounts, features=features, k=k, given=given)
     found = job.adopt(given) if given else job.learn(amounts, features=features, k=k)
