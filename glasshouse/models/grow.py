@@ -10,7 +10,6 @@ that depend on the seed and s only.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from glasshouse.models.load import no_bar
 from glasshouse.models.training import LOSS_ROWS, HeldOut, Recipe, Rows, Trainer
 from glasshouse.text import Corpus, corpus, token_bytes, tokenise
 from glasshouse.types import UserError
@@ -384,27 +384,13 @@ class _Run:
         self.draft.log(step=self.steps, held_out_bits_per_byte=score.value)
         self.draft.log(step=self.steps, sample=self._sample(self.steps))
         model.config.pad_token_id = self.end  # not before: transformers warns of every batch that holds it unmasked
-        with _quiet():
+        with no_bar():
             model.save_pretrained(self.draft.path)
         PreTrainedTokenizerFast(
             tokenizer_object=self.tokenizer, bos_token=END, eos_token=END, pad_token=END, model_max_length=self.context
         ).save_pretrained(self.draft.path)
         self.draft.finish(held_out_bits_per_byte=score.to_json(), documents=len(self.train_text.documents))
         return self.draft.path
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' own progress bars."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _matmul_flops() -> float:

@@ -199,7 +199,7 @@ def _from_pretrained(where: str, local_only: bool, dtype: str, sites: SiteMap | 
     if family.attention:
         common["attn_implementation"] = family.attention
     try:
-        with _no_bar():
+        with no_bar():
             module, info = auto.from_pretrained(  # type: ignore[misc]
                 where, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **common
             )
@@ -216,8 +216,8 @@ def _from_pretrained(where: str, local_only: bool, dtype: str, sites: SiteMap | 
 
 
 @contextlib.contextmanager
-def _no_bar() -> Iterator[None]:
-    """Without transformers' bar for copying weights into the model; a download keeps its own."""
+def no_bar() -> Iterator[None]:
+    """Without transformers' bars for weights that are copied or saved; a download keeps its own."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
