@@ -37,13 +37,13 @@ class LearnConfig:
     activation: str = "batchtopk"  # or "topk"
     tokens: int = 2_000_000  # activations seen in all; a store is gone through again when it has fewer
     batch: int = 1024  # tokens per step
-    rate: float | None = None  # None: RATE × sqrt(16384 / features)
+    rate: float | None = None  # None: RATE × (features / 1024)^¼
     warmup: float = 0.02  # share of the steps in which the rate rises from 0
     decay: float = 0.2  # share of the steps, at the end, in which the rate falls to 0
     clip: float = 1.0  # largest norm of a step's gradient
-    dead_after: int | None = None  # tokens without firing; None: a tenth of `tokens`, 10 batches to 10 million
+    dead_after: int | None = None  # tokens without firing; None: `tokens` / 40, 10 batches to 10 million
     dead_weight: float = 1 / 32  # of the auxiliary loss on dead features
-    dead_k: int | None = None  # features active in it per token; None: width / 2
+    dead_k: int | None = None  # features active in it per token; None: k
     held_out_rows: int = 16_384  # rows for calibration and the report at most
     statistics_rows: int = 131_072  # rows over which each feature's largest activation is taken at most
     checkpoint_seconds: float = 60.0  # wall time between checkpoints (does not change the result)
@@ -66,13 +66,13 @@ class LearnConfig:
         return replace(
             self,
             features=features,
-            rate=self.rate if self.rate is not None else RATE * math.sqrt(16_384 / features),
-            dead_after=self.dead_after or min(10_000_000, max(self.tokens // 10, 10 * self.batch)),
-            dead_k=self.dead_k or max(1, width // 2),
+            rate=self.rate if self.rate is not None else RATE * (features / 1024) ** 0.25,
+            dead_after=self.dead_after or min(10_000_000, max(self.tokens // 40, 10 * self.batch)),
+            dead_k=self.dead_k or self.k,
         )
 
 
-RATE = 2.5e-3  # at 16,384 features; chosen on runs of 0.3 M tokens, see docs/dictionaries.md
+RATE = 2.5e-3  # at 1,024 features; chosen on runs of 1.8 to 3 M tokens, see docs/dictionaries.md
 
 
 def schedule(step: int, steps: int, warmup: float, decay: float) -> float:

@@ -41,7 +41,7 @@ def test_gradients_equal_autograd(activation: str) -> None:
     keep = pre_BF.topk(K, dim=1) if activation == "topk" else pre_BF.flatten().topk(64 * K)
     codes_BF = pre_BF * (pre_BF >= (keep.values[:, -1:] if activation == "topk" else keep.values[-1]))
     error_BD = codes_BF @ W_dec + b_dec - x_BD
-    best = pre_BF[:, 40:60].relu().topk(D // 2, dim=1)
+    best = pre_BF[:, 40:60].relu().topk(K, dim=1)
     dead_BR = torch.zeros(64, 20).scatter(1, best.indices, best.values)
     missing = (dead_BR @ W_dec[40:60] + error_BD.detach()).square().sum() / error_BD.detach().square().sum()
     loss = error_BD.square().mean() + missing / 32
