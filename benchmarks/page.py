@@ -79,7 +79,7 @@ def feature(f: int, n: int, rng: np.random.Generator) -> dict[str, Any]:
         "firings": int(rate * CONTEXTS * CONTEXT), "contexts": 900, "documents": 200, "rate": rate,
         "rate_low": rate * 0.9, "rate_high": rate * 1.1, "max_activation": top, "measured_loss": 0.01,
         "auroc": 0.9, "auroc_low": 0.8, "auroc_high": 0.95, "f1": score, "f1_low": score - 0.1, "f1_high": score + 0.1,
-        "baseline_f1": 0.05, "label_documents": 60,
+        "precision": 0.8, "recall": 0.9, "baseline_f1": 0.05, "label_documents": 60,
     }  # fmt: skip
     lists = {
         "kinds": [{"kind": k, "share": 1 / 3} for k in ("code", "help", "docstring")],

@@ -31,6 +31,7 @@ from glasshouse.features.schema import TableWriter, write_table
 from glasshouse.features.spill import Spill
 from glasshouse.features.statistics import DENSE, Text
 from glasshouse.features.table import Features, features
+from glasshouse.features.views import Views, build_views
 from glasshouse.features.vocabulary import token_texts
 from glasshouse.text import Corpus, tokenise, windows
 from glasshouse.types import UserError
@@ -260,7 +261,7 @@ class _Gathering:
         columns.near("near_cofiring", "jaccard", *near)
         measured = self._measure(text, count_F, lambda s: step(0.3, 0.45)(s, "removing features"))
         label_contexts = int(np.searchsorted(np.cumsum(text.kept_CT.sum(1)), config.label_tokens)) + 1
-        views = labels.build_views(text, texts, min(label_contexts, len(text.ids_CT)), config.seed)
+        views = build_views(text, texts, min(label_contexts, len(text.ids_CT)), config.seed)
         blocks = self._blocks(count_F)
         tables = {key: TableWriter(folder, key) for key in ("features", "examples")}
         used = np.zeros(len(text.ids_CT), bool)
@@ -336,7 +337,7 @@ class _Gathering:
         return [chunks[a : a + each] for a in range(0, len(chunks), each)]
 
     def _summarise(
-        self, block: range, text: Text, max_F: NDArray[np.float32], views: labels.Views
+        self, block: range, text: Text, max_F: NDArray[np.float32], views: Views
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """(columns of features.parquet known from firings, columns of examples.parquet) of a block."""
         spill, seed, parts = self.spill, self.config.seed, self._parts(block)
@@ -369,7 +370,7 @@ class _Gathering:
         if not self.config.measured or "logits" not in self.model.sites:
             return {}
         live = np.flatnonzero(count_F)
-        order = np.argsort(stats._random(self.config.seed, live), kind="stable")
+        order = np.argsort(stats.seeded_hash(self.config.seed, live), kind="stable")
         cases = []
         for feature in np.sort(live[order[: self.config.measured]]).tolist():
             cases += self._cases(feature, text)
@@ -383,7 +384,7 @@ class _Gathering:
         firings = self.spill.block(feature, feature + 1, range(min(self.spill.chunks, MEASURED_CHUNKS)))
         peaks = stats.peaks_of(firings)
         by_peak = np.argsort(-peaks.peak, kind="stable")
-        shuffled = np.argsort(stats._random(self.config.seed, feature, peaks.context), kind="stable")
+        shuffled = np.argsort(stats.seeded_hash(self.config.seed, feature, peaks.context), kind="stable")
         chosen = np.unique(np.r_[by_peak[: MEASURED_CONTEXTS // 2], shuffled[: MEASURED_CONTEXTS // 2]])
         cases = []
         for context, peak in zip(peaks.context[chosen], peaks.column[chosen], strict=True):

@@ -51,6 +51,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("f1", pa.float64()),
             ("f1_low", pa.float64()),
             ("f1_high", pa.float64()),
+            ("precision", pa.float64()),
+            ("recall", pa.float64()),
             ("baseline_f1", pa.float64()),
             ("label_documents", pa.int32()),
         ]

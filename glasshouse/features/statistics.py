@@ -129,7 +129,7 @@ def earlier_alike(*keys: NDArray[np.int64]) -> NDArray[np.int64]:
     return result
 
 
-def _random(*keys: NDArray[np.int64] | int) -> NDArray[np.uint64]:
+def seeded_hash(*keys: NDArray[np.int64] | int) -> NDArray[np.uint64]:
     """A hash of the keys (splitmix64, Steele et al. 2014): random choices that depend on no order of work."""
     state = np.zeros((), np.uint64)
     with np.errstate(over="ignore"):
@@ -337,7 +337,7 @@ def _text_keys(peaks: Peaks, text: Text, at: NDArray[np.int64]) -> NDArray[np.in
     inside = (columns >= int(text.bos)) & (columns < text.length_C[peaks.context[at], None])
     ids = text.ids_CT[peaks.context[at, None], np.where(inside, columns, 0)].astype(np.int64)
     ids = np.where(inside, ids + 1, 0)
-    return _random(*(ids[:, i] for i in range(ids.shape[1]))).view(np.int64)
+    return seeded_hash(*(ids[:, i] for i in range(ids.shape[1]))).view(np.int64)
 
 
 def _top(
@@ -373,7 +373,7 @@ def _drawn(
     feature, number = np.nonzero(np.arange(QUANTILES) < bins_F[:, None])
     low, high = edges_FB[feature, number], edges_FB[feature, number + 1]
     draw = np.arange(BIN_CANDIDATES)
-    random = _random(seed, (feature + first_feature)[:, None], number[:, None], draw)
+    random = seeded_hash(seed, (feature + first_feature)[:, None], number[:, None], draw)
     # The fraction random / 2^64 of the bin, from the upper 32 bits: exact in 64-bit integers up to 2^31 peaks.
     place = ((random >> np.uint64(32)).astype(np.int64) * (high - low)[:, None]) >> 32
     small = (high - low)[:, None] <= draw  # no more draws than the bin has peaks

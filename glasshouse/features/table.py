@@ -277,6 +277,8 @@ class Features:
             "text": row["label"],
             "auroc": self._estimate(row, "auroc", "", row["label_documents"]),
             "f1": self._estimate(row, "f1", "", row["label_documents"]),
+            "precision": row["precision"],
+            "recall": row["recall"],
             "baseline_f1": row["baseline_f1"],
         }
 

@@ -129,6 +129,8 @@ def _feature(f, n, words, contexts, documents, rng):
         "f1": 0.9 - 0.3 * (f % 7) / 7 if label else None,
         "f1_low": 0.5 if label else None,
         "f1_high": 0.95 if label else None,
+        "precision": 0.8 if label else None,
+        "recall": 0.9 if label else None,
         "baseline_f1": 0.02 if label else None,
         "label_documents": 4 if label else None,
     }  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glasshouse.features.labels import build_views, detector_scores, label_block, token_class
+from glasshouse.features.labels import Detected, detector_scores, label_block
 from glasshouse.features.spill import Firings
+from glasshouse.features.views import build_views, token_class
 from glasshouse.types import Estimate
 from tests.features.planted import plain_text
 
@@ -43,12 +44,13 @@ def _shares():
     return p / p.sum()
 
 
-def label(fires, ids, kinds=2):
-    """The label row of a feature that fires where `fires` (C, T) says so."""
+def label(activation, ids, kinds=2):
+    """The label row of a feature with this activation (C, T); true and false are 1 and 0."""
     text = plain_text(ids, DOCUMENTS, kinds=kinds, vocabulary=len(TEXTS))
     views = build_views(text, TEXTS, len(ids), seed=0)
-    context, column = np.nonzero(fires)
-    firings = Firings(np.zeros(len(context), np.int64), context, column, np.ones(len(context), np.float32))
+    context, column = np.nonzero(activation)
+    value = activation[context, column].astype(np.float32)
+    firings = Firings(np.zeros(len(context), np.int64), context, column, value)
     return label_block(firings, views, 1, 0, 0)[0]
 
 
@@ -119,13 +121,25 @@ def test_what_holds_in_one_half_of_the_documents_only_is_unclear(ids):
     assert found["best_guess"] == '"cat"' and found["label"] is None and found["f1"] < 0.2
 
 
+def test_weak_firings_count_by_their_activation(ids):
+    """A feature that fires strongly on a token and, three times as often, at a tenth of that anywhere."""
+    weak = np.random.default_rng(3).random(ids.shape) < 3 * (ids == 3).mean()
+    found = label(np.where(ids == 3, 1.0, 0.1 * weak), ids)
+    assert found["label"] == '"cat"' and found["precision"] == pytest.approx(1)
+    assert 0.7 < found["recall"] < 0.85 and found["recall"] < found["f1"] < 1
+    assert label(np.where(ids == 3, 0.1, 1.0 * weak), ids)["label"] is None  # the other way round
+
+
 def test_scores_by_hand():
     hits, fired, said, tokens = np.array([2, 1]), np.array([3, 1]), np.array([2, 3]), np.array([10, 10])
-    found = detector_scores(hits, fired, said, tokens)
+    found = detector_scores(Detected(hits, 3.0 * hits), Detected(fired, 3.0 * fired), said, tokens)
     assert found["f1"] == pytest.approx(2 * 3 / (4 + 5))
     assert found["auroc"] == pytest.approx((3 / 4 + 1 - 2 / 16) / 2)
     expected = Estimate.mean((2 * hits).tolist(), (fired + said).tolist())
     assert found["f1_low"] == pytest.approx(max(0, expected.low))
+    found = detector_scores(Detected(hits, np.array([4, 2])), Detected(fired, np.array([6, 4])), said, tokens)
+    assert found["precision"] == pytest.approx(3 / 5) and found["recall"] == pytest.approx(6 / 10)
+    assert found["f1"] == pytest.approx(0.6) and found["auroc"] == pytest.approx((0.6 + 1 - 2 / 16) / 2)
 
 
 def test_classes():

@@ -112,7 +112,7 @@ export interface Feature {
   documents: number;
   flag: string;
   max_activation: number;
-  label: { text: string; auroc: Estimate; f1: Estimate; baseline_f1: number | null } | null;
+  label: { text: string; auroc: Estimate; f1: Estimate; precision: number; recall: number; baseline_f1: number | null } | null;
   best_guess: string | null;
   kind: string;
   kinds: Record<string, number>;
