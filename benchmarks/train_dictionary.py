@@ -203,7 +203,7 @@ def summary(
     finals: dict[str, list[dict[str, Any]]],
     curve: dict[int, list[dict[str, Any]]],
 ) -> dict[str, Any]:
-    """Means and ranges over seeds of every tool, our curve, and the three ratios of the bar."""
+    """Medians and ranges over seeds of every tool, our curve, and the three ratios of the bar."""
     tools = {
         tool: {
             "winner": {key: best[tool][key] for key in ("rate", "batch", "bf16")},
@@ -219,7 +219,6 @@ def summary(
     out: dict[str, Any] = {
         "protocol": {key: str(value) for key, value in vars(args).items() if key not in NOT_PROTOCOL},
         "held_out_rows": HELD_OUT_ROWS * 3 // 4, "tools": tools, "our_curve": ours,
-        
         "machine": {
             "cores": os.cpu_count(), "instructions": torch.backends.cpu.get_cpu_capability(),
             "torch": torch.__version__,
@@ -227,27 +226,27 @@ def summary(
     }  # fmt: skip
     peers = {tool: row for tool, row in tools.items() if tool != "ours"}
     if peers and "ours" in tools:
-        fastest = max(peers, key=lambda tool: peers[tool]["tokens_per_second"]["mean"])
-        finest = min(peers, key=lambda tool: peers[tool]["unexplained"]["mean"])
-        target = peers[finest]["unexplained"]["mean"]
+        fastest = max(peers, key=lambda tool: peers[tool]["tokens_per_second"]["median"])
+        finest = min(peers, key=lambda tool: peers[tool]["unexplained"]["median"])
+        target = peers[finest]["unexplained"]["median"]
         points = [*ours, {"tokens": args.tokens, **{k: tools["ours"][k] for k in ("seconds", "unexplained")}}]
-        reached = [point for point in points if point["unexplained"]["mean"] <= target]
+        reached = [point for point in points if point["unexplained"]["median"] <= target]
         out["bar"] = {
             "fastest_peer": fastest,
-            "speed_ratio": tools["ours"]["tokens_per_second"]["mean"] / peers[fastest]["tokens_per_second"]["mean"],
-            "best_peer": finest, "its_unexplained": target, "its_seconds": peers[finest]["seconds"]["mean"],
+            "speed_ratio": tools["ours"]["tokens_per_second"]["median"] / peers[fastest]["tokens_per_second"]["median"],
+            "best_peer": finest, "its_unexplained": target, "its_seconds": peers[finest]["seconds"]["median"],
             "our_tokens_to_it": reached[0]["tokens"] if reached else None,
-            "our_seconds_to_it": reached[0]["seconds"]["mean"] if reached else None,
+            "our_seconds_to_it": reached[0]["seconds"]["median"] if reached else None,
             "share_of_its_seconds": (
-                reached[0]["seconds"]["mean"] / peers[finest]["seconds"]["mean"] if reached else None
+                reached[0]["seconds"]["median"] / peers[finest]["seconds"]["median"] if reached else None
             ),
-            "our_dead_minus_its": tools["ours"]["dead"]["mean"] - peers[finest]["dead"]["mean"],
+            "our_dead_minus_its": tools["ours"]["dead"]["median"] - peers[finest]["dead"]["median"],
         }  # fmt: skip
     return out
 
 
 def _spread(values: list[float]) -> dict[str, float]:
-    return {"mean": statistics.fmean(values), "low": min(values), "high": max(values)}
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
 def prepare_rows(args: argparse.Namespace) -> None:
@@ -292,9 +291,9 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=1_800_000)
     parser.add_argument("--grid-tokens", type=int, default=300_000)
-    parser.add_argument("--rates", type=float, nargs="+", default=[2e-3, 4e-3, 8e-3])
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3, 8e-3])
     parser.add_argument("--batches", type=int, nargs="+", default=[1024, 2048])
-    parser.add_argument("--budgets", type=int, nargs="+", default=[300_000, 450_000, 600_000, 900_000, 1_200_000])
+    parser.add_argument("--budgets", type=int, nargs="+", default=[450_000, 600_000, 900_000, 1_200_000])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("bench-dictionary"))
