@@ -1,7 +1,7 @@
 """Claim: a harvest runs at 0.9 × the speed of a bare `transformers` forward pass cut at the same block, or faster.
 
-    python benchmarks/harvest.py                                  # random weights of the default grown shape
-    python benchmarks/harvest.py --tokens 20000 --repetitions 1   # in seconds
+    python benchmarks/harvest.py                                  # random weights of two grown shapes
+    python benchmarks/harvest.py --shape default --tokens 20000 --repetitions 1   # in seconds
     python benchmarks/harvest.py --model FOLDER --site resid.3    # a real one
 
 Both sides see the same batches, in one process, by turns. The bare side is the model's own base module with the later
@@ -37,16 +37,16 @@ VOCABULARY = 4096
 BAR = 0.9
 
 
-def random_model(text: Corpus, context: int) -> Any:
-    """The default grown shape with random weights: speed does not depend on them."""
+def random_model(text: Corpus, context: int, shape: str) -> Any:
+    """A grown shape with random weights: speed does not depend on them."""
     from transformers import PreTrainedTokenizerFast
 
     some = Corpus(text.source, text.documents[: max(1, len(text.documents) // 10)])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=train_tokenizer(some, VOCABULARY), eos_token="<|endoftext|>", pad_token="<|endoftext|>"
     )
-    module = build(SHAPES["default"], VOCABULARY, context, 0, seed=0)
-    return glasshouse.load(module.eval(), tokenizer=tokenizer, name="random")
+    module = build(SHAPES[shape], VOCABULARY, context, 0, seed=0)
+    return glasshouse.load(module.eval(), tokenizer=tokenizer, name=f"random-{shape}", device="cpu")
 
 
 @contextlib.contextmanager
@@ -129,10 +129,11 @@ def case(model: Any, text: Corpus, sites: list[str], args: argparse.Namespace) -
             else:
                 seconds = harvested(model, text, sites, settings, args.folder)["seconds"]
             sides[side].append(seconds)
-            print(f"{', '.join(sites)}: {side} {tokens / seconds:,.0f} tokens/s", flush=True)
+            print(f"{model.name} {', '.join(sites)}: {side} {tokens / seconds:,.0f} tokens/s", flush=True)
     medians = {side: statistics.median(found) for side, found in sides.items()}
     ratios = [b / h for b, h in zip(sides["bare"], sides["harvest"], strict=True)]
     return {
+        "model": model.name,
         "sites": sites,
         "blocks": blocks,
         "tokens": tokens,
@@ -151,7 +152,8 @@ def main() -> None:
     parser.add_argument("--model", help="name or folder; default: random weights of the default grown shape")
     parser.add_argument("--corpus", default="python")
     parser.add_argument("--site", action="append", help="sites of one case; default: two cases, one site and four")
-    parser.add_argument("--tokens", type=int, default=500_000)
+    parser.add_argument("--shape", action="append", choices=[*SHAPES], help="default: `default` and `large`")
+    parser.add_argument("--tokens", type=int, default=500_000, help="of the default shape; a sixth of it for others")
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--batch-tokens", type=int, default=harvesting.HarvestConfig.batch_tokens)
     parser.add_argument("--buffer-rows", type=int, default=harvesting.BUFFER_ROWS)
@@ -162,23 +164,27 @@ def main() -> None:
     args = parser.parse_args()
     keep_memory()
     text = corpus(args.corpus)
-    model = glasshouse.load(args.model, device=args.device) if args.model else random_model(text, args.context)
-    model.module.to(args.device)
-    cases = [args.site] if args.site else [["resid.3"], ["resid.1", "resid.2", "z.2", "mlp_out.2"]]
+    sites = [args.site] if args.site else [["resid.3"], ["resid.1", "resid.2", "z.2", "mlp_out.2"]]
+    cases, whole = [], args.tokens
+    for shape in [None] if args.model else args.shape or ["default", "large"]:
+        model = random_model(text, args.context, shape) if shape else glasshouse.load(args.model, device=args.device)
+        model.module.to(args.device)
+        args.tokens = whole if shape in (None, "default") else whole // 6
+        cases += [case(model, text, one, args) for one in sites]
     machine = {key: value for key, value in describe(args.folder).items() if key != "disk_free_bytes"}
     result = {
         "claim": f"a harvest runs at {BAR} × a bare forward pass cut at the same block, or faster",
-        "model": {"shape": repr(model), "random_weights": args.model is None},
+        "random_weights": args.model is None,
         "device": args.device,
         "threads": torch.get_num_threads(),
-        "cases": [case(model, text, sites, args) for sites in cases],
+        "cases": cases,
         "machine": machine,
     }
     result["holds"] = all(c["ratio_of_medians"] >= BAR for c in result["cases"])
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     for found in result["cases"]:
-        print(f"{', '.join(found['sites'])}: {found['ratio_of_medians']:.3f} × bare")
+        print(f"{found['model']} {', '.join(found['sites'])}: {found['ratio_of_medians']:.3f} × bare")
 
 
 if __name__ == "__main__":

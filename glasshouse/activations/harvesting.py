@@ -180,7 +180,7 @@ def _write_shards(
             else:
                 jobs.append((reading, windows_W, bool(held_out), index))
     with draft.ws.running("harvest", "activations", draft.name, total=total, unit="tokens", done=done) as progress:
-        with _Writer(draft) as writer:
+        with _Writer(draft, beside=model.device.type != "cpu") as writer:
             for reading, windows_W, side, index in jobs:
                 pool = fill_pool(
                     model, reading, windows_W, widths,
@@ -197,10 +197,11 @@ def _counter(progress: Progress, before: int) -> Callable[[int], None]:
 
 
 class _Writer:
-    """Writes one shard in a thread while the model fills the next pool; two pools are in memory at most."""
+    """Writes one shard after the other; with `beside` in a thread while the model fills the next pool, so that two
+    pools are in memory at most. On a CPU a third thread costs the model more than it saves (docs/log.md)."""
 
-    def __init__(self, draft: Draft) -> None:
-        self._draft, self._started = draft, time.perf_counter()
+    def __init__(self, draft: Draft, *, beside: bool) -> None:
+        self._draft, self._beside, self._started = draft, beside, time.perf_counter()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -212,6 +213,10 @@ class _Writer:
 
     def put(self, name: str, pool: Pool, tokens: int) -> None:
         self._wait()
+        if not self._beside:
+            self._write(name, pool, tokens)
+            self._wait()
+            return
         self._thread = threading.Thread(target=self._write, args=(name, pool, tokens))
         self._thread.start()
 
