@@ -1,4 +1,4 @@
-"""Claim: evidence for every feature costs little more than the forward pass and the encoding that it cannot do without.
+"""Claim: what the evidence for every feature costs beside the forward pass and the encoding that it cannot do without.
 
     python benchmarks/features.py                                     # 8,192 features of the default grown shape
     python benchmarks/features.py --tokens 20000 --features 1024      # in seconds
