@@ -104,7 +104,7 @@ def open_model(
 
     model = load(source, device=device, dtype=dtype, workspace=ws)
     given = None if dictionary is None else _given_dictionary(dictionary, model, site, ws, name)
-    place = str(given.site if given else model.site(site or middle(model)))
+    place = str(given.site if given else model.site(site or middle(model.n_layers)))
     called = check_name(given.name if given else name or default_name(model.name, place))
     text = read_corpus(corpus, text_column=text_column) if isinstance(corpus, (str, Path)) else corpus
     window = context or min(256, model.context)
@@ -129,12 +129,16 @@ def open_model(
 
 def demo(ws: Workspace, *, quick: bool = False, say: Say = lambda _: None) -> Opened:
     """Grow a small model from the standard library of this Python, and open it. Budgets are in tokens (`DEMO`);
-    precision is by instruction set, not measured, so that the demo is the same wherever the processor is alike."""
+    precision is by instruction set, not measured, so that the demo is the same wherever the processor is alike.
+    Finished already, it is told from the manifests, without reading text or model again."""
+    budget = DEMO["quick" if quick else "full"]
+    name = "demo-quick" if quick else "demo"
+    if (stands := _standing(ws, name, budget)) is not None:
+        return stands
+
     from glasshouse.models.grow import expect, grow, precision_by_instruction_set
     from glasshouse.text import corpus
 
-    budget = DEMO["quick" if quick else "full"]
-    name = "demo-quick" if quick else "demo"
     text = corpus("python").weighted(budget.weights)
     sizes: dict[str, Any] = {"shape": budget.shape, "tokens": budget.grow_tokens, "vocabulary": budget.vocabulary}
     if not ws.exists("models", name):
@@ -147,9 +151,34 @@ def demo(ws: Workspace, *, quick: bool = False, say: Say = lambda _: None) -> Op
     )  # fmt: skip
 
 
-def middle(model: Any) -> str:
+def _standing(ws: Workspace, name: str, budget: Budget) -> Opened | None:
+    """The demo as it stands finished, made with these budgets and each artefact from the one before; else None."""
+    if not ws.exists("models", name):
+        return None
+    grown = ws.manifest("models", name)
+    place = middle(int(grown["config"]["shape"]["layers"]))
+    called = default_name(name, place)
+    chain = [("activations", called), ("dictionaries", called), ("features", called)]
+    if not all(ws.exists(kind, name) for kind, name in chain):
+        return None
+    stored, learnt, gathered = (ws.manifest(kind, name) for kind, name in chain)
+    amounts = (
+        (grown, "tokens", budget.grow_tokens), (grown, "vocabulary", budget.vocabulary),
+        (stored, "tokens", budget.harvest_tokens), (learnt, "tokens", budget.learn_tokens),
+        (learnt, "features", budget.features), (learnt, "k", budget.k), (gathered, "tokens", budget.gather_tokens),
+    )  # fmt: skip
+    links = ((stored, grown), (learnt, stored), (gathered, learnt))
+    if any(made["config"].get(key) != amount for made, key, amount in amounts) or any(
+        source["hash"] not in {ref["hash"] for ref in made["made_from"]} for made, source in links
+    ):
+        return None
+    report = json.loads((ws.path("dictionaries", called) / "report.json").read_text(encoding="utf-8"))
+    return Opened(model=name, dictionary=called, site=place, report=report)
+
+
+def middle(layers: int) -> str:
     """The stream entering the middle block: late enough for meanings, early enough to act on what follows."""
-    return f"resid.{(model.n_layers + 1) // 2}"
+    return f"resid.{(layers + 1) // 2}"
 
 
 def default_name(model: str, site: str) -> str:
