@@ -320,6 +320,13 @@ class Features:
             row["tokens"] = [self.vocabulary.get(token, f"‹{token}›") for token in row["tokens"]]
         return {row.pop("context"): row for row in rows}
 
+    def texts(self, count: int) -> list[str]:
+        """`count` stored contexts as text, spread evenly over all of them; all of them if there are fewer."""
+        rows = self._rows("SELECT context FROM read_parquet(?) ORDER BY context", [self._file("contexts")])
+        step = max(1, len(rows) // max(1, count))
+        found = self._contexts([row["context"] for row in rows[::step][:count]])
+        return ["".join(found[context]["tokens"]) for context in sorted(found)]
+
     def context(self, context_id: int) -> dict[str, Any]:
         """A stored context whole: `tokens` (text of each), `document`, `kind`, `char` (where it begins there)."""
         found = self._contexts([context_id])
