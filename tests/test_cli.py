@@ -276,6 +276,53 @@ def test_a_given_dictionary_is_not_trained(opened: dict[str, Any], tmp_path: Pat
     assert dose["text"] == "contexts of the evidence" and dose["documents"] > 3
 
 
+def test_two_models_whose_folders_share_a_name(tmp_path: Path, tiny_model_dir: Path, corpus_dir: Path) -> None:
+    """The second gets a number; a folder that has moved is the model it was; other weights in its place are not."""
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    one, two = tmp_path / "one" / "tiny", tmp_path / "two" / "tiny"
+    for folder in (one, two):
+        shutil.copytree(tiny_model_dir, folder)
+    weights = load_file(two / "model.safetensors")
+    save_file(
+        {k: v + 0.01 * torch.randn_like(v) for k, v in weights.items()}, two / "model.safetensors", {"format": "pt"}
+    )
+    ws = tmp_path / "ws"
+    words = [
+        "--corpus",
+        corpus_dir,
+        "--tokens",
+        "5k",
+        "--features",
+        16,
+        "--k",
+        2,
+        "--context",
+        64,
+        "--no-serve",
+        "--json",
+    ]
+    words += ["--workspace", ws]
+
+    def opened_as(folder: Path) -> str:
+        return json.loads(succeed("open", folder, *words).stdout)["dictionary"]
+
+    assert [opened_as(one), opened_as(two), opened_as(one)] == ["tiny-resid.2", "tiny-2-resid.2", "tiny-resid.2"]
+    moved = shutil.move(one, tmp_path / "three")
+    shutil.move(moved, tmp_path / "four" / "tiny")
+    assert opened_as(tmp_path / "four" / "tiny") == "tiny-resid.2"
+    assert Workspace.open(ws).names("models") == ["tiny", "tiny-2"]
+    chat = ["chat", "tiny", "--add", "tiny-resid.2/3=1", "--prompt", "Ada", "--max-new-tokens", 3, "--workspace", ws]
+    succeed(*chat)  # found where it is now
+    shutil.copy(two / "model.safetensors", tmp_path / "four" / "tiny" / "model.safetensors")
+    result = invoke("open", tmp_path / "four" / "tiny", *words, "--name", "other")
+    assert result.exit_code == 2 and "expected the weights" in result.stderr
+    assert Workspace.open(ws).names("activations") == ["tiny-2-resid.2", "tiny-resid.2"]
+
+
 # -- serving ---------------------------------------------------------------------------------------------------------
 
 

@@ -188,12 +188,13 @@ def harvest(
     """
     from glasshouse.activations import expect
     from glasshouse.activations import harvest as run
-    from glasshouse.features.opening import HARVEST_TOKENS, default_name, remember
+    from glasshouse.features.opening import HARVEST_TOKENS, check_known, default_name, remember
     from glasshouse.models import load
     from glasshouse.text import corpus as read
 
     with begin(workspace) as ws:
         loaded = load(model, device=device, workspace=ws)
+        check_known(loaded, ws)
         sites = [str(loaded.site(place)) for place in site]
         name, tokens = name or default_name(loaded.name, sites[0]), tokens or HARVEST_TOKENS
         text = read(corpus, text_column=text_column)

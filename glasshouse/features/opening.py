@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -103,6 +104,7 @@ def open_model(
     from glasshouse.text import corpus as read_corpus
 
     model = load(source, device=device, dtype=dtype, workspace=ws)
+    check_known(model, ws)
     given = None if dictionary is None else _given_dictionary(dictionary, model, site, ws, name)
     place = str(given.site if given else model.site(site or middle(model.n_layers)))
     called = check_name(given.name if given else name or default_name(model.name, place))
@@ -217,7 +219,7 @@ class _Job:
             steps.append(reading)
         if given is None and not self.ws.exists("dictionaries", self.name):
             steps.append(self._expect_learning(amounts["learn"], features, k))
-        steps.append(self._expect_evidence(amounts["gather"], rate, features, given))
+        steps.append(self._expect_evidence(amounts["gather"], rate, features, k, given))
         total = steps[0]
         for step in steps[1:]:
             total += step
@@ -230,12 +232,14 @@ class _Job:
         config = LearnConfig(features=features, k=k, tokens=tokens, seed=self.seed)
         return expect(config, self.model.sites[self.site].width)
 
-    def _expect_evidence(self, tokens: int, rate: float, features: int | None, given: Dictionary | None) -> Expectation:
+    def _expect_evidence(
+        self, tokens: int, rate: float, features: int | None, k: int, given: Dictionary | None
+    ) -> Expectation:
         from glasshouse.dictionaries import LearnConfig
         from glasshouse.features.gathering import expect
 
         width = self.model.sites[self.site].width
-        count = given.n_features if given else LearnConfig(features=features).resolved(width).features
+        count = given.n_features if given else LearnConfig(features=features, k=k).resolved(width).features
         assert count is not None
         return expect(tokens=tokens, n_features=count, width=width, tokens_per_second=rate)
 
@@ -287,22 +291,32 @@ class _Job:
 def remember(model: Any, source: str | Path, ws: Workspace) -> None:
     """Note in models/NAME where the model came from, so that `load(NAME)` finds it again. Weights are not copied.
 
-    Raises `UserError` if the workspace has another model of that name.
+    A model that has moved is noted anew. Raises `UserError` if its weights are not those of the model noted.
     """
     from glasshouse.models.load import SOURCE
 
-    folder = Path(source)
-    if ws.exists("models", model.name) and (
-        str(source) == model.name or folder.resolve() == ws.path("models", model.name).resolve()
-    ):
-        return
-    where = str(folder.resolve()) if folder.is_dir() else str(source)
-    config = {"source": where, "version": model.version}
-    if ws.done("models", model.name, config):
-        return
-    with ws.writing("models", model.name, config=config, command="open") as draft:
+    note = ws.path("models", model.name) / SOURCE
+    where = str(Path(source).resolve()) if Path(source).is_dir() else str(source)
+    if ws.exists("models", model.name):
+        check_known(model, ws)
+        if str(source) == model.name or not note.is_file() or json.loads(note.read_text())["source"] == where:
+            return
+        shutil.rmtree(note.parent)
+    with ws.writing("models", model.name, config={"version": model.version}, command="open") as draft:
         write_atomically(draft.path / SOURCE, json.dumps({"source": where}, indent=1))
         draft.finish()
+
+
+def check_known(model: Any, ws: Workspace) -> None:
+    """Raises `UserError` if the workspace knows a model of that name with other weights."""
+    if not ws.exists("models", model.name):
+        return
+    known = ws.manifest("models", model.name)["config"].get("version", model.version)
+    if known != model.version:
+        raise UserError(
+            f"expected the weights or tokenizer with which {model.name} was opened in {ws.root}, found others; open a "
+            "folder of another name, or use another --workspace"
+        )
 
 
 def _given_dictionary(source: str | Path, model: Any, site: str | None, ws: Workspace, name: str | None) -> Dictionary:

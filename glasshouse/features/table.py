@@ -219,6 +219,17 @@ class Features:
     def __getitem__(self, index: int) -> Feature:
         return Feature(self, self.feature(index))
 
+    def __repr__(self) -> str:
+        s = self.summary
+        return (
+            f"<Features {self.name}: {len(self):,} of {s['model']} at {s['site']}, {s['clear']:,} with a clear label>"
+        )
+
+    def _repr_html_(self) -> str:
+        from glasshouse.features.export import table_card
+
+        return table_card(self)
+
     def __iter__(self) -> Iterator[Feature]:
         return (self[index] for index in range(len(self)))
 
