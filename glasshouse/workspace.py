@@ -46,6 +46,10 @@ CREATE TABLE IF NOT EXISTS runs (
 """
 
 
+class Stopped(Exception):
+    """Raised in a long run by whoever asked for it and wants it no more; asked for again, it goes on."""
+
+
 class Workspace:
     """One workspace folder. Open it with `Workspace.open`; everything in it is reached by kind and name."""
 
@@ -224,7 +228,7 @@ class Workspace:
         try:
             yield progress
         except BaseException as error:
-            progress.close("stopped" if isinstance(error, KeyboardInterrupt) else "failed")
+            progress.close("stopped" if isinstance(error, KeyboardInterrupt | Stopped) else "failed")
             raise
         progress.close("done")
 

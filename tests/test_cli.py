@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -205,9 +206,42 @@ def test_chat_side_by_side(opened: dict[str, Any]) -> None:
     )
     shown = succeed(*words, "--add", f"{name}/5=0.8", *at).stdout
     assert shown.count("Ada walked") == 2
+    assert "typical norm" in " ".join(shown.split()) and "largest" in shown, "the strength in both units"
     for wrong in (["--set", f"{name}/3=8"], ["--add", f"{name}/3=8x"], ["--add", f"{name}/9999=1"], ["--add", "x"], []):
         result = invoke(*words, *wrong, *at)
         assert result.exit_code == 2 and result.stderr.count("\n") == 1, wrong
+
+
+def test_chat_adds_a_direction_from_a_file(opened: dict[str, Any], tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"v": torch.randn(32, generator=torch.Generator().manual_seed(0))}, tmp_path / "v.safetensors")
+    words = ["chat", opened["found"]["model"], "--prompt", "Ada walked", "--max-new-tokens", 6, "--json"]
+    words += ["--workspace", opened["ws"].root, "--add"]
+    [pair] = json.loads(succeed(*words, f"resid.2@{tmp_path}/v.safetensors=40").stdout)
+    assert pair["plain"] != pair["steered"]
+    result = invoke(*words, f"resid.0@{tmp_path}/v.safetensors=40")
+    assert result.exit_code == 2 and "dictionary" in result.stderr and "at resid.0" in result.stderr
+
+
+def test_chat_measures_dose_and_response(opened: dict[str, Any]) -> None:
+    name, ws = opened["found"]["dictionary"], opened["ws"]
+    words = ["chat", opened["found"]["model"], "--dose", "--workspace", ws.root]
+    edits = ["--set", f"{name}/3=8x", "--add", f"{name}/5=0.8"]
+    loud, soft = json.loads(succeed(*words, *edits, "--json").stdout)
+    assert (loud["feature"], loud["how"]) == (f"{name}/3", "set") and loud["text"] == f"held out of activations/{name}"
+    assert [dose["strength"]["times_norm"] for dose in soft["doses"]] == [0.1, 0.2, 0.4, 0.8, 1.6]
+    for dose in soft["doses"]:
+        for measure in ("own_tokens", "cross_entropy"):
+            assert dose["feature"][measure]["low"] < dose["feature"][measure]["high"]
+            assert dose["random"][measure]["n"] == soft["documents"]
+    shown = succeed(*words, *edits).stdout
+    assert "own tokens" in shown and "±" in shown and shown.count("cost") == 2
+    runs = [run for run in ws.runs() if run["command"] == "dose"]
+    assert [run["state"] for run in runs] == ["done", "done"], "measured once"
+    both = invoke(*words, "--prompt", "Ada", *edits)
+    assert both.exit_code == 2 and "--dose or --prompt" in both.stderr
 
 
 def test_export(opened: dict[str, Any], tmp_path: Path) -> None:
@@ -237,6 +271,56 @@ def test_a_given_dictionary_is_not_trained(opened: dict[str, Any], tmp_path: Pat
     assert ws.names("activations") == [] and ws.names("features") == [found["dictionary"]]
     assert found["report"]["max_activation_rows"] > 0
     assert json.loads(succeed(*words).stdout) == found
+    words = ["chat", model, "--dose", "--add", f"{found['dictionary']}/3=0.8", "--workspace", tmp_path / "ws", "--json"]
+    [dose] = json.loads(succeed(*words).stdout)
+    assert dose["text"] == "contexts of the evidence" and dose["documents"] > 3
+
+
+def test_two_models_whose_folders_share_a_name(tmp_path: Path, tiny_model_dir: Path, corpus_dir: Path) -> None:
+    """The second gets a number; a folder that has moved is the model it was; other weights in its place are not."""
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    one, two = tmp_path / "one" / "tiny", tmp_path / "two" / "tiny"
+    for folder in (one, two):
+        shutil.copytree(tiny_model_dir, folder)
+    weights = load_file(two / "model.safetensors")
+    save_file(
+        {k: v + 0.01 * torch.randn_like(v) for k, v in weights.items()}, two / "model.safetensors", {"format": "pt"}
+    )
+    ws = tmp_path / "ws"
+    words = [
+        "--corpus",
+        corpus_dir,
+        "--tokens",
+        "5k",
+        "--features",
+        16,
+        "--k",
+        2,
+        "--context",
+        64,
+        "--no-serve",
+        "--json",
+    ]
+    words += ["--workspace", ws]
+
+    def opened_as(folder: Path) -> str:
+        return json.loads(succeed("open", folder, *words).stdout)["dictionary"]
+
+    assert [opened_as(one), opened_as(two), opened_as(one)] == ["tiny-resid.2", "tiny-2-resid.2", "tiny-resid.2"]
+    moved = shutil.move(one, tmp_path / "three")
+    shutil.move(moved, tmp_path / "four" / "tiny")
+    assert opened_as(tmp_path / "four" / "tiny") == "tiny-resid.2"
+    assert Workspace.open(ws).names("models") == ["tiny", "tiny-2"]
+    chat = ["chat", "tiny", "--add", "tiny-resid.2/3=1", "--prompt", "Ada", "--max-new-tokens", 3, "--workspace", ws]
+    succeed(*chat)  # found where it is now
+    shutil.copy(two / "model.safetensors", tmp_path / "four" / "tiny" / "model.safetensors")
+    result = invoke("open", tmp_path / "four" / "tiny", *words, "--name", "other")
+    assert result.exit_code == 2 and "expected the weights" in result.stderr
+    assert Workspace.open(ws).names("activations") == ["tiny-2-resid.2", "tiny-resid.2"]
 
 
 # -- serving ---------------------------------------------------------------------------------------------------------
@@ -278,11 +362,12 @@ def test_serve_ends_with_ctrl_c(opened: dict[str, Any]) -> None:
 
 def test_the_page_ends_with_its_command(opened: dict[str, Any]) -> None:
     """`open` serves from the first second; killed outright, it leaves no server behind."""
-    port = free_port()
-    words = [*map(str, opened["words"]), "--port", str(port)]
+    words = [*map(str, opened["words"]), "--port", "0"]
     words.remove("--no-serve")
-    command = subprocess.Popen([*PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    command = subprocess.Popen([*PROGRAM, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
+        assert command.stderr is not None
+        port = next(int(found[1]) for line in command.stderr if (found := re.search(r"http://127.0.0.1:(\d+)", line)))
         assert json.loads(fetch(port, "/api/v1/status"))["busy"] in (True, False)
     finally:
         command.kill()
@@ -299,4 +384,9 @@ def test_quick_demo(tmp_path: Path) -> None:
     words = ["demo", "--quick", "--no-serve", "--json", "--workspace", tmp_path / "ws"]
     found = json.loads(succeed(*words).stdout)
     assert found["model"] == "demo-quick" and found["evidence"]["n_features"] == 256
-    assert json.loads(succeed(*words).stdout) == found
+    code = (
+        "import sys; from glasshouse.cli import app; app(sys.argv[1:], standalone_mode=False); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    again = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
+    assert again.returncode == 0 and json.loads(again.stdout) == found, "told without text or model"

@@ -14,9 +14,11 @@ from safetensors.torch import save_file
 from glasshouse import steering
 from glasshouse.activations import Reading
 from glasshouse.activations.reading import split_reading
+from glasshouse.cli.chatting import complete_each
 from glasshouse.dictionaries import Dictionary
 from glasshouse.dictionaries.dictionary import Threshold
 from glasshouse.models import Edit, add, load, set
+from glasshouse.steering import doses as inside
 from glasshouse.text import corpus
 from glasshouse.types import Site, UserError
 
@@ -198,15 +200,17 @@ def test_dose_and_response(steered: Any, held_out: Reading) -> None:
     assert shares[-1] == 1.0 and shares == sorted(shares)
     again = steering.dose_response(steered, "made/0", [0.0, 0.1, 0.2, 0.4], held_out=held_out, windows=12, draws=3)
     assert again == found, "the same seed, the same numbers"
-    assert json.loads(json.dumps(found.to_json()))["doses"][1]["strength"]["how"] == "add"
+    said = json.loads(json.dumps(found.to_json()))
+    assert said["doses"][1]["strength"]["how"] == "add"
+    assert [one["token"] for one in said["own_tokens"]] == list(found.own_tokens), "in order of effect"
     assert not steered.edits
 
 
 def test_a_random_direction_is_as_long_as_what_the_feature_writes(steered: Any, held_out: Reading) -> None:
     """With one draw that happens to be the feature's own direction, both columns are the same numbers."""
     for how, amount in (("add", 0.4), ("set", 2.0)):
-        trial = steering._Trial(steered, steered.dictionary("made"), 0, how, steered.dictionary("made").W_dec[:1], [7])
-        for batch, _ in steering._batches(steered, held_out, 5, 64):
+        trial = inside._Trial(steered, steered.dictionary("made"), 0, how, steered.dictionary("made").W_dec[:1], [7])
+        for batch, _ in inside._batches(steered, held_out, 5, 64):
             trial.read(batch)
             dose = steering.strength(
                 steered.dictionary("made"), 0, **{"times_norm" if how == "add" else "times_max": amount}
@@ -214,6 +218,27 @@ def test_a_random_direction_is_as_long_as_what_the_feature_writes(steered: Any, 
             ours, same = trial.feature(dose), trial.random(dose, 0)
             for key in ours:
                 torch.testing.assert_close(ours[key][0], same[key][0], atol=1e-3, rtol=1e-3)
+
+
+def test_what_was_read_is_kept(steered: Any, held_out: Reading, tmp_path: Path) -> None:
+    """Stopped in the middle, the same call goes on where it stood and ends in the same numbers."""
+    settings: dict[str, Any] = {"held_out": held_out, "windows": 12, "batch_tokens": 64}
+    whole = steering.dose_response(steered, "made/0", [0.1, 0.4], **settings)
+    shares: list[float] = []
+
+    def stop(share: float) -> None:
+        shares.append(share)
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        steering.dose_response(steered, "made/0", [0.1, 0.4], sums=tmp_path / "sums.json", advance=stop, **settings)
+    half = len(shares)
+    again = steering.dose_response(
+        steered, "made/0", [0.1, 0.4], sums=tmp_path / "sums.json", advance=shares.append, **settings
+    )
+    assert again == whole
+    assert shares == sorted({*shares}) and half < len(shares), "no part was read twice"
 
 
 def test_texts_do_as_well(steered: Any) -> None:
@@ -231,8 +256,8 @@ def test_mistakes(steered: Any, held_out: Reading) -> None:
     inner = planted(steered, "z.1", "heads")
     steered.attach(inner)
     try:
-        with pytest.raises(UserError, match="tokens="):
-            steering.dose_response(steered, "heads/0", held_out=held_out)
+        cost = steering.dose_response(steered, "heads/0", [0.5], held_out=held_out, windows=3)
+        assert not cost.own_tokens and list(cost.doses[0].feature) == ["cross_entropy"], "no direct effect to measure"
         given = steering.dose_response(steered, "heads/0", [0.5], held_out=held_out, windows=3, tokens=[5])
         assert list(given.own_tokens) == [5]
     finally:
@@ -263,5 +288,9 @@ def test_an_encoder_reports_the_change_of_the_embedding(encoder: Any) -> None:
     assert found.doses[0].feature.keys() == {"embedding_cosine"} and not found.own_tokens
     change = steering.embedding_change(encoder, texts, add("made/1", times_norm=0.8))
     assert change.value == pytest.approx(much.value, abs=1e-5)
+    _, moved_B = steering.embedding_moves(encoder, texts, add("made/1", times_norm=0.8))
+    assert moved_B.shape == (3,) and bool((moved_B > 0.01).all())
+    [said] = complete_each(encoder, add("made/1", times_norm=0.8), iter(texts[:1]), {})
+    assert said["moved"] == pytest.approx(float(moved_B[0]), rel=1e-4) and "plain" not in said, "as `chat` says it"
     with pytest.raises(UserError, match="not defined"):
         steering.completions(encoder, texts[0], add("made/1", times_norm=0.8))

@@ -188,12 +188,13 @@ def harvest(
     """
     from glasshouse.activations import expect
     from glasshouse.activations import harvest as run
-    from glasshouse.features.opening import HARVEST_TOKENS, default_name, remember
+    from glasshouse.features.opening import HARVEST_TOKENS, check_known, default_name, remember
     from glasshouse.models import load
     from glasshouse.text import corpus as read
 
     with begin(workspace) as ws:
         loaded = load(model, device=device, workspace=ws)
+        check_known(loaded, ws)
         sites = [str(loaded.site(place)) for place in site]
         name, tokens = name or default_name(loaded.name, sites[0]), tokens or HARVEST_TOKENS
         text = read(corpus, text_column=text_column)
@@ -317,6 +318,9 @@ def chat(
         list[str] | None,
         typer.Option(help="What to complete; asked for without it.", show_default=False),
     ] = None,
+    dose: Annotated[
+        bool, typer.Option("--dose", help="Measure effect and cost of each feature over a range of strengths instead.")
+    ] = False,
     max_new_tokens: Annotated[int, typer.Option(help="Length of the completions.")] = 40,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     seed: SeedOption = 0,
@@ -324,17 +328,29 @@ def chat(
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Complete prompts with and without steering, side by side."""
-    from glasshouse.cli.chatting import complete_each, prompts, show_pair, steered_model
+    """Complete prompts with and without steering, side by side.
 
-    with begin(workspace) as ws:
-        loaded, edit = steered_model(model, ws, sets=set or [], adds=add or [], device=device)
+    With --dose no prompt is completed: for a range of strengths, the effect on the feature's own tokens and the cost in
+    cross-entropy are measured on held-out text, beside random directions of equal length, and kept in the workspace.
+    """
+    from rich.console import Console
+
+    from glasshouse.cli.chatting import complete_each, measure_each, prompts, show_pair, steered_model
+    from glasshouse.cli.screen import show_dose
+
+    if dose and prompt:
+        raise UserError("expected --dose or --prompt, got both; run them one after the other")
+    with begin(workspace, create=False) as ws:
+        sets, adds = set or [], add or []
+        loaded, edit = steered_model(model, ws, sets=sets, adds=adds, device=device)
         settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-        pairs = []
-        for pair in complete_each(loaded, edit, prompts(prompt), settings):
-            pairs.append(pair)
-            show_pair(pair, quiet=json)
-        answer(json, pairs)
+        results = []
+        given = measure_each(loaded, ws, sets, adds) if dose else complete_each(loaded, edit, prompts(prompt), settings)
+        for result in given:
+            results.append(result)
+            if not json:
+                show_dose(Console(), result) if dose else show_pair(result)
+        answer(json, results)
 
 
 @app.command()
@@ -346,6 +362,7 @@ def serve(
     ] = "127.0.0.1",
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
+    listener: Annotated[int | None, typer.Option("--listener", hidden=True)] = None,
 ) -> None:
     """Serve the page: search features, try text, steer."""
     from glasshouse.cli.page import end_with_stdin
@@ -353,7 +370,7 @@ def serve(
 
     if until_stdin_closes:
         end_with_stdin()
-    run(Workspace.open(workspace), host=host, port=port, open_browser=open_browser)
+    run(Workspace.open(workspace), host=host, port=port, open_browser=open_browser, listener=listener)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Completions with and without an edit, for `glasshouse chat`."""
+"""Completions with and without an edit, and dose and response, for `glasshouse chat`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from glasshouse.cli.screen import side_by_side
-from glasshouse.types import UserError
+from glasshouse.types import FeatureId, UserError
 from glasshouse.workspace import Workspace
 
 
@@ -20,7 +20,6 @@ def steered_model(
     from glasshouse.dictionaries import dictionary
     from glasshouse.models import Edit, load
     from glasshouse.steering import parse
-    from glasshouse.types import FeatureId
 
     edit = Edit()
     for text in sets:
@@ -35,12 +34,37 @@ def steered_model(
         edit += parse(text)
     if not edit:
         raise UserError("expected --set resid6/1234=8x or --add resid6/1234=0.8, got neither; say what to steer with")
-    names = {FeatureId.parse(text.partition("=")[0]).dictionary for text in (*sets, *adds)}
-    found = [dictionary(name, ws=ws) for name in sorted(names)]
+    features = [text for text in (*sets, *adds) if "@" not in text]
+    found = [dictionary(name, ws=ws) for name in sorted({place.dictionary for place in places(features)})]
     model: Any = load(source, device=device, workspace=ws)
     for one in found:
         model.attach(one)
+    for text in adds:
+        if "@" in text:
+            _attach_at(model, ws, str(model.site(text.partition("@")[0])))
     return model, edit
+
+
+def _attach_at(model: Any, ws: Workspace, site: str) -> None:
+    """A dictionary of the model at a site: it knows the typical norm there, which a direction is measured in."""
+    from glasshouse.dictionaries import dictionary
+
+    if any(str(one.site) == site for one in model.attached.values()):
+        return
+    for name in ws.names("dictionaries"):
+        found = dictionary(name, ws=ws)
+        if str(found.site) == site and found.model_name == model.name:
+            model.attach(found)
+            return
+    raise UserError(
+        f"expected a dictionary of {model.name} at {site} in {ws.root}, whose typical norm a direction is added in "
+        "units of, found none; run `glasshouse open` at that site first"
+    )
+
+
+def places(texts: Sequence[str]) -> list[FeatureId]:
+    """The features named in `resid6/1234=8x` and the like."""
+    return [FeatureId.parse(text.rpartition("=")[0]) for text in texts]
 
 
 def prompts(given: Sequence[str] | None) -> Iterator[str]:
@@ -58,15 +82,35 @@ def prompts(given: Sequence[str] | None) -> Iterator[str]:
             yield line.rstrip("\n")
 
 
-def complete_each(model: Any, edit: Any, given: Iterator[str], settings: dict[str, Any]) -> Iterator[dict[str, str]]:
+def complete_each(model: Any, edit: Any, given: Iterator[str], settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Each prompt with the completion as it is and as edited; of an encoder, how far the embedding moves."""
+    from glasshouse.steering import completions, embedding_moves, strengths
+
+    said = {"edit": str(edit), "strengths": [str(one) for one in strengths(model, edit)]}  # features, not directions
     for prompt in given:
-        plain = model.generate(prompt, **settings).text
-        yield {
-            "prompt": prompt, "plain": plain, "steered": model.generate(prompt, edits=edit, **settings).text,
-            "edit": str(edit),
-        }  # fmt: skip
+        if model.is_encoder:
+            cosine, moved = (float(values[0]) for values in embedding_moves(model, [prompt], edit))
+            yield {"prompt": prompt, "cosine": cosine, "moved": moved, **said}
+        else:
+            pair = completions(model, prompt, edit, **settings)
+            yield {"prompt": prompt, "plain": pair.plain.text, "steered": pair.steered.text, **said}
 
 
-def show_pair(pair: dict[str, str], *, quiet: bool) -> None:
-    if not quiet:
-        side_by_side(Console(), [(pair["prompt"], pair["plain"], pair["steered"])], pair["edit"])
+def show_pair(pair: dict[str, Any]) -> None:
+    with_it = "; ".join(pair["strengths"]) or pair["edit"]
+    if "plain" in pair:
+        side_by_side(Console(), [(pair["prompt"], pair["plain"], pair["steered"])], with_it)
+    else:
+        moved = f"the embedding moves by {pair['moved']:.1%} of its norm; cosine to the plain one {pair['cosine']:.4f}"
+        Console().print(f"{with_it}: {moved}", markup=False, highlight=False)
+
+
+def measure_each(model: Any, ws: Workspace, sets: Sequence[str], adds: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Dose and response of every feature named, as it was asked for: set or added."""
+    from glasshouse.features import features
+    from glasshouse.steering import measure_dose
+
+    for how, texts in (("set", sets), ("add", adds)):
+        for place in places(texts):
+            table = place.dictionary
+            yield measure_dose(ws, model, place, how, otherwise=lambda count, t=table: features(t, ws=ws).texts(count))

@@ -49,10 +49,12 @@ def page(ws: Workspace, port: int, *, wanted: bool) -> Iterator[Page]:
     if not wanted:
         yield Page(None, "")
         return
-    listen(HOST, port).close()  # a port in use is found now, before any work
-    command = [sys.executable, "-m", "glasshouse", "serve", "--workspace", str(ws.root), "--port", str(port)]
-    server = subprocess.Popen([*command, "--until-stdin-closes"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    address = f"http://{HOST}:{port}"
+    command = [sys.executable, "-m", "glasshouse", "serve", "--workspace", str(ws.root), "--until-stdin-closes"]
+    with listen(HOST, port) as listener:  # a port in use is found now, before any work; browsers may come from now on
+        address, handle = f"http://{HOST}:{listener.getsockname()[1]}", listener.fileno()
+        server = subprocess.Popen(
+            [*command, "--listener", str(handle)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[handle]
+        )
     try:
         yield Page(server, address)
     finally:

@@ -68,6 +68,11 @@ def number(value: Any) -> str:
     return f"{value:.3g}"
 
 
+def give_or_take(estimate: Mapping[str, Any]) -> str:
+    """A mean with half the width of its interval, which lies evenly about it: less room than both its ends."""
+    return f"{estimate['value']:.3f} ± {(estimate['high'] - estimate['low']) / 2:.3f}"
+
+
 REPORT_LINES = (
     ("unexplained", "unexplained variance"),
     ("l0", "active features a token (L0)"),
@@ -86,14 +91,32 @@ def show_report(console: Console, name: str, report: Mapping[str, Any]) -> None:
     console.print(table)
 
 
+def show_dose(console: Console, dose: Mapping[str, Any]) -> None:
+    """Dose and response as a table: a line a strength, in both units, the feature beside random directions."""
+    heads = {"own_tokens": "own tokens", "cross_entropy": "cost", "embedding_cosine": "cosine of embeddings"}
+    measures = [key for key in heads if key in dose["doses"][0]["feature"]]
+    title = f"{plain(dose['feature'])}, {dose['how']}: nats, 95% intervals over {dose['documents']} documents"
+    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for head in ("× max", "× norm"):
+        table.add_column(Text(head), justify="right")
+    for key in measures:
+        table.add_column(Text(heads[key]))
+        table.add_column(Text("random", style="dim"), style="dim")
+    for one in dose["doses"]:
+        cells = [number(one["strength"]["times_max"]), number(one["strength"]["times_norm"])]
+        for key in measures:
+            cells += [give_or_take(one["feature"][key]), give_or_take(one["random"][key])]
+        table.add_row(*map(Text, cells))
+    console.print(table)
+    if own := dose["own_tokens"]:
+        console.print(Text("own tokens: " + "  ".join(one_line(one["text"]) for one in own), style="dim"))
+
+
 def side_by_side(console: Console, pairs: Sequence[tuple[str, str, str]], edit: str) -> None:
     """(prompt, plain completion, steered completion) as two columns."""
     table = Table(show_lines=True, expand=True)
-    table.add_column(Text("plain"), ratio=1)
-    table.add_column(Text(plain(edit)), ratio=1)
+    table.add_column(Text("plain"), ratio=1, overflow="fold")
+    table.add_column(Text(plain(edit)), ratio=1, overflow="fold")
     for prompt, before, after in pairs:
-        table.add_row(
-            Text(plain(prompt), style="dim") + Text(plain(before)),
-            Text(plain(prompt), style="dim") + Text(plain(after)),
-        )
+        table.add_row(*(Text(plain(prompt), style="dim") + Text(few_lines(text)) for text in (before, after)))
     console.print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -54,11 +55,12 @@ def steered(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, A
 
     None for an encoder, which completes nothing, and where no feature is clear.
     """
-    name = f"{opened.dictionary[:55]}-steered"
     config = {
         "dictionary": ws.ref("dictionaries", opened.dictionary).hash, "candidates": candidates, "prompt": PROMPT,
         "strength": STRENGTH, "length": LENGTH,
     }  # fmt: skip
+    # Named by its settings: a dictionary learnt anew under its name, or other labels, never meet the old one.
+    name = f"{opened.dictionary[:46]}-steered-{hashlib.sha256(json.dumps(config).encode()).hexdigest()[:8]}"
     if not ws.done("evals", name, config):
         found = _steer_each(ws, opened, candidates)
         with ws.writing("evals", name, config=config, command="open") as draft:
@@ -71,6 +73,7 @@ def steered(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, A
 def _steer_each(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, Any] | None:
     from glasshouse.dictionaries import dictionary
     from glasshouse.models import add, load
+    from glasshouse.steering import strengths
 
     model: Any = load(opened.model, workspace=ws)
     if model.is_encoder or not candidates:
@@ -80,10 +83,12 @@ def _steer_each(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[st
     best: dict[str, Any] | None = None
     for index in candidates:
         feature = f"{opened.dictionary}/{index}"
-        text = model.generate(PROMPT, LENGTH, edits=add(feature, times_norm=STRENGTH)).text
+        edit = add(feature, times_norm=STRENGTH)
+        text = model.generate(PROMPT, LENGTH, edits=edit).text
         effect = _firing(model, opened.dictionary, index, text) - _firing(model, opened.dictionary, index, plain)
         if best is None or effect > best["effect"]:
-            best = {"feature": feature, "times_norm": STRENGTH, "prompt": PROMPT, "plain": plain, "steered": text}
+            best = {"feature": feature, "strength": str(strengths(model, edit)[0]), "prompt": PROMPT}
+            best |= {"plain": plain, "steered": text}
             best["effect"] = effect  # mean activation, as a share of the feature's largest, over the text's tokens
     return best
 
@@ -108,7 +113,7 @@ def show_summary(found: dict[str, Any], *, quiet: bool) -> None:
     seen = found["evidence"]
     console.rule()
     console.print(
-        f"{seen['clear']} of {seen['n_features']} features have a clear label; ten of them:",
+        f"{seen['clear']} of {seen['n_features']} features have a clear label; {len(found['features'])} of them:",
         markup=False,
         highlight=False,
     )
@@ -120,5 +125,5 @@ def show_summary(found: dict[str, Any], *, quiet: bool) -> None:
         side_by_side(
             console,
             [(steer["prompt"], steer["plain"], steer["steered"])],
-            f"{steer['feature']} + {steer['times_norm']}",
+            steer["strength"],
         )

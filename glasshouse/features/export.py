@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,18 @@ def feature_card(feature: dict[str, Any]) -> str:
     return f'<style>{_STYLE}</style><div class="gh">{_card(feature, examples=6)}</div>'
 
 
+def table_card(table: Features) -> str:
+    """A dictionary's features as a fragment of HTML, for a notebook cell: what there is, and the clearest of them."""
+    rows = table.query(flag="labelled", sort="score", limit=10)["rows"] or table.query(flag="live", limit=10)["rows"]
+    cells = "".join(
+        f"<tr><td>{row['index']}</td><td>{_text(row['label'] or 'unclear')}</td><td>{_percent(row['rate'])}</td>"
+        f"<td>{' '.join(f'<code>{_text(token)}</code>' for token in row['promotes'])}</td></tr>"
+        for row in rows
+    )
+    heads = "".join(f'<td class="dim">{word}</td>' for word in ("feature", "label", "fires on", "promotes"))
+    return f'<style>{_STYLE}</style><div class="gh"><p>{_text(table)}</p><table><tr>{heads}</tr>{cells}</table></div>'
+
+
 def _card(feature: dict[str, Any], examples: int | None = None) -> str:
     rate = feature["rate"]
     numbers = [f"fires on {_percent(rate['value'])} of tokens [{_percent(rate['low'])}, {_percent(rate['high'])}]"]
@@ -164,7 +177,9 @@ def _label(feature: dict[str, Any]) -> str:
 
 
 def _text(value: object) -> str:
-    return html.escape(str(value), quote=True)
+    """Escaped, with control and direction characters drawn as their code, so that none acts or hides: ‹202E›."""
+    shown = (c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf") else f"‹{ord(c):02X}›" for c in str(value))
+    return html.escape("".join(shown), quote=True)
 
 
 def _percent(value: float) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -103,8 +104,9 @@ def open_model(
     from glasshouse.text import corpus as read_corpus
 
     model = load(source, device=device, dtype=dtype, workspace=ws)
+    check_known(model, ws)
     given = None if dictionary is None else _given_dictionary(dictionary, model, site, ws, name)
-    place = str(given.site if given else model.site(site or middle(model)))
+    place = str(given.site if given else model.site(site or middle(model.n_layers)))
     called = check_name(given.name if given else name or default_name(model.name, place))
     text = read_corpus(corpus, text_column=text_column) if isinstance(corpus, (str, Path)) else corpus
     window = context or min(256, model.context)
@@ -129,12 +131,16 @@ def open_model(
 
 def demo(ws: Workspace, *, quick: bool = False, say: Say = lambda _: None) -> Opened:
     """Grow a small model from the standard library of this Python, and open it. Budgets are in tokens (`DEMO`);
-    precision is by instruction set, not measured, so that the demo is the same wherever the processor is alike."""
+    precision is by instruction set, not measured, so that the demo is the same wherever the processor is alike.
+    Finished already, it is told from the manifests, without reading text or model again."""
+    budget = DEMO["quick" if quick else "full"]
+    name = "demo-quick" if quick else "demo"
+    if (stands := _standing(ws, name, budget)) is not None:
+        return stands
+
     from glasshouse.models.grow import expect, grow, precision_by_instruction_set
     from glasshouse.text import corpus
 
-    budget = DEMO["quick" if quick else "full"]
-    name = "demo-quick" if quick else "demo"
     text = corpus("python").weighted(budget.weights)
     sizes: dict[str, Any] = {"shape": budget.shape, "tokens": budget.grow_tokens, "vocabulary": budget.vocabulary}
     if not ws.exists("models", name):
@@ -147,9 +153,34 @@ def demo(ws: Workspace, *, quick: bool = False, say: Say = lambda _: None) -> Op
     )  # fmt: skip
 
 
-def middle(model: Any) -> str:
+def _standing(ws: Workspace, name: str, budget: Budget) -> Opened | None:
+    """The demo as it stands finished, made with these budgets and each artefact from the one before; else None."""
+    if not ws.exists("models", name):
+        return None
+    grown = ws.manifest("models", name)
+    place = middle(int(grown["config"]["shape"]["layers"]))
+    called = default_name(name, place)
+    chain = [("activations", called), ("dictionaries", called), ("features", called)]
+    if not all(ws.exists(kind, name) for kind, name in chain):
+        return None
+    stored, learnt, gathered = (ws.manifest(kind, name) for kind, name in chain)
+    amounts = (
+        (grown, "tokens", budget.grow_tokens), (grown, "vocabulary", budget.vocabulary),
+        (stored, "tokens", budget.harvest_tokens), (learnt, "tokens", budget.learn_tokens),
+        (learnt, "features", budget.features), (learnt, "k", budget.k), (gathered, "tokens", budget.gather_tokens),
+    )  # fmt: skip
+    links = ((stored, grown), (learnt, stored), (gathered, learnt))
+    if any(made["config"].get(key) != amount for made, key, amount in amounts) or any(
+        source["hash"] not in {ref["hash"] for ref in made["made_from"]} for made, source in links
+    ):
+        return None
+    report = json.loads((ws.path("dictionaries", called) / "report.json").read_text(encoding="utf-8"))
+    return Opened(model=name, dictionary=called, site=place, report=report)
+
+
+def middle(layers: int) -> str:
     """The stream entering the middle block: late enough for meanings, early enough to act on what follows."""
-    return f"resid.{(model.n_layers + 1) // 2}"
+    return f"resid.{(layers + 1) // 2}"
 
 
 def default_name(model: str, site: str) -> str:
@@ -188,7 +219,7 @@ class _Job:
             steps.append(reading)
         if given is None and not self.ws.exists("dictionaries", self.name):
             steps.append(self._expect_learning(amounts["learn"], features, k))
-        steps.append(self._expect_evidence(amounts["gather"], rate, features, given))
+        steps.append(self._expect_evidence(amounts["gather"], rate, features, k, given))
         total = steps[0]
         for step in steps[1:]:
             total += step
@@ -201,12 +232,14 @@ class _Job:
         config = LearnConfig(features=features, k=k, tokens=tokens, seed=self.seed)
         return expect(config, self.model.sites[self.site].width)
 
-    def _expect_evidence(self, tokens: int, rate: float, features: int | None, given: Dictionary | None) -> Expectation:
+    def _expect_evidence(
+        self, tokens: int, rate: float, features: int | None, k: int, given: Dictionary | None
+    ) -> Expectation:
         from glasshouse.dictionaries import LearnConfig
         from glasshouse.features.gathering import expect
 
         width = self.model.sites[self.site].width
-        count = given.n_features if given else LearnConfig(features=features).resolved(width).features
+        count = given.n_features if given else LearnConfig(features=features, k=k).resolved(width).features
         assert count is not None
         return expect(tokens=tokens, n_features=count, width=width, tokens_per_second=rate)
 
@@ -258,22 +291,32 @@ class _Job:
 def remember(model: Any, source: str | Path, ws: Workspace) -> None:
     """Note in models/NAME where the model came from, so that `load(NAME)` finds it again. Weights are not copied.
 
-    Raises `UserError` if the workspace has another model of that name.
+    A model that has moved is noted anew. Raises `UserError` if its weights are not those of the model noted.
     """
     from glasshouse.models.load import SOURCE
 
-    folder = Path(source)
-    if ws.exists("models", model.name) and (
-        str(source) == model.name or folder.resolve() == ws.path("models", model.name).resolve()
-    ):
-        return
-    where = str(folder.resolve()) if folder.is_dir() else str(source)
-    config = {"source": where, "version": model.version}
-    if ws.done("models", model.name, config):
-        return
-    with ws.writing("models", model.name, config=config, command="open") as draft:
+    note = ws.path("models", model.name) / SOURCE
+    where = str(Path(source).resolve()) if Path(source).is_dir() else str(source)
+    if ws.exists("models", model.name):
+        check_known(model, ws)
+        if str(source) == model.name or not note.is_file() or json.loads(note.read_text())["source"] == where:
+            return
+        shutil.rmtree(note.parent)
+    with ws.writing("models", model.name, config={"version": model.version}, command="open") as draft:
         write_atomically(draft.path / SOURCE, json.dumps({"source": where}, indent=1))
         draft.finish()
+
+
+def check_known(model: Any, ws: Workspace) -> None:
+    """Raises `UserError` if the workspace knows a model of that name with other weights."""
+    if not ws.exists("models", model.name):
+        return
+    known = ws.manifest("models", model.name)["config"].get("version", model.version)
+    if known != model.version:
+        raise UserError(
+            f"expected the weights or tokenizer with which {model.name} was opened in {ws.root}, found others; open a "
+            "folder of another name, or use another --workspace"
+        )
 
 
 def _given_dictionary(source: str | Path, model: Any, site: str | None, ws: Workspace, name: str | None) -> Dictionary:

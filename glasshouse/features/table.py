@@ -219,6 +219,17 @@ class Features:
     def __getitem__(self, index: int) -> Feature:
         return Feature(self, self.feature(index))
 
+    def __repr__(self) -> str:
+        s = self.summary
+        return (
+            f"<Features {self.name}: {len(self):,} of {s['model']} at {s['site']}, {s['clear']:,} with a clear label>"
+        )
+
+    def _repr_html_(self) -> str:
+        from glasshouse.features.export import table_card
+
+        return table_card(self)
+
     def __iter__(self) -> Iterator[Feature]:
         return (self[index] for index in range(len(self)))
 
@@ -319,6 +330,13 @@ class Features:
         for row in rows:
             row["tokens"] = [self.vocabulary.get(token, f"‹{token}›") for token in row["tokens"]]
         return {row.pop("context"): row for row in rows}
+
+    def texts(self, count: int) -> list[str]:
+        """`count` stored contexts as text, spread evenly over all of them; all of them if there are fewer."""
+        rows = self._rows("SELECT context FROM read_parquet(?) ORDER BY context", [self._file("contexts")])
+        step = max(1, len(rows) // max(1, count))
+        found = self._contexts([row["context"] for row in rows[::step][:count]])
+        return ["".join(found[context]["tokens"]) for context in sorted(found)]
 
     def context(self, context_id: int) -> dict[str, Any]:
         """A stored context whole: `tokens` (text of each), `document`, `kind`, `char` (where it begins there)."""

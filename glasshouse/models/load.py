@@ -54,7 +54,7 @@ def load(
         chosen_name = name or type(source).__name__.lower()
     else:
         where, local_only = _find(str(source), workspace)
-        chosen_name = name or _name_from(str(source))
+        chosen_name = name or name_here(str(source), workspace)
         module, family = _from_pretrained(where, local_only, dtype, sites)
         tokenizer = tokenizer or _tokenizer(where, local_only)
         module.requires_grad_(False)
@@ -86,6 +86,34 @@ def _name_from(source: str) -> str:
     return last if NAME_PATTERN.fullmatch(last) else "model"
 
 
+def name_here(source: str, workspace: Workspace | str | Path | None = None) -> str:
+    """What a model is called: the end of its path or hub name, with a number where the workspace calls another so."""
+    models = _root(workspace) / "models"
+    if NAME_PATTERN.fullmatch(source) and (models / source / "manifest.json").is_file():
+        return source
+    base, number = _name_from(source), 1
+    name = base
+    while not _free_for(models / name, source):
+        number += 1
+        name = f"{base[:59]}-{number}"
+    return name
+
+
+def _free_for(folder: Path, source: str) -> bool:
+    """Whether the workspace has no model in that folder, or the one from `source`, or one whose source has gone (it was
+    moved, or the workspace was copied here: the weights tell whether it is the same)."""
+    if not (folder / "manifest.json").is_file():
+        return True
+    note = folder / SOURCE
+    where = str(json.loads(note.read_text(encoding="utf-8"))["source"]) if note.is_file() else str(folder)
+    gone = Path(where).is_absolute() and not Path(where).is_dir()
+    return where == source or gone or (Path(source).is_dir() and Path(where).resolve() == Path(source).resolve())
+
+
+def _root(workspace: Workspace | str | Path | None) -> Path:
+    return workspace.root if isinstance(workspace, Workspace) else Workspace.find(workspace)
+
+
 def _family(config: Any, what: str) -> SiteMap:
     row = family_of(getattr(config, "model_type", ""))
     if row is None:
@@ -103,8 +131,7 @@ def _family(config: Any, what: str) -> SiteMap:
 def _find(source: str, workspace: Workspace | str | Path | None) -> tuple[str, bool]:
     """(folder or hub name, whether to keep off the network)."""
     if NAME_PATTERN.fullmatch(source):
-        root = workspace.root if isinstance(workspace, Workspace) else Workspace.find(workspace)
-        folder = root / "models" / source
+        folder = _root(workspace) / "models" / source
         if (folder / "manifest.json").is_file():
             read_manifest(folder)
         if (folder / "config.json").is_file():

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from glasshouse.types import NAME_PATTERN, UserError
+from glasshouse.steering import kept_dose
+from glasshouse.types import NAME_PATTERN, FeatureId, UserError
 from glasshouse.web.answers import Json, dump, fail
 from glasshouse.web.library import Library
 from glasshouse.web.progress import metrics, status
-from glasshouse.web.workbench import Steering, Strength, Workbench, streamed
+from glasshouse.web.workbench import HOW, Steering, Strength, Workbench, streamed
 from glasshouse.workspace import KINDS
 
 PREFIX = "/api/v1"
@@ -74,13 +76,22 @@ def api_routes(library: Library, bench: Workbench) -> list[BaseRoute]:
         steering = read_steering(await read_body(request))
         library.require("features", steering.features)
         begin = await bench.work(bench.prepare, steering)
+        return lines(streamed(bench, partial(bench.steer, steering)), begin)
 
-        async def lines() -> AsyncIterator[str]:
-            yield dump(begin) + "\n"
-            async for event in streamed(bench, steering):
-                yield dump(event) + "\n"
+    def get_dose(request: Request) -> Response:
+        name, index = request.path_params["name"], request.path_params["index"]
+        library.require("features", name)
+        learnt = library.ws.exists("dictionaries", name)  # without it there is nothing to steer with
+        return Json({how: kept_dose(library.ws, FeatureId(name, index), how) if learnt else None for how in HOW})
 
-        return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"cache-control": "no-store"})
+    async def post_dose(request: Request) -> Response:
+        body = await read_body(request)
+        name, index, how = field(body, "features", str), field(body, "index", int), field(body, "how", str, "add")
+        library.require("features", name)
+        size = len(library.table(name))
+        if how not in HOW or not 0 <= index < size:
+            raise UserError(f"expected a feature from 0 to {size - 1}, to {' or to '.join(HOW)}; got {index}, {how!r}")
+        return lines(streamed(bench, partial(bench.dose, FeatureId(name, index), how)))
 
     def nothing(request: Request) -> Response:
         raise fail(404, f"expected a route of the API, got {request.url.path[:100]!r}; docs/formats.md lists them")
@@ -92,13 +103,27 @@ def api_routes(library: Library, bench: Workbench) -> list[BaseRoute]:
         Route(f"{PREFIX}/features/{{name}}", get_features),
         Route(f"{PREFIX}/features/{{name}}/summary", get_summary),
         Route(f"{PREFIX}/features/{{name}}/{{index:int}}", get_feature),
+        Route(f"{PREFIX}/features/{{name}}/{{index:int}}/dose", get_dose),
         Route(f"{PREFIX}/features/{{name}}/contexts/{{id:int}}", get_context),
         Route(f"{PREFIX}/dictionaries/{{name}}/report", get_report),
         Route(f"{PREFIX}/try", post_try, methods=["POST"]),
         Route(f"{PREFIX}/strengths", post_strengths, methods=["POST"]),
         Route(f"{PREFIX}/steer", post_steer, methods=["POST"]),
+        Route(f"{PREFIX}/dose", post_dose, methods=["POST"]),
         Route("/api/{rest:path}", nothing),
     ]
+
+
+def lines(events: AsyncIterator[dict[str, Any]], *first: dict[str, Any]) -> Response:
+    """Events as lines of JSON, each sent when it comes."""
+
+    async def said() -> AsyncIterator[str]:
+        for event in first:
+            yield dump(event) + "\n"
+        async for event in events:
+            yield dump(event) + "\n"
+
+    return StreamingResponse(said(), media_type="application/x-ndjson", headers={"cache-control": "no-store"})
 
 
 # -- what a request says ---------------------------------------------------------------------------------------------

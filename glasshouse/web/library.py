@@ -80,7 +80,7 @@ class Library:
         if not self.ws.exists("dictionaries", name):
             if not curve["curve"]:
                 self.require("dictionaries", name)
-            return {"name": name, "finished": False, "report": None, "config": {}, "dose": None, "metrics": curve}
+            return {"name": name, "finished": False, "report": None, "config": {}, "metrics": curve}
         manifest = self.ws.manifest("dictionaries", name)
         folder = self.ws.path("dictionaries", name)
         return {
@@ -90,7 +90,6 @@ class Library:
             "config": manifest.get("config", {}),
             "made_from": manifest.get("made_from", []),
             "report": _json(folder / "report.json"),
-            "dose": _json(self.ws.path("features", name) / "dose_response.json"),
             "metrics": curve,
         }
 

@@ -71,10 +71,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(ws: Workspace, host: str = HOST, port: int = PORT, open_browser: bool = False, *, model: Any = None) -> None:
-    """Serve the page until interrupted. Raises `UserError` if the port is in use."""
-    listener = listen(host, port)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
+def serve(
+    ws: Workspace,
+    host: str = HOST,
+    port: int = PORT,
+    open_browser: bool = False,
+    *,
+    model: Any = None,
+    listener: int | None = None,
+) -> None:
+    """Serve the page until interrupted. Raises `UserError` if the port is in use.
+
+    port: 0 takes a free one. listener: file descriptor of a socket that listens already, instead of host and port.
+    """
+    door = listen(host, port) if listener is None else socket.socket(fileno=listener)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{door.getsockname()[1]}/"
     config = uvicorn.Config(
         create_app(ws, model=model, host=host), log_level="warning", access_log=False, timeout_graceful_shutdown=2
     )
@@ -82,4 +93,4 @@ def serve(ws: Workspace, host: str = HOST, port: int = PORT, open_browser: bool 
     if open_browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it is meant to end
-        uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(config).run(sockets=[door])

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from glasshouse.types import UserError
+from glasshouse.types import FeatureId, UserError
 from glasshouse.web.library import Library
+from glasshouse.workspace import Stopped
 
 MAX_TEXT = 20_000  # characters
 MAX_NEW_TOKENS = 400
@@ -22,12 +23,9 @@ MAX_EDITS = 16
 TOP_FEATURES = 24  # of a token, strongest first
 MAX_AMOUNT = 1000.0
 SIDES = ("plain", "steered")
+HOW = ("add", "set")
 Result = TypeVar("Result")
 Say = Callable[[dict[str, Any]], None]
-
-
-class Cancelled(Exception):
-    """The reader went away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +38,7 @@ class Strength:
     amount: float
 
     def __post_init__(self) -> None:
-        if self.how not in ("set", "add"):
+        if self.how not in HOW:
             raise UserError(f"expected to set or to add a feature, got {self.how!r}")
         if not abs(self.amount) <= MAX_AMOUNT:
             raise UserError(f"expected a strength within ±{MAX_AMOUNT:g}, got {self.amount}")
@@ -152,31 +150,14 @@ class Workbench:
     def strengths(self, steering: Steering) -> list[dict[str, Any]]:
         """Each strength in both units: the code in multiples of the feature's largest activation, and the length of
         what is written on the stream in multiples of its typical norm."""
+        from glasshouse.steering import strength
+
         dictionary = self.open(steering.features)[1]
         out = []
         for s in steering.strengths:
-            if not 0 <= s.index < dictionary.n_features:
-                raise UserError(f"expected a feature from 0 to {dictionary.n_features - 1}, got {s.index}")
-            row = float(dictionary.W_dec[s.index].norm())
-            top = None if dictionary.max_activation is None else float(dictionary.max_activation[s.index])
-            norm = None if dictionary.typical_norm is None else float(dictionary.typical_norm)
-            norms_per_max = top * row / norm if top and norm else None
-            times_max, times_norm = (s.amount, None) if s.how == "set" else (None, s.amount)
-            if norms_per_max:
-                times_max = s.amount if s.how == "set" else s.amount / norms_per_max
-                times_norm = s.amount if s.how == "add" else s.amount * norms_per_max
-            out.append(
-                {
-                    "index": s.index,
-                    "how": s.how,
-                    "amount": s.amount,
-                    "times_max": times_max,
-                    "times_norm": times_norm,
-                    "norms_per_max": norms_per_max,
-                    "max_activation": top,
-                    "typical_norm": norm,
-                }
-            )
+            both = strength(dictionary, s.index, **{"times_max" if s.how == "set" else "times_norm": s.amount})
+            units = {"times_max": both.times_max, "times_norm": both.times_norm}
+            out.append({"index": s.index, "how": s.how, "amount": s.amount, **units})
         return out
 
     def edit(self, steering: Steering) -> Any:
@@ -210,7 +191,10 @@ class Workbench:
         model = self.open(steering.features)[0]
         edit = self.edit(steering)
         if model.is_encoder:
-            say(embedding_change(model, steering.prompt, edit))
+            from glasshouse.steering import embedding_moves
+
+            cosine, moved = (float(values[0]) for values in embedding_moves(model, [steering.prompt], edit))
+            say({"event": "embedding", "site": f"resid.{model.n_layers}", "cosine": cosine, "moved": moved})
             return
         turns = Turns(SIDES)
         failures: list[BaseException] = []
@@ -221,7 +205,7 @@ class Workbench:
                 turns.pass_on(side)
                 turns.wait(side)
                 if cancel.is_set():
-                    raise Cancelled
+                    raise Stopped
 
             turns.wait(side)
             try:
@@ -230,7 +214,7 @@ class Workbench:
                     seed=steering.seed, on_token=on_token,
                 )  # fmt: skip
                 say({"event": "stop", "side": side, "why": made.stopped, "tokens": len(made.ids)})
-            except Cancelled:
+            except Stopped:
                 pass
             except BaseException as error:
                 failures.append(error)
@@ -244,18 +228,19 @@ class Workbench:
         if failures:
             raise failures[0]
 
+    def dose(self, place: FeatureId, how: str, say: Say, cancel: threading.Event) -> None:
+        """Measure dose and response of a feature, unless it stands; a reader who goes away stops it."""
+        from glasshouse.steering import measure_dose
 
-def embedding_change(model: Any, text: str, edit: Any) -> dict[str, Any]:
-    """How far an edit moves the embedding of a text: the mean over tokens of the stream after the last block."""
-    site = f"resid.{model.n_layers}"
+        def advance(share: float) -> None:
+            say({"event": "progress", "share": share})
+            if cancel.is_set() and share < 1:
+                raise Stopped
 
-    def embedding(edits: Any) -> Any:
-        return model.run(text, [site], edits=edits)[site].values[0].float().mean(0)
-
-    plain_D, steered_D = embedding(None), embedding(edit)
-    cosine = float((plain_D @ steered_D) / (plain_D.norm() * steered_D.norm()).clamp(min=1e-9))
-    moved = float((steered_D - plain_D).norm() / plain_D.norm().clamp(min=1e-9))
-    return {"event": "embedding", "site": site, "cosine": cosine, "moved": moved, "width": len(plain_D)}
+        model = self.open(place.dictionary)[0]
+        otherwise = self.library.table(place.dictionary).texts
+        found = measure_dose(self.library.ws, model, place, how, otherwise=otherwise, advance=advance)
+        say({"event": "dose", "dose": found})
 
 
 class Turns:
@@ -284,8 +269,8 @@ class Turns:
             self._changed.notify_all()
 
 
-async def streamed(bench: Workbench, steering: Steering) -> AsyncIterator[dict[str, Any]]:
-    """The events of `steer` as they come, then `end`; a reader who goes away cancels the work."""
+async def streamed(bench: Workbench, work: Callable[[Say, threading.Event], None]) -> AsyncIterator[dict[str, Any]]:
+    """The events of `work(say, cancel)` as they come, then `end`; a reader who goes away cancels the work."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
     cancel = threading.Event()
@@ -296,8 +281,10 @@ async def streamed(bench: Workbench, steering: Steering) -> AsyncIterator[dict[s
     def job() -> None:
         try:
             if not cancel.is_set():
-                bench.steer(steering, say, cancel)
+                work(say, cancel)
             say({"event": "end"})
+        except Stopped:
+            pass
         except UserError as error:
             say({"event": "error", "error": " ".join(str(error).split())})
         except Exception as error:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 import glasshouse as gh
-from glasshouse.features.export import export_html
+from glasshouse.features.export import _text, export_html
 from glasshouse.types import UserError
 from tests.features.example import write_example_features
 
@@ -70,3 +70,7 @@ def test_whole_dictionary_and_too_much(table, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="folder"):
         export_html(table, [1], tmp_path / "no" / "out.html")
     assert not (tmp_path / "no.html").exists()
+
+
+def test_direction_and_control_characters_are_drawn():
+    assert _text("a\u202eb\x1b[2J\n<i>") == "a‹202E›b‹1B›[2J\n&lt;i&gt;"

@@ -125,3 +125,7 @@ def test_notebook(table):
             table.df()
     else:
         assert table.df().loc[7, "flag"] == "live"
+    assert repr(table).startswith(f"<Features {table.name}: {len(table)} of tiny at resid.2")
+    shown = table._repr_html_()
+    assert "&lt;img" in shown or "clear label" in shown
+    assert "<img" not in shown and shown.count("<tr>") == 11, "a line of heads and ten features"

@@ -14,7 +14,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from glasshouse.web import create_app
-from glasshouse.web.server import listen
 from glasshouse.workspace import Workspace
 from tests.features.example import write_example_features
 
@@ -69,9 +68,7 @@ class serving:
     """`glasshouse serve` in a process of its own, on a free port, while the body runs."""
 
     def __init__(self, ws: Workspace) -> None:
-        with listen("127.0.0.1", 0) as free:
-            port = str(free.getsockname()[1])
-        command = [sys.executable, "-m", "glasshouse", "serve", "--workspace", str(ws.root), "--port", port]
+        command = [sys.executable, "-m", "glasshouse", "serve", "--workspace", str(ws.root), "--port", "0"]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
     def __enter__(self) -> str:

@@ -68,6 +68,9 @@ def test_home_says_what_was_done(page: Page) -> None:
     page.has("96 features of tiny")
     page.has("Learn the dictionary")
     page.until("document.querySelectorAll('svg.plot').length > 0")
+    states = page.all(".runs .state")
+    assert len(states) >= 3 and all(state.startswith("done, ") for state in states)
+    assert page.all("section h1") == [NAME]
 
 
 def test_search_by_keyboard_then_open_a_feature(page: Page) -> None:
@@ -82,20 +85,27 @@ def test_search_by_keyboard_then_open_a_feature(page: Page) -> None:
     page.until("new URLSearchParams(location.search).get('search') === arguments[0]", wanted)
     page.until("/^\\d+ features?$/.test(document.querySelector('.total').innerText)")
     page.until("document.querySelector('.all .row .index')")
+    found = page.all(".all .row .index")
+    assert 0 < len(found) < 96
     page.keys("\ue007", "j", "k", "\ue007")  # leave the field, down, up, open
     page.until("/^[/]features[/][^/]+[/]\\d+$/.test(location.pathname)")
     page.until("document.querySelectorAll('.example').length > 0")
+    opened = page.path.rpartition("/")[2]
+    assert opened in found and page.all(".crumbs")[0].split()[:3] == [NAME, "/", opened]
 
 
 def test_a_filtered_list_is_an_address(page: Page) -> None:
     page.open(f"/features/{NAME}?flag=dead&sort=index&order=asc")
     page.until("/^\\d+ features?$/.test(document.querySelector('.total')?.innerText)")
     page.until("document.querySelector('select[aria-label=\"which features\"]').value === 'dead'")
+    dead = page.all(".all .row .index")
+    assert page.all(".total")[0].split()[0] == str(len(dead)) and dead == sorted(dead, key=int)
     page.open(f"/features/{NAME}")
     page.until("document.querySelectorAll('.all .row .index').length > 10")
     page.click("th.index button, .head .index button")
     page.until("new URLSearchParams(location.search).get('sort') === 'index'")
     page.until("document.querySelector('.all .row .index')?.innerText === '0'")
+    assert page.all(".all .row .index")[:3] == ["0", "1", "2"]
 
 
 def test_a_feature_shows_its_evidence_and_a_context(page: Page) -> None:
@@ -108,9 +118,30 @@ def test_a_feature_shows_its_evidence_and_a_context(page: Page) -> None:
     page.until("document.querySelectorAll('svg.plot').length === 2")
     page.click(".example .line")
     page.until("document.querySelector('.context .whole')?.innerText.length > 20")
+    example, whole = page.all(".example.open .right")[0], page.all(".context .whole")[0]
+    assert example[:8].strip() and example[:8].replace("↵", "") in whole.replace("\n", "").replace("↵", "")
     before = page.path
     page.keys("j")
     page.until("location.pathname !== arguments[0]", before)
+    assert int(page.path.rpartition("/")[2]) == int(before.rpartition("/")[2]) + 1
+
+
+def test_dose_and_response_is_measured_when_asked_for(page: Page) -> None:
+    page.open(f"/features/{NAME}?flag=live&sort=rate")
+    page.until("document.querySelectorAll('.all .row .label a').length > 5")
+    page.click(".all .row .label a")
+    page.has("Dose and response")
+    page.until("document.querySelector('.ask button')")
+    assert len(page.all("svg.plot")) == 2, "nothing is measured before it is asked for"
+    page.click(".ask button")
+    page.until("document.querySelectorAll('.charts svg.plot').length === 2")
+    titles = " ".join(page.all(".charts h3")).lower()
+    assert "effect on its own tokens" in titles and "cost on held-out text" in titles
+    assert len(page.all(".charts svg.plot circle")) == 2 * 2 * 5, "two measures, feature and random, five strengths"
+    assert page.all(".own") and "95% intervals" in " ".join(page.all("article p"))
+    page.open(page.path)  # later: it is there at once
+    page.until("document.querySelectorAll('.charts svg.plot').length === 2")
+    assert page.all(".ask button") == []
 
 
 def test_text_of_the_corpus_is_text(page: Page) -> None:
@@ -141,9 +172,11 @@ def test_try_text_and_go_to_a_feature(page: Page) -> None:
     page.until("document.querySelectorAll('.token.on').length > 3")
     page.click(".token:nth-of-type(3)")
     page.has("active on".upper())
+    wanted = page.chrome.execute_script("return new URL(document.querySelector('table .what a').href).pathname")
     page.click("table .what a")
     page.until("/^[/]features[/][^/]+[/]\\d+$/.test(location.pathname)")
     page.until("document.querySelector('h1')")
+    assert page.path == wanted
 
 
 def test_steer_and_share_it_by_its_address(page: Page) -> None:
@@ -181,4 +214,5 @@ def test_the_report_says_first_what_is_not_explained(page: Page) -> None:
 def test_a_feature_that_is_not_there(page: Page) -> None:
     page.open(f"/features/{NAME}/96")
     page.has("expected a feature from 0 to 95")
+    assert page.all("[role=alert]") and page.all("main p a") == [f"All features of {NAME}"]
     page.chrome.get_log("browser")  # the 404 itself is logged, as it should be

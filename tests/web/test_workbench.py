@@ -152,6 +152,43 @@ def test_a_reader_who_goes_away_stops_the_work(opened, alive: int) -> None:
     bench.close()
 
 
+def test_dose_and_response_is_measured_once_and_kept(bench: TestClient, alive: int) -> None:
+    address = f"/api/v1/features/{NAME}/{alive}/dose"
+    assert bench.get(address).json() == {"add": None, "set": None}
+    answer = bench.post("/api/v1/dose", json={"features": NAME, "index": alive, "how": "set"})
+    *shares, dose, end = [json.loads(line) for line in answer.text.splitlines()]
+    assert [shares[-1], end] == [{"event": "progress", "share": 1.0}, {"event": "end"}]
+    found = dose["dose"]
+    assert found["feature"] == f"{NAME}/{alive}" and len(found["own_tokens"]) == 10
+    assert [one["strength"]["times_max"] for one in found["doses"]] == [1, 2, 4, 8, 16]
+    assert bench.get(address).json() == {"add": None, "set": found}
+    again = bench.post("/api/v1/dose", json={"features": NAME, "index": alive, "how": "set"})
+    assert [json.loads(line)["event"] for line in again.text.splitlines()] == ["dose", "end"]
+    for body in ({"index": 96}, {"index": -1}, {"index": alive, "how": "push"}, {}):
+        wrong = bench.post("/api/v1/dose", json={"features": NAME, **body})
+        assert wrong.status_code == 400 and "expected" in wrong.json()["error"]
+
+
+def test_a_reader_who_goes_away_stops_the_measuring(opened, alive: int, monkeypatch) -> None:
+    from glasshouse.steering.doses import dose_response
+    from glasshouse.types import FeatureId
+    from glasshouse.web.library import Library
+    from glasshouse.web.workbench import Workbench
+    from glasshouse.workspace import Stopped
+
+    monkeypatch.setitem(dose_response.__wrapped__.__kwdefaults__, "batch_tokens", 64)  # several batches, of little text
+    bench, gone, said = Workbench(Library(opened)), threading.Event(), []
+    gone.set()
+    with pytest.raises(Stopped):
+        bench.dose(FeatureId(NAME, alive), "add", said.append, gone)
+    assert [event["event"] for event in said] == ["progress"]
+    stopped = [run for run in opened.runs() if run["command"] == "dose"][-1]
+    assert stopped["state"] == "stopped"
+    bench.dose(FeatureId(NAME, alive), "add", said.append, threading.Event())
+    assert said[-1]["event"] == "dose" and said[1]["share"] > said[0]["share"], "it goes on"
+    bench.close()
+
+
 def test_turns_go_round_and_skip_who_has_left() -> None:
     turns, order = Turns(("a", "b")), []
 

@@ -166,8 +166,7 @@ export interface Strength {
 
 export interface BothUnits extends Strength {
   times_max: number | null;
-  times_norm: number | null;
-  norms_per_max: number | null;
+  times_norm: number;
 }
 
 export interface SteerRequest {
@@ -183,7 +182,28 @@ export type SteerEvent =
   | { event: "begin"; kind: "completion" | "embedding"; model: string; site: string; strengths: BothUnits[] }
   | { event: "text"; side: "plain" | "steered"; text: string }
   | { event: "stop"; side: "plain" | "steered"; why: string; tokens: number }
-  | { event: "embedding"; site: string; cosine: number; moved: number; width: number }
+  | { event: "embedding"; site: string; cosine: number; moved: number }
+  | { event: "error"; error: string }
+  | { event: "end" };
+
+export interface Dose {
+  strength: { times_max: number | null; times_norm: number };
+  feature: Record<string, Estimate>;
+  random: Record<string, Estimate>;
+}
+
+export interface Measured {
+  how: "add" | "set";
+  own_tokens: { token: number; text: string }[];
+  draws: number;
+  documents: number;
+  text: string;
+  doses: Dose[];
+}
+
+export type DoseEvent =
+  | { event: "progress"; share: number }
+  | { event: "dose"; dose: Measured }
   | { event: "error"; error: string }
   | { event: "end" };
 
@@ -193,7 +213,6 @@ export interface Report {
   created?: string;
   config: Record<string, unknown>;
   report: Record<string, unknown> | null;
-  dose: unknown;
   metrics: Metrics;
 }
 

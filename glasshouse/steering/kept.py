@@ -1,0 +1,94 @@
+"""Dose and response kept in the workspace: measured once for a feature, under evals/; reading it needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from glasshouse.types import ArtifactRef, FeatureId
+from glasshouse.workspace import Workspace, write_atomically
+
+if TYPE_CHECKING:
+    from glasshouse.activations import Reading
+    from glasshouse.models import Model
+
+FILE = "dose_response.json"
+WINDOWS = 32  # of text, or as many texts
+DRAWS = 3  # random directions
+
+
+def kept_dose(ws: Workspace, feature: str | FeatureId, how: str) -> dict[str, Any] | None:
+    """What `measure_dose` found for this feature of the dictionary as it stands now, or None."""
+    name = _name(ws, feature, how)
+    if not ws.exists("evals", name):
+        return None
+    ws.manifest("evals", name)
+    found: dict[str, Any] = json.loads((ws.path("evals", name) / FILE).read_text(encoding="utf-8"))
+    return found
+
+
+def measure_dose(
+    ws: Workspace,
+    model: Model,
+    feature: str | FeatureId,
+    how: str = "add",
+    *,
+    otherwise: Callable[[int], Sequence[str]],
+    advance: Callable[[float], None] = lambda share: None,
+) -> dict[str, Any]:
+    """`dose_response` as JSON with `text`, what it was measured on; measured unless it stands, and kept.
+
+    The model must have the dictionary attached. Text is what was held out when the dictionary was learnt here;
+    of a dictionary from elsewhere it is `otherwise(WINDOWS)`. Killed, the same call goes on.
+    """
+    if (found := kept_dose(ws, feature, how)) is not None:
+        return found
+    from glasshouse.steering.doses import STRENGTHS, dose_response
+
+    place = FeatureId.parse(str(feature))
+    made_from = [ws.ref("dictionaries", place.dictionary)]
+    text: Reading | Sequence[str]
+    if (stored := _held_out(ws, place.dictionary)) is not None:
+        text, ref = stored
+        said, windows = f"held out of activations/{ref.name}", min(WINDOWS, len(text))
+        made_from.append(ref)
+    else:
+        text = otherwise(WINDOWS)
+        said, windows = "contexts of the evidence", len(text)
+    config = {"feature": str(place), "how": how, "strengths": STRENGTHS.get(how), "windows": windows, "draws": DRAWS}
+    name = _name(ws, place, how)
+    with ws.writing("evals", name, config=config, command="dose") as draft:
+        sums = draft.path / "sums.json"
+        with ws.running("dose", "evals", name, total=windows, unit="windows") as progress:
+
+            def move(share: float) -> None:
+                progress.advance(share * windows)
+                advance(share)
+
+            measured = dose_response(
+                model, str(place), held_out=text, how=how, windows=windows, draws=DRAWS, sums=sums, advance=move
+            )
+        sums.unlink()
+        found = {**measured.to_json(), "text": said}
+        write_atomically(draft.path / FILE, json.dumps(found, indent=1))
+        draft.finish(made_from=made_from)
+    return found
+
+
+def _name(ws: Workspace, feature: str | FeatureId, how: str) -> str:
+    """Of the artefact. It carries the dictionary's hash: learnt anew under its name, it is another dictionary."""
+    place = FeatureId.parse(str(feature))
+    return f"{place.dictionary[:36]}-{place.index}-{how}-dose-{ws.ref('dictionaries', place.dictionary).hash[:8]}"
+
+
+def _held_out(ws: Workspace, dictionary: str) -> tuple[Reading, ArtifactRef] | None:
+    """The text that the dictionary's own harvest held out, if that harvest is still here."""
+    from glasshouse.activations import store
+
+    for ref in ws.manifest("dictionaries", dictionary)["made_from"]:
+        if ref["kind"] == "activations" and ws.exists("activations", ref["name"]):
+            found = ArtifactRef(**ref)
+            if ws.ref("activations", found.name) == found and len(text := store(ws, found.name).reading(True)):
+                return text, found
+    return None
