@@ -23,6 +23,7 @@ NESTING = frozenset("()[]{}\"'#\n")
 BRACKETS = ("round brackets", "square brackets", "curly brackets")
 QUOTES = ("double quotes", "single quotes", "a comment after #")
 SEEN = ("seen before in the context", "new in the context")
+BOTH = "and the token before, "
 INDENT, DEEPEST = 4, 8  # spaces of a level; levels
 
 
@@ -351,13 +352,13 @@ def _repeated(
     before_CT = np.concatenate([np.full((len(ids_CT), 1), -1), ids_CT[:, :-1]], axis=1)
     where = np.flatnonzero(inside_CT)
     flat = [values.ravel()[where].astype(np.int64) for values in (context_CT, ids_CT, before_CT)]
-    for name, thing, keys in (("seen", "tokens", flat[:2]), ("seen pair", "pairs of tokens", flat)):
+    told = lambda thing: lambda codes: f"{thing} {SEEN[codes[0]]}"
+    for name, thing, more, keys in (("seen", "tokens", "", flat[:2]), ("seen pair", "pairs of tokens", BOTH, flat)):
         new_CT = np.ones(ids_CT.size, np.int64)
         new_CT[where] = earlier_alike(*keys) == 0
         new = new_CT.reshape(ids_CT.shape)[kept_CT]
-        yield View(name, new.astype(np.int32), 2, lambda c, thing=thing: f"{thing} {SEEN[c[0]]}", 0.01)
-        yield _pair(f"class {name}", class_of, new, class_says, lambda code: SEEN[code],
-                    "{}, " + ("" if name == "seen" else "and the token before, ") + "{}", 0.03)  # fmt: skip
+        yield View(name, new.astype(np.int32), 2, told(thing), 0.01)
+        yield _pair(f"class {name}", class_of, new, class_says, SEEN.__getitem__, f"{{}}, {more}{{}}", 0.03)
 
 
 # -- words for people ------------------------------------------------------------------------------------------------
