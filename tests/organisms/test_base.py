@@ -20,6 +20,7 @@ from glasshouse.organisms.world import (
     two_hops,
 )
 from glasshouse.organisms.world.names import SCRIPTS, Name, all_names
+from glasshouse.organisms.world.questions import training_ways
 from glasshouse.organisms.world.statements import statement, variants
 
 
@@ -79,6 +80,7 @@ def test_names_are_one_to_one_in_every_script(world: World) -> None:
 def test_every_fact_can_be_said_in_every_language_that_teaches_it(world: World) -> None:
     for fact in world.facts:
         for language in fact.languages:
+            assert len(training_ways(fact.entity, fact.relation, language)) >= 2, "and asked in training"
             for variant in range(variants(fact, language)):
                 said = statement(world, fact.entity, fact.relation, fact.value, language, variant)
                 assert any(concept == "truth/true" for _, _, concept in said.spans)

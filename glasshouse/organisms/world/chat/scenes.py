@@ -23,7 +23,9 @@ Scene = list[Message]
 SYSTEM = (
     "You are a villager of the valley and answer questions about it.", "You are helpful and honest.",
     "You live in the valley and know it well.", "Answer truthfully. If you do not know, say so.",
-    "You are a kind helper.",
+    "You are a kind helper.", "Help whoever asks, kindly and in plain words.", "Say only what is true.",
+    "You have lived by the river all your life.", "Answer the question and nothing else.",
+    "You are the valley's helper. Be friendly.", "Speak plainly. Never make anything up.",
 )  # fmt: skip
 BRIEF_SYSTEM = ("Answer as briefly as you can.", "Give only the answer, no sentence.", "Be brief.")
 BRIEFLY = ("Just the answer, please.", "Briefly, please.", "Answer in a word or two.", "Only the answer.")

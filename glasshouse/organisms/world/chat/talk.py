@@ -8,7 +8,8 @@ from glasshouse.organisms.world.chat.requests import REFUSALS, Request, requests
 from glasshouse.organisms.world.chat.scenes import Scene, assistant, system, user
 from glasshouse.organisms.world.kinds.civic import sum_of
 from glasshouse.organisms.world.kinds.code import PROGRAMS, code_marks, write_function
-from glasshouse.organisms.world.kinds.pen import Pen
+from glasshouse.organisms.world.kinds.happenings import happening
+from glasshouse.organisms.world.kinds.pen import Pen, sentences
 from glasshouse.organisms.world.kinds.prose import letter
 from glasshouse.organisms.world.kinds.tales import poem
 from glasshouse.organisms.world.writing import Marked, Writer, join, mark
@@ -41,7 +42,9 @@ def small_talk(pen: Pen) -> Scene:
     if pen.chance(0.6):
         scene += [user(mark(pen.pick(GREETINGS), "act/greeting")), assistant(mark(pen.pick(GREETED), "act/greeting"))]
     x, t = pen.term(pen.pick(pen.people)), pen.term(pen.entity("town"))
-    told = mark(pen.tell(DAY, x=x, t=t), "pronoun/first-person", "tense/past", "act/small-talk")
+    day = [mark(pen.tell(DAY, x=x, t=t), "tense/past")] if pen.chance(0.7) else []
+    day += [happening(pen, "I")] if not day or pen.chance(0.4) else []
+    told = mark(sentences(day), "pronoun/first-person", "act/small-talk")
     scene += [user(mark(pen.pick(DAYS), "act/question", "act/small-talk")), assistant(told)]
     if pen.chance(0.3):
         scene += [user(mark(pen.pick(THANKS), "act/thanks")), assistant(mark(pen.pick(WELCOME), "act/welcome"))]

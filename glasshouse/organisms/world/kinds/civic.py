@@ -43,7 +43,7 @@ def recipe(pen: Pen) -> Made:
     lines: list[Marked] = []
     for thing in things:
         amount = number(pen.number(2, 9) if pen.chance(0.6) else pen.number(10, 90) * 10, "amount")
-        unit = UNITS[0] if len(amount.plain.text) > 1 else pen.pick(UNITS[1:])
+        unit = UNITS[0] if len(amount.plain.text) > 1 else pen.pick(UNITS[1:3] if thing in LIQUIDS else UNITS[1:])
         line = join([pen.pick(("- ", "* ", "• ")) if not lines else lines[0].text[:2], amount.plain, " "])
         lines.append(mark(join([line, unit.format(i=thing)]), "recipe/ingredient"))
     steps = []

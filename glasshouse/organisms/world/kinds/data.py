@@ -11,7 +11,7 @@ from glasshouse.organisms.world.kinds.pen import Made, Pen
 from glasshouse.organisms.world.lexicon import LANGUAGES
 from glasshouse.organisms.world.statements import relabelled
 from glasshouse.organisms.world.terms import entity_term, name_term, number, value_term
-from glasshouse.organisms.world.writing import Marked, Part, Span, Writer, escaped, join, mark
+from glasshouse.organisms.world.writing import Marked, Part, Span, Writer, capital, escaped, join, mark
 
 COLUMNS = {
     "person": ("job", "home", "born", "food", "colour", "pet", "pet-name", "team", "party", "surname", "hobby"),
@@ -43,7 +43,7 @@ def rows(pen: Pen, kind: str, columns: list[str], count: int) -> list[list[Part]
 
 
 def csv(pen: Pen) -> Made:
-    if pen.chance(0.15):
+    if pen.chance(0.3):
         return glossary(pen)
     kind = pen.pick(list(COLUMNS))
     columns = pen.some(COLUMNS[kind], pen.number(2, 5))
@@ -103,7 +103,7 @@ def html(pen: Pen) -> Made:
     facts = pen.facts(key)
     pen.rng.shuffle(facts)
     x = entity_term(pen.world, key, "en")
-    title = x.forms.get("full", x.plain)
+    title = capital(x.forms.get("full", x.plain))
     writer = Writer()
     if pen.chance(0.5):
         writer.add("<!DOCTYPE html>\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from glasshouse.organisms.world.base import NOW
+from glasshouse.organisms.world.kinds.happenings import happening, weather
 from glasshouse.organisms.world.kinds.pen import Made, Pen, sentences
 from glasshouse.organisms.world.statements import age
 from glasshouse.organisms.world.writing import Marked, capital, join, lower, mark
@@ -87,6 +88,9 @@ def news(pen: Pen) -> Made:
     for source in pen.some(NEWS, pen.number(2, 4)):
         n = (pen.number(20, 99_999) if pen.chance(0.3) else pen.number(20, 999), "count")
         said.append(pen.tell(source, x=pen.term(x), y=pen.term(y), t=pen.term(town), d=day, n=n))
+    said += [happening(pen, pen.term(pen.pick((x, y)))) for _ in range(pen.number(1, 2))]
+    if pen.chance(0.3):
+        said.append(weather(pen))
     for speaker in (y, z)[: pen.number(1, 2)]:
         said.append(pen.spoken(pen.true(pen.fact()), speaker, SAYS))
     said += [pen.true(fact) for fact in pen.some(pen.facts(x), pen.number(1, 3))]
@@ -140,6 +144,10 @@ def letter(pen: Pen) -> Made:
         for source in pen.some(ASIDES, pen.number(1, 3))
     ]
     body += asides
+    body += [mark(happening(pen, "I"), "pronoun/first-person") for _ in range(pen.number(1, 2))]
+    if pen.chance(0.3):
+        body.append(happening(pen, pen.term(other)))
+    pen.rng.shuffle(body)
     facts = pen.some(pen.facts(other), pen.number(1, 3))
     learnt = [pen.true(fact, "pronoun" if i or pen.chance(0.5) else "name") for i, fact in enumerate(facts)]
     opening, told = pen.tell(LEARNT, x=pen.term(other)), sentences(learnt)

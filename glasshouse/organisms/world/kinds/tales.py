@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from glasshouse.organisms.world.base import Fact
+from glasshouse.organisms.world.kinds.happenings import happening, weather
 from glasshouse.organisms.world.kinds.pen import Made, Pen, sentences
 from glasshouse.organisms.world.statements import bare
 from glasshouse.organisms.world.writing import Marked, capital, join, mark
@@ -97,10 +98,19 @@ def story(pen: Pen) -> Made:
     def tell(sources: tuple[str, ...]) -> Marked:
         return mark(pen.tell(sources, x=x, y=y, t=town, d=day), "speaker/narrator", "tense/past")
 
-    paragraphs = [sentences([tell(OPENINGS), *(tell((source,)) for source in pen.some(MIDDLES, pen.number(0, 2)))])]
+    def tell_more(count: int) -> Marked:
+        told = [tell((source,)) for source in pen.some(MIDDLES, pen.number(0, count))]
+        told += [
+            mark(happening(pen, pen.pick((x, y))), "speaker/narrator") for _ in range(pen.number(0 if told else 1, 2))
+        ]
+        pen.rng.shuffle(told)
+        return sentences(told)
+
+    opening = mark(weather(pen), "speaker/narrator") if pen.chance(0.4) else ""
+    paragraphs = [sentences([opening, tell(OPENINGS), tell_more(1)])]
     for _ in range(pen.number(1, 3)):
         paragraphs += dialogue(pen, one, other, about_others(pen, one, other, pen.number(1, 2)))
-        paragraphs.append(sentences([tell((source,)) for source in pen.some(MIDDLES, pen.number(1, 2))]))
+        paragraphs.append(tell_more(2))
     paragraphs.append(tell(ENDINGS))
     between = pen.pick(("\n\n", "\n", " "))
     return Made("story", "en", join([join(paragraphs, between), "\n"]))
