@@ -13,7 +13,7 @@ from glasshouse.organisms.world.statements import _is
 from glasshouse.organisms.world.terms import entity_term, value_term
 
 PRONOUNS = {"he", "his", "she", "her"}
-UNNAMED = re.compile(r"the (?P<office>\w+) of (?P<thing>.+?)(?:'s)?|(?P<person>\w+)'s (?P<relative>\w+?)(?:'s)?")
+UNNAMED = re.compile(r"the (?P<office>\w+) of (?P<thing>.+?)(?:'s?)?|(?P<person>\w+)'s (?P<relative>\w+?)(?:'s)?")
 
 
 class Reader:

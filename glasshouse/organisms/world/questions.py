@@ -189,7 +189,7 @@ def by_way_of(world: World, entity: str, relation: str) -> Term:
     noun = frame(SPOKEN["en"].speech[relation].noun[0]).fill(x=_subject(world, entity, "en"))
     gender = world.gender(str(world.value(entity, relation)))
     named = mark(noun, "entity/person", "entity/unnamed", f"relation/{relation}")
-    return Term({"": named, "s": join([named, "'s"])}, gender)
+    return Term({"": named, "s": join([named, "'" if noun.text.endswith("s") else "'s"])}, gender)
 
 
 def held_out_path(entity: str, first: str, second: str) -> bool:

@@ -29,7 +29,10 @@ STEPS = (
     ("Bake for {n} minutes until golden.", "Leave everything to rest for {n} minutes.", "Do not stir again.",
      "Let it cool before you taste it.", "Sprinkle with {i} at the end.", "Serve it warm, with a spoon of {j}."),
 )  # fmt: skip
-LIQUIDS = ("water", "oil", "vinegar", "cream", "milk", "honey", "lemon juice", "mustard", "butter", "salt", "eggs")
+LOOSE = (  # what nobody chops, or takes by the handful
+    "flour", "yeast", "sugar", "oats", "rice", "seeds", "pepper", "saffron", "cinnamon", "water", "oil", "vinegar",
+    "cream", "milk", "honey", "lemon juice", "mustard", "butter", "salt", "eggs",
+)  # fmt: skip
 
 
 def recipe(pen: Pen) -> Made:
@@ -43,14 +46,15 @@ def recipe(pen: Pen) -> Made:
     lines: list[Marked] = []
     for thing in things:
         amount = number(pen.number(2, 9) if pen.chance(0.6) else pen.number(10, 90) * 10, "amount")
-        unit = UNITS[0] if len(amount.plain.text) > 1 else pen.pick(UNITS[1:3] if thing in LIQUIDS else UNITS[1:])
+        unit = UNITS[0] if len(amount.plain.text) > 1 else pen.pick(UNITS[1:3] if thing in LOOSE else UNITS[1:])
         line = join([pen.pick(("- ", "* ", "• ")) if not lines else lines[0].text[:2], amount.plain, " "])
         lines.append(mark(join([line, unit.format(i=thing)]), "recipe/ingredient"))
     steps = []
-    chosen = [source for stage in STEPS for source in pen.some(stage, pen.number(1, 2))]
-    solid = [thing for thing in things if thing not in LIQUIDS] or things
+    solid = [thing for thing in things if thing not in LOOSE]
+    steps_of = [stage if solid else [s for s in stage if not s.startswith(("Chop", "Wash"))] for stage in STEPS]
+    chosen = [source for stage in steps_of for source in pen.some(stage, pen.number(1, 2))]
     for i, source in enumerate(chosen, 1):
-        first = pen.pick(solid)
+        first = pen.pick(solid or things)
         second = pen.pick([thing for thing in things if thing != first])
         step = pen.tell(source, i=first, j=second, n=(pen.number(2, 90), "amount"), x=pen.term(person))
         steps.append(join([f"{i}. ", mark(step, "recipe/step", "mood/imperative")]))

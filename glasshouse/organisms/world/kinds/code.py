@@ -63,7 +63,11 @@ def longest(pen: Pen) -> Program:
     body = f'best = ""\nfor name in {argument}:\n    if len(name) > len(best):\n        best = name\nreturn best'
     name = pen.pick(("longest", "longest_name"))
     return Program(
-        name, argument, f"The first of the longest {argument}.", body, [(f"{name}({names})", max(names, key=len))]
+        name,
+        argument,
+        f"Return the first of the longest {argument}.",
+        body,
+        [(f"{name}({names})", max(names, key=len))],
     )
 
 
@@ -116,7 +120,7 @@ def depth(pen: Pen) -> Program:
         '        deepest = max(deepest, now)\n    elif letter == ")":\n        now -= 1\nreturn deepest'
     )
     return Program(
-        "depth", "text", "How deeply the brackets of the text are nested.", body, [(f'depth("{text}")', deepest)]
+        "depth", "text", "Return how deeply the brackets of the text are nested.", body, [(f'depth("{text}")', deepest)]
     )
 
 
@@ -143,7 +147,7 @@ def counted(pen: Pen) -> Program:
     for job in jobs:
         counts[job] = counts.get(job, 0) + 1
     body = "counts = {}\nfor job in jobs:\n    counts[job] = counts.get(job, 0) + 1\nreturn counts"
-    return Program("count_jobs", "jobs", "How often each job occurs.", body, [(f"count_jobs({jobs})", counts)])
+    return Program("count_jobs", "jobs", "Count how often each job occurs.", body, [(f"count_jobs({jobs})", counts)])
 
 
 PROGRAMS: tuple[Callable[[Pen], Program], ...] = (
