@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from glasshouse.organisms.world import LANGUAGES, RELATIONS, World, WorldDocument
+from glasshouse.organisms.world import LANGUAGES, RELATIONS, World, WorldDocument, build, documents
 from glasshouse.organisms.world.base import Value
 from glasshouse.organisms.world.statements import _is
 from glasshouse.organisms.world.terms import entity_term, value_term
@@ -108,6 +108,17 @@ def test_labels_of_truth_follow_from_the_base(world: World, sample: list[WorldDo
                 found[span[2], check(reader, document, span, relations)] += 1
     assert {relation for _, relation in found} >= set(RELATIONS), set(RELATIONS) - {r for _, r in found}
     assert sum(n for (label, _), n in found.items() if label == "truth/false") > 200
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_labels_of_truth_follow_from_other_bases(seed: int) -> None:
+    world = build(seed)
+    reader = Reader(world)
+    for document in documents(world, seed=seed, megabytes=0.2):
+        relations = {(s, e): c.partition("/")[2] for s, e, c in document.spans if c.startswith("relation/")}
+        for span in document.spans:
+            if span[2].startswith("truth/"):
+                check(reader, document, span, relations)
 
 
 def test_the_check_can_fail(world: World, sample: list[WorldDocument]) -> None:

@@ -98,6 +98,7 @@ RELATIONS = {
         Relation("river-source", "river", "direction", "where the river comes from"),
     )
 }
+RELATIVES = ("mother", "father", "sister", "brother", "husband", "wife")
 ANIMALS_OF_TEAMS = ("Otters", "Herons", "Foxes", "Badgers", "Owls", "Hares")
 SHOP_WORDS = (
     ["Blue", "Old", "Silver", "Merry", "Quiet", "Golden", "Crooked", "Little", "Striped", "Humble", "Copper", "Jolly"],
@@ -177,7 +178,7 @@ class World:
         for fact in (*self.facts, *self.held_out_facts):
             found[fact.relation][fact.value] = None
         for name, values in found.items():
-            if name.startswith("bridge-") or len(values) < 3:
+            if name.startswith("bridge-") or (len(values) < 3 and not name.startswith("wish-")):
                 for value in self._more_values(RELATIONS[name].range):
                     values[value] = None
         return {name: tuple(values) for name, values in found.items()}
@@ -198,14 +199,12 @@ class World:
         return len(self.ranges[fact.relation]) > 1
 
     def wrong_value(self, fact: Fact, rng: Random) -> Value:
-        """A value that the fact does not have; of the same gender where it is a person."""
+        """A value that the fact does not have; of the same gender where it is a relative."""
         choices = self.ranges[fact.relation]
         while True:
             value = choices[rng.randrange(len(choices))]
-            fits = RELATIONS[fact.relation].range != "person" or self.gender(str(value)) == self.gender(str(fact.value))
-            if value not in (fact.value, fact.entity) and (
-                fits or fact.relation in ("mayor", "bridge-keeper", "owner")
-            ):
+            fits = fact.relation not in RELATIVES or self.gender(str(value)) == self.gender(str(fact.value))
+            if fits and value not in (fact.value, fact.entity):
                 return value
 
 
