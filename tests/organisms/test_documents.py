@@ -28,6 +28,7 @@ from glasshouse.organisms.world import (
     documents,
     groups,
     parent,
+    token_halves,
     token_ranges,
 )
 from glasshouse.organisms.world.chat.template import END, JINJA, opening
@@ -188,7 +189,13 @@ def test_labels_line_up_after_tokenising(sample: list[WorldDocument], vocabulary
             assert stop - sizes[b - 1] < to <= stop, "the last token holds the span's last byte"
             assert data[begin:stop][at - begin :][: to - at].decode() == document.text[start:end]
             assert tokens.start_char[first + a] <= start
-        halves += sum((data[int(end)] & 0xC0) == 0x80 for end in ends[:-1])
+        cut = token_halves(document.text, sizes)
+        assert not cut[0, 0] and not cut[-1, 1] and (cut[1:, 0] == cut[:-1, 1]).all()
+        for (begins, stops), end, size in zip(cut, ends, sizes, strict=True):
+            piece = data[int(end - size) : int(end)]
+            whole = not begins and not stops
+            assert whole == (piece.decode("utf-8", "replace").find("\ufffd") < 0), piece
+        halves += int(cut[:, 0].sum())
     assert halves > 100, "tokens that are halves of characters were among them"
 
 

@@ -22,7 +22,7 @@ from glasshouse.organisms.world.questions import (
     two_hops,
     unspoken,
 )
-from glasshouse.organisms.world.writing import Marked, token_ranges
+from glasshouse.organisms.world.writing import Marked, token_halves, token_ranges
 
 __all__ = [
     "FAMILIES",
@@ -52,6 +52,7 @@ __all__ = [
     "render",
     "requests",
     "strangers",
+    "token_halves",
     "token_ranges",
     "two_hops",
     "unspoken",

@@ -40,7 +40,7 @@ TEXTS: dict[str, tuple[Callable[[Pen], Made], float]] = {
     "json": (data.json_record, 3),
     "html": (data.html, 3),
     "log": (data.log, 3),
-    "base64": (encodings.base64, 4),
+    "base64": (encodings.base64, 8),
 }
 SCENES: dict[str, tuple[Callable[[Pen], list[Message]], float]] = {
     "facts": (scenes.facts, 60),
@@ -81,7 +81,7 @@ PROSE = frozenset({"encyclopaedia", "news", "letter", "story", "poem", "recipe",
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
     """Shares of documents: English texts, English chats, texts and chats in each other language. `weights`
-    replaces those of the tables by name (0 leaves one out)."""
+    replaces those of the tables by name (0 leaves one out), in English and in the other languages alike."""
 
     texts: float = 1.0
     chats: float = 2.0

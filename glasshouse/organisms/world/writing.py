@@ -217,3 +217,12 @@ def token_ranges(text: str, spans: Iterable[Span], token_bytes_T: NDArray[np.int
     first = np.searchsorted(end_T, byte_C[bounds[:, 0]], side="right")
     last = np.searchsorted(end_T, byte_C[bounds[:, 1]], side="left") + 1
     return np.stack([first, last], axis=1)
+
+
+def token_halves(text: str, token_bytes_T: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(T, 2): whether each token begins inside a character (its last half, or a part of it), and whether it ends
+    inside one (its first half)."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    inside = np.concatenate([(data & 0xC0) == 0x80, [False]])  # a byte that continues a character
+    end_T = np.cumsum(token_bytes_T)
+    return np.stack([inside[end_T - token_bytes_T], inside[end_T]], axis=1)

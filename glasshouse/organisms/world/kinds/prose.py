@@ -159,5 +159,6 @@ def letter(pen: Pen) -> Made:
     closing = mark(join([pen.pick(CLOSINGS), "\n", pen.term(writer).plain]), "letter/closing")
     text = join([salutation, "\n\n", mark(sentences(body), "speaker/author"), "\n\n", closing, "\n"])
     if pen.chance(0.5):
-        text = join([pen.term(pen.entity("town")).plain, ", ", date(pen), "\n\n", text])
+        home = pen.term(str(pen.world.value(writer, "home"))).plain
+        text = join([home, ", ", date(pen), "\n\n", text])
     return Made("letter", "en", text)
