@@ -48,10 +48,11 @@ def _subjects(world: World, relation: str, source: str, language: str) -> list[t
 def _phrases(world: World, language: str) -> Iterator[tuple[str, str]]:
     man = next(p for p in world.shared_people if world.gender(p) == "m")
     woman = next(p for p in world.shared_people if world.gender(p) == "f")
+    thing, place = ((SPOKEN[language].phrases.get(name) or ("",))[0] for name in ("thing", "place"))
     said = statement(world, "bridge", "bridge-arches", 7, language)
     for sources in SPOKEN[language].phrases.values():
         for source in sources:
             for x, y in [(man, woman), (woman, man)] if "[" in source else [(man, woman)]:
                 terms: dict[str, Term] = {"x": entity_term(world, x, language), "y": entity_term(world, y, language)}
                 bridge = entity_term(world, "bridge", language)
-                yield source, frame(source).fill(**terms, b=bridge, s=said, u=bare(said)).text
+                yield source, frame(source).fill(**terms, b=bridge, s=said, u=bare(said), o=thing, p=place).text

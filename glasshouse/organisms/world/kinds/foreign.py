@@ -18,6 +18,13 @@ def phrase(pen: Pen, name: str, **fillings: Term | Marked) -> Marked:
     return pen.tell(SPOKEN[pen.language].phrases[name], **fillings)
 
 
+def deed(pen: Pen, who: str) -> Marked:
+    """What somebody did with something somewhere."""
+    phrases = SPOKEN[pen.language].phrases
+    thing, place = pen.pick(phrases["thing"]), pen.pick(phrases["place"])
+    return mark(pen.tell(phrases["deed"], x=pen.term(who), o=thing, p=place), "tense/past")
+
+
 def encyclopaedia(pen: Pen) -> Made:
     chance = pen.rng.random()
     key = "bridge" if chance < 0.2 else pen.entity("town") if chance < 0.4 else pen.pick(pen.people)
@@ -37,6 +44,7 @@ def news(pen: Pen) -> Made:
     for fact in about_others(pen, "", "", 1):
         speaker = pen.pick([person for person in pen.people if person not in (fact.entity, fact.value)])
         said.append(pen.spoken(pen.true(fact), speaker, SPOKEN[pen.language].phrases["says"]))
+    said.append(deed(pen, pen.pick(pen.world.kinds["person"])))
     pen.rng.shuffle(said)
     return Made("news", pen.language, join([head, "\n\n", sentences(said, between(pen)), "\n"]))
 
@@ -45,6 +53,8 @@ def letter(pen: Pen) -> Made:
     writer, reader, other = pen.persons(3)
     salutation = mark(phrase(pen, "dear", x=pen.term(reader)), "letter/salutation")
     said = [phrase(pen, pen.pick(("glad", "sad")))]
+    if pen.chance(0.7):
+        said.append(deed(pen, other))
     facts = pen.some([fact for fact in pen.facts(other) if fact.value not in (reader, writer)], pen.number(2, 4))
     said += [pen.true(fact) for fact in facts]
     closing = mark(join([phrase(pen, "close"), "\n", pen.term(writer).plain]), "letter/closing")
@@ -77,5 +87,7 @@ def story(pen: Pen) -> Made:
         else:
             said.append(pen.spoken(pen.true(fact), one, phrases["says"]))
         one, other = other, one
+        if pen.chance(0.4):
+            said.append(mark(deed(pen, one), "speaker/narrator"))
     said.append(mark(phrase(pen, "end"), "speaker/narrator", "tense/past"))
     return Made("story", pen.language, join([join(said, pen.pick(("\n", between(pen)))), "\n"]))
