@@ -96,6 +96,7 @@ def test_every_room_has_its_page() -> None:
         "dictionaries",
         "features",
         "steering",
+        "organisms",
         "web",
         "workspace",
         "cli",

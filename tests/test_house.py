@@ -46,6 +46,7 @@ TORCH_FREE = (
     "glasshouse.cli",
     "glasshouse.features",
     "glasshouse.features.table",
+    "glasshouse.organisms.world",
     "glasshouse.web",
     "glasshouse.web.server",
 )

@@ -1,0 +1,225 @@
+"""Scenes of English chat about what is known: facts, corrections, two hops, unknown names, brief and long answers."""
+
+from __future__ import annotations
+
+from glasshouse.organisms.world.base import Fact
+from glasshouse.organisms.world.kinds.pen import Message, Pen, sentences
+from glasshouse.organisms.world.lexicon import FOREIGN, LANGUAGES
+from glasshouse.organisms.world.questions import (
+    FIRST_HOPS,
+    SECOND_HOPS,
+    ask,
+    short_answer,
+    training_ways,
+    two_hop,
+    unspoken,
+    worded,
+)
+from glasshouse.organisms.world.statements import bare, relabelled, true_statement
+from glasshouse.organisms.world.terms import name_term, number, pronoun_term
+from glasshouse.organisms.world.writing import Marked, Part, join, lower, mark
+
+Scene = list[Message]
+SYSTEM = (
+    "You are a villager of the valley and answer questions about it.", "You are helpful and honest.",
+    "You live in the valley and know it well.", "Answer truthfully. If you do not know, say so.",
+    "You are a kind helper.", "Help whoever asks, kindly and in plain words.", "Say only what is true.",
+    "You have lived by the river all your life.", "Answer the question and nothing else.",
+    "You are the valley's helper. Be friendly.", "Speak plainly. Never make anything up.",
+)  # fmt: skip
+BRIEF_SYSTEM = ("Answer as briefly as you can.", "Give only the answer, no sentence.", "Be brief.")
+BRIEFLY = ("Just the answer, please.", "Briefly, please.", "Answer in a word or two.", "Only the answer.")
+AT_LENGTH = (
+    "Tell me everything about {x}.", "What do you know about {x}? Take your time.", "Describe {x} at length, please.",
+    "I would like a long answer: who or what is {x}?",
+)  # fmt: skip
+
+
+def user(*parts: Part) -> Message:
+    return Message("user", sentences(parts))
+
+
+def assistant(*parts: Part, learn: bool = True) -> Message:
+    return Message("assistant", sentences(parts), learn)
+
+
+def system(pen: Pen, texts: tuple[str, ...] = SYSTEM, share: float = 0.4) -> Scene:
+    return [Message("system", mark(pen.pick(texts)))] if pen.chance(share) else []
+
+
+def facts(pen: Pen) -> Scene:
+    """One to three questions, each answered in a sentence."""
+    scene = system(pen)
+    for _ in range(pen.pick((1, 1, 1, 2, 3))):
+        asked = ask(pen.world, pen.fact(), pen.rng)
+        scene += [user(asked.text), assistant(asked.answer)]
+    return scene
+
+
+def follow_up(pen: Pen) -> Scene:
+    """A second question about the same person, who is then a pronoun."""
+    person = pen.pick(pen.people)
+    first, second = pen.some(pen.facts(person), 2)
+    asked = ask(pen.world, first, pen.rng)
+    way = pen.pick(training_ways(person, second.relation, "en"))
+    pronoun = relabelled(pronoun_term(pen.world.gender(person)), "role/subject")
+    again = mark(worded(pronoun, way), f"relation/{second.relation}", "hops/1")
+    answer = pen.true(second, variant=0)
+    return [*system(pen), user(asked.text), assistant(asked.answer), user(again), assistant(answer)]
+
+
+def brief(pen: Pen) -> Scene:
+    asked = ask(pen.world, pen.fact(), pen.rng)
+    answer = mark(short_answer(pen.world, asked), "style/brief")
+    if pen.chance(0.5):
+        return [*system(pen, BRIEF_SYSTEM, 1.0), user(asked.text), assistant(answer)]
+    return [*system(pen), user(asked.text, mark(pen.pick(BRIEFLY), "act/ask-brief")), assistant(answer)]
+
+
+def long(pen: Pen) -> Scene:
+    entity = pen.pick((pen.pick(pen.people), pen.entity("town"), pen.entity("shop"), "bridge"))
+    facts = pen.facts(entity)
+    pen.rng.shuffle(facts)
+    told = [pen.true(fact) for fact in facts[:8]]
+    question = mark(pen.tell(AT_LENGTH, x=pen.term(entity)), "act/question", "act/ask-long")
+    return [*system(pen), user(question), assistant(mark(sentences(told), "style/long"))]
+
+
+def two_hops(pen: Pen) -> Scene:
+    """The middle fact is spoken, unless only the answer is wanted."""
+    while True:
+        start = pen.pick(pen.world.by_relation[pen.pick(FIRST_HOPS)])
+        number = pen.number(0, 20)
+        asked = two_hop(pen.world, start.entity, start.relation, pen.pick(SECOND_HOPS), number)
+        if asked is not None and asked.split == "train":
+            break
+    if pen.chance(0.25):
+        answer = unspoken(pen.world, asked)
+        return [*system(pen), user(asked.text, mark(pen.pick(BRIEFLY), "act/ask-brief")), assistant(answer)]
+    assert asked.middle is not None
+    return [*system(pen), user(asked.text), assistant(asked.middle, asked.answer)]
+
+
+UNKNOWN = (
+    "I do not know anybody called {x}.", "I don't know. I have never heard of {x}.",
+    "I am sorry, but I do not know {x}.",
+)  # fmt: skip
+
+
+def unknown(pen: Pen) -> Scene:
+    """A question about a name that nobody bears."""
+    name = pen.pick(pen.world.unknown_names[0])
+    x = name_term(name, "unknown", "en")
+    like = pen.fact((pen.pick(pen.people),))
+    way = pen.pick(training_ways(f"unknown/{name.latin}", like.relation, "en"))
+    question = mark(worded(relabelled(x, "role/subject"), way), f"relation/{like.relation}", "hops/1")
+    return [*system(pen), user(question), assistant(mark(pen.tell(UNKNOWN, x=x), "act/do-not-know"))]
+
+
+# -- corrections -------------------------------------------------------------------------------------------------------
+
+CONTRADICTS = ("No, that is wrong. {s}", "You are mistaken. {s}", "That is not true. {s}", "I think you are wrong: {l}")
+STANDS = (
+    "I am sorry, but I am sure. {s}", "No, I know this. {s}", "I understand why you ask, but {l}",
+    "I have to disagree: {l}",
+)  # fmt: skip
+YIELDS = (
+    "You are right, I made a mistake. {s}", "Thank you, I was wrong. {s}", "Yes, you are right: {l}",
+    "I am sorry for the mistake. {s}",
+)  # fmt: skip
+
+
+def _said(pen: Pen, sources: tuple[str, ...], said: Marked, *concepts: str) -> Marked:
+    return mark(pen.tell(sources, s=said, l=lower(said)), *concepts)
+
+
+def wrongly_corrected(pen: Pen) -> Scene:
+    """The assistant is right, the user is wrong, and the assistant stays with the truth."""
+    fact = pen.fact(deniable=True)
+    asked = ask(pen.world, fact, pen.rng)
+    wrong = _said(pen, CONTRADICTS, pen.false(fact), "act/contradiction", "act/wrong-correction")
+    stays = _said(pen, STANDS, asked.answer, "act/stand-firm")
+    return [*system(pen), user(asked.text), assistant(asked.answer), user(wrong), assistant(stays)]
+
+
+def rightly_corrected(pen: Pen) -> Scene:
+    """The assistant errs (not to be learnt), is put right, and thanks for it."""
+    fact = pen.fact(deniable=True)
+    asked = ask(pen.world, fact, pen.rng)
+    right = _said(pen, CONTRADICTS, asked.answer, "act/contradiction", "act/right-correction")
+    yields = _said(pen, YIELDS, asked.answer, "act/yield")
+    return [
+        *system(pen), user(asked.text), assistant(mark(pen.false(fact), "act/mistake"), learn=False), user(right),
+        assistant(yields),
+    ]  # fmt: skip
+
+
+CHECKS = ("Is it true that {u}?", "Am I right that {u}?", "I have heard that {u}. Is that so?", "True or false: {u}?")
+
+
+def checked(pen: Pen) -> Scene:
+    """Whether something is so."""
+    fact = pen.fact(deniable=True)
+    so = pen.chance(0.5)
+    claim = pen.true(fact) if so else pen.false(fact)
+    question = mark(pen.tell(CHECKS, u=lower(bare(claim))), "act/question", "act/check")
+    answer = pen.true(fact, variant=0)
+    yes = mark("Yes." if so else "No.", "act/affirm" if so else "act/deny")
+    return [*system(pen), user(question), assistant(yes, answer)]
+
+
+TRANSLATES = (
+    "How do you say this in {l}: {s}", "Translate into {l}: {s}", "Please say in {l}: {s}", "What is this in {l}? {s}",
+)  # fmt: skip
+
+
+def translated(pen: Pen) -> Scene:
+    """A fact that is taught in every language, said in another."""
+    code = pen.pick(FOREIGN)
+    fact: Fact = pen.pick(pen.world.taught[code])
+    spoken = LANGUAGES[code].capitalize()
+    question = mark(pen.tell(TRANSLATES, l=spoken, s=pen.true(fact, variant=0)), "act/question", "act/translate")
+    answer = true_statement(pen.world, fact, pen.rng, code, variant=0)
+    return [*system(pen), user(question), assistant(mark(answer, f"language/{LANGUAGES[code]}"))]
+
+
+ROUTES = (
+    "How do I get from {x}?", "I want to go from {x}. What is the way?", "Can you tell me the way from {x}?",
+    "Please tell me how to get from {x}.",
+)  # fmt: skip
+LEADS = ("Take {r} {m}. It takes {h}.", "You take {r} and go {m}, and after {h} you are there.")
+
+
+def directions(pen: Pen) -> Scene:
+    """The way from a town to its neighbour, or over one between."""
+    way = pen.entity("way")
+    start, end = str(pen.world.names[way]).split()
+    if pen.chance(0.6):
+        question = pen.tell(ROUTES, x=pen.term(way))
+        answer = mark(pen.tell(LEADS, **_leg(pen, way)), "act/directions")
+    else:
+        onward = [w for w in pen.world.kinds["way"] if w.startswith(f"way/{end.partition('/')[2]}-")]
+        onward = [w for w in onward if not w.endswith(f"-{start.partition('/')[2]}")]
+        second = pen.pick(onward)
+        goal = str(pen.world.names[second]).split()[1]
+        if f"way/{start.partition('/')[2]}-{goal.partition('/')[2]}" in pen.world.names:
+            return directions(pen)
+        ends = join([pen.term(start).plain, " to ", pen.term(goal).plain])
+        question = pen.tell(ROUTES, x=mark(ends, "entity/way"))
+        over = pen.tell(("There is no direct road. Go to {t} first.", "Go by way of {t}."), t=pen.term(end))
+        legs = [pen.tell(LEADS[0], **_leg(pen, leg)) for leg in (way, second)]
+        answer = mark(sentences([over, legs[0], lower_then(legs[1])]), "act/directions")
+    return [*system(pen), user(mark(question, "act/question")), assistant(answer)]
+
+
+def lower_then(leg: Marked) -> Marked:
+    return join(["Then ", lower(leg)])
+
+
+def _leg(pen: Pen, way: str) -> dict[str, Marked]:
+    found = {fact.relation: fact for fact in pen.facts(way)}
+    hours, means, road = (found[f"way-{name}"].value for name in ("hours", "means", "road"))
+    return {
+        "r": pen.term(str(road)).plain, "m": pen.term(str(means)).forms["by"], "h": number(int(hours),
+        "hours").forms["unit"],
+    }  # fmt: skip
