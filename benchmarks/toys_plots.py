@@ -171,10 +171,12 @@ def small(results: dict[str, Any], top: float) -> list[str]:
     ticks = {i + 0.5: name.replace("square ", "sq. ") for i, name in enumerate(found)}
     out = panel.frame("Small toys: the best of many is the named shape (3 seeds)", "", "D of a feature", ticks, [])
     for i, one in enumerate(found.values()):
-        words = f"n={one['features']} m={one['hidden']} p={one['probability']:g}"
-        out += [text(panel.x(i + 0.5), panel.top + PANEL_H + 36, words, "s", "middle")]
+        words = f"n = {one['features']}, m = {one['hidden']}", f"1−S = {one['probability']:g}"
+        for j, word in enumerate(words):
+            out += [text(panel.x(i + 0.5), panel.top + PANEL_H + 36 + 17 * j, word, "s", "middle")]
         y = panel.y(one["fraction"])
-        out += [line(panel.x(i + 0.05), y, panel.x(i + 0.95), y, "ref"), text(panel.x(i + 0.05), y - 8, f"{one['fraction']:.3g}", "s")]  # fmt: skip # noqa: E501
+        out += [line(panel.x(i + 0.05), y, panel.x(i + 0.95), y, "ref")]
+        out += [text(panel.x(i + 0.05), y - 8, f"{one['fraction']:.3g}", "s")]
         for j, run in enumerate(one["runs"]):
             out += [dot(panel.x(i + 0.3 + 0.2 * j), panel.y(d), "a faint") for d in run["dimensions"]]
     return out
@@ -212,8 +214,8 @@ def transition(results: dict[str, Any], top: float, curve: Callable[[float, bool
 def capacity(results: dict[str, Any], top: float) -> list[str]:
     rows = results["sensing"]["capacity"]
     panel = Panel(left=RIGHT, top=top, across=(2, 7), up=(16, 1000), log_y=True)
-    title = f"How many features {rows[0]['dimensions']} dimensions hold, by how many are active"
-    out = panel.frame(title, "active features K", "features N recovered half of the time", [3, 4, 5, 6], [16, 50, 100, 200, 500, 1000])  # fmt: skip # noqa: E501
+    title, ticks = f"How many features {rows[0]['dimensions']} dimensions hold", [20, 50, 100, 200, 500, 1000]
+    out = panel.frame(title, "active features K", "N recovered half of the time", [3, 4, 5, 6], ticks)
     for row in rows:
         y = panel.y(row["theory"])
         out += [line(panel.x(row["active"]) - 14, y, panel.x(row["active"]) + 14, y, "ref")]
@@ -254,7 +256,7 @@ def page(results: dict[str, Any]) -> str:
     def curve(delta: float, signed: bool) -> float:
         return active_held(1000, round(1000 * delta), signed=signed) / (1000 * delta)
 
-    rows = [330, 720, 1110, 1500]
+    rows = [346, 704, 1080, 1438]
     body = [text(LEFT, 44, "Toy models of superposition", "h"), *sweep(results, 84)]
     body += [*sticky(results, rows[0]), *dimensionalities(results, rows[0])]
     body += [*small(results, rows[1]), *related(results, rows[1])]

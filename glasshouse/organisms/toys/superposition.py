@@ -95,8 +95,9 @@ class Toy:
         return len(self.W_IMN)
 
     def __getitem__(self, instance: int) -> Toy:
-        """One instance, as a toy of one."""
-        one = slice(instance, instance + 1)
+        """One instance, as a toy of one. Raises IndexError past the last, so that a toy can be gone through."""
+        at = range(len(self))[instance]
+        one = slice(at, at + 1)
         return Toy(
             config=self.config,
             probability_I=self.probability_I[one],
