@@ -3,15 +3,16 @@
     python -m venv peers && peers/bin/pip install torch==2.13.0 && peers/bin/pip install --no-deps torch==2.13.0 \
         sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary_learning==0.1.0   # with their other requirements
     python benchmarks/train_dictionary.py --peer-python peers/bin/python
-    python benchmarks/train_dictionary.py --tokens 20480 --grid-tokens 10240 --seeds 1 --tools ours     # a quick look
+    python benchmarks/train_dictionary.py --tokens 20480 --seeds 1 --tools ours     # a quick look
 
 Protocol: all tools train on the same file of activations (`--activations STORE --site SITE`; without it those of a
-small model grown on the `python` corpus). Every tool has the same grid of rates × batches, searched at `--grid-tokens`
-with one seed; bf16 is used where a short run of the tool is faster with it and ends no worse. Each tool's winner runs at `--tokens` with
-every seed, interleaved, one process a run, one after the other; ours also in separate runs of smaller budgets, each
-with its full decay. Quality is the unexplained variance of held-out rows at L0 = k: top-k tools with k a row, others
-with the threshold recalibrated in the same way for all. Every run is appended to `--work`/runs.jsonl as it ends, so a
-killed benchmark goes on when it is run again. Run it on a quiet machine.
+small model grown on the `python` corpus). Every tool has the same grid of rates × batches, searched at the full budget
+with seed 0, as a shorter run would choose rates that kill features later; bf16 is used where a short run of the tool is
+faster with it and ends no worse. Each tool's winner runs with every seed, one process a run, one after the other; ours
+also in separate runs of smaller budgets, each with its full decay and a rate that moves weights as far (`TRAVEL` of
+`dictionaries/training.py`). Quality is the unexplained variance of held-out rows at L0 = k: top-k tools with k a row,
+others with the threshold recalibrated in the same way for all. Every run is appended to `--work`/runs.jsonl as it ends,
+so a killed benchmark goes on when it is run again. Run it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from torch import Tensor
 
 from glasshouse.dictionaries import Dictionary, LearnConfig, Threshold, learn, read_folder, report
 from glasshouse.dictionaries.learning import calibrated_threshold
+from glasshouse.dictionaries.training import MOST_RATE
 from glasshouse.workspace import Workspace, write_atomically
 
 PEERS = ("saelens", "dictionary_learning", "sparsify")
@@ -187,7 +189,7 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
     for rate in args.rates:
         for batch in args.batches:
             for tool in tools:
-                run = runs("grid", tool, tokens=args.grid_tokens, batch=batch, rate=rate, seed=0, bf16=bf16[tool])
+                run = runs("grid", tool, tokens=args.tokens, batch=batch, rate=rate, seed=0, bf16=bf16[tool])
                 if "failed" not in run and run["unexplained"] == run["unexplained"]:
                     grid[tool].append(run)
     best = {tool: min(found, key=lambda run: run["unexplained"])["job"] for tool, found in grid.items() if found}
@@ -199,7 +201,8 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
             finals[tool].append(runs("final", tool, tokens=args.tokens, **given))
             if tool == "ours":
                 for budget in args.budgets:
-                    curve[budget].append(runs("curve", tool, tokens=budget, **given))
+                    rate = min(MOST_RATE, job["rate"] * args.tokens / budget)
+                    curve[budget].append(runs("curve", tool, tokens=budget, **{**given, "rate": rate}))
     return summary(args, best, finals, curve)
 
 
@@ -296,10 +299,9 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=8192)
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=1_800_000)
-    parser.add_argument("--grid-tokens", type=int, default=300_000)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3, 8e-3])
     parser.add_argument("--batches", type=int, nargs="+", default=[1024, 2048])
-    parser.add_argument("--budgets", type=int, nargs="+", default=[450_000, 600_000, 900_000, 1_200_000])
+    parser.add_argument("--budgets", type=int, nargs="+", default=[300_000, 450_000, 600_000, 900_000])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("bench-dictionary"))
