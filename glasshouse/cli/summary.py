@@ -18,6 +18,7 @@ TRIED = 8  # of them steered with, to find the one whose steering shows most
 STRENGTH = 0.8  # × the stream's typical norm
 PROMPT = "The first"
 LENGTH = 40  # tokens of a completion
+TEMPERATURE = 0.7  # greedy, small models say one word for ever
 
 
 def summary(ws: Workspace, opened: Opened) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def steered(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, A
     """
     config = {
         "dictionary": ws.ref("dictionaries", opened.dictionary).hash, "candidates": candidates, "prompt": PROMPT,
-        "strength": STRENGTH, "length": LENGTH,
+        "strength": STRENGTH, "length": LENGTH, "temperature": TEMPERATURE,
     }  # fmt: skip
     # Named by its settings: a dictionary learnt anew under its name, or other labels, never meet the old one.
     name = f"{opened.dictionary[:46]}-steered-{hashlib.sha256(json.dumps(config).encode()).hexdigest()[:8]}"
@@ -79,12 +80,12 @@ def _steer_each(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[st
     if model.is_encoder or not candidates:
         return None
     model.attach(dictionary(opened.dictionary, ws=ws))
-    plain = model.generate(PROMPT, LENGTH).text
+    plain = model.generate(PROMPT, LENGTH, temperature=TEMPERATURE).text
     best: dict[str, Any] | None = None
     for index in candidates:
         feature = f"{opened.dictionary}/{index}"
         edit = add(feature, times_norm=STRENGTH)
-        text = model.generate(PROMPT, LENGTH, edits=edit).text
+        text = model.generate(PROMPT, LENGTH, edits=edit, temperature=TEMPERATURE).text
         effect = _firing(model, opened.dictionary, index, text) - _firing(model, opened.dictionary, index, plain)
         if best is None or effect > best["effect"]:
             best = {"feature": feature, "strength": str(strengths(model, edit)[0]), "prompt": PROMPT}

@@ -10,6 +10,7 @@ and DuckDB neither installs nor loads an extension by itself.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import threading
@@ -92,7 +93,8 @@ class Features:
         self._lock = threading.Lock()
         for setting in ("autoinstall_known_extensions", "autoload_known_extensions"):
             self._db.execute(f"SET {setting} = false")
-        self._db.execute("SET enable_progress_bar = false")
+        with contextlib.suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar, and says so
+            self._db.execute("SET enable_progress_bar = false")
         self._db.execute("SET parquet_metadata_cache = true")  # reading a footer takes longer than reading a row
         try:
             self._db.execute("CREATE TABLE vocabulary AS SELECT * FROM read_parquet(?)", [self._file("vocabulary")])
