@@ -15,7 +15,7 @@ from glasshouse.workspace import Workspace, write_atomically
 
 SHOWN = 10  # clear features
 TRIED = 8  # of them steered with, to find the one whose steering shows most
-STRENGTH = 0.8  # × the stream's typical norm
+STRENGTH = 0.5  # × the stream's typical norm; from about 0.6 a small model says one word for ever
 PROMPT = "The first"
 LENGTH = 40  # tokens of a completion
 TEMPERATURE = 0.7  # greedy, small models say one word for ever
