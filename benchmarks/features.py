@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--memory", type=int, default=1 << 30)
     parser.add_argument("--repetitions", type=int, default=100)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "features.json")
     args = parser.parse_args()
     keep_memory()
     text = corpus("python")
@@ -130,8 +130,7 @@ def main() -> None:
             "coverage": table.summary["coverage"], **latencies(table, args.repetitions), "machine": describe(ws.root),
         }  # fmt: skip
     print(json.dumps(result, indent=1, default=str))
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
+    args.out.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
