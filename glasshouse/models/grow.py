@@ -112,8 +112,8 @@ def grow(
     """Grow a model from a corpus into `models/<name>` of the workspace and return that folder.
 
     corpus_source: as `glasshouse.text.corpus`; 5% of it is held out by `Corpus.split()`. A corpus with a `chat` has its
-    marks as special tokens and its template saved with the tokenizer, so that `transformers` alone can chat. Give `tokens` (the budget that
-    the rates decay to) or `minutes` (turned into tokens once, by a rate measured here). precision: "fp32", "bf16",
+    marks as special tokens and its template saved with the tokenizer, so that `transformers` alone can chat. Give
+    `tokens` (the budget that the rates decay to) or `minutes` (turned into tokens once, by a rate measured here). precision: "fp32", "bf16",
     "auto-isa" (by instruction set, nothing measured) or None: the faster of the two, measured. weights: documents of
     each kind so many times (`Corpus.weighted`). Run again after a kill, the same call goes on from the last checkpoint;
     of a finished model it returns the folder at once.
