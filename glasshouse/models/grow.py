@@ -113,10 +113,10 @@ def grow(
 
     corpus_source: as `glasshouse.text.corpus`; 5% of it is held out by `Corpus.split()`. A corpus with a `chat` has its
     marks as special tokens and its template saved with the tokenizer, so that `transformers` alone can chat. Give
-    `tokens` (the budget that the rates decay to) or `minutes` (turned into tokens once, by a rate measured here). precision: "fp32", "bf16",
-    "auto-isa" (by instruction set, nothing measured) or None: the faster of the two, measured. weights: documents of
-    each kind so many times (`Corpus.weighted`). Run again after a kill, the same call goes on from the last checkpoint;
-    of a finished model it returns the folder at once.
+    `tokens` (the budget that the rates decay to) or `minutes` (turned into tokens once, by a rate measured here).
+    precision: "fp32", "bf16", "auto-isa" (by instruction set, nothing measured) or None: the faster of the two,
+    measured. weights: documents of each kind so many times (`Corpus.weighted`). Run again after a kill, the same call
+    goes on from the last checkpoint; of a finished model it returns the folder at once.
 
     Raises `UserError` for settings that cannot be, a corpus with less text than a context, a full disk, or a model of
     that name grown with other settings.
