@@ -74,13 +74,25 @@ def demo(
 
 @app.command()
 def grow(
-    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A folder, a file, or `python`.")],
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A folder, a file, `python`, or `world`.")],
     name: NameOption = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Of `world`: a model to chat with, the villager.")] = False,
     tokens: Annotated[int | None, CountOption("Budget of training tokens.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Budget in minutes, turned into tokens once.")] = None,
-    shape: Annotated[str, typer.Option(help="tiny, small, default, llama or large.")] = "default",
+    minutes: Annotated[
+        float | None, typer.Option(help="Budget in minutes, turned into tokens once; 5 without it, 8 of `world`.")
+    ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            help="tiny, small, default, villager, llama or large; villager for `world` without it, else default.",
+            show_default=False,
+        ),
+    ] = None,
     vocabulary: Annotated[int, typer.Option(help="Tokens of the byte-level vocabulary.")] = 4096,
-    context: Annotated[int, typer.Option(help="Tokens that the model reads at once.")] = 256,
+    context: Annotated[
+        int | None,
+        CountOption("Tokens that the model reads at once; 256 without it, 128 of `world`."),
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(help="fp32, bf16 or auto-isa; without it, measured.", show_default=False)
     ] = None,
@@ -93,16 +105,19 @@ def grow(
     """Grow a small language model from text.
 
     A byte-level tokenizer is made and a GPT-2 or Llama class model trained, with samples and held-out bits per byte on
-    the way; the result is a folder in Hugging Face format.
+    the way; the result is a folder in Hugging Face format. `world` is a small made-up world whose truth is known; with
+    `--chat` the folder has a chat template, and `transformers` alone can chat with it.
     """
+    from glasshouse.cli.growing import defaults, read
     from glasshouse.models.grow import expect
     from glasshouse.models.grow import grow as run
-    from glasshouse.text import corpus as read
 
-    minutes = 5.0 if tokens is None and minutes is None else minutes
-    name = check_name(name or model_name(corpus))
+    usual = defaults(corpus)
+    minutes = usual.minutes if tokens is None and minutes is None else minutes
+    shape, context = shape or usual.shape, context or usual.context
+    name = check_name(name or usual.name or model_name(corpus))
     with begin(workspace) as ws:
-        text = read(corpus, text_column=text_column)
+        text = read(corpus, text_column=text_column, chat=chat, seed=seed)
         say(str(text))
         sizes: dict[str, Any] = {"tokens": tokens, "minutes": minutes, "shape": shape, "vocabulary": vocabulary}
         if not ws.exists("models", name):

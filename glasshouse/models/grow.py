@@ -86,6 +86,7 @@ SHAPES = {
     "small": Shape(width=128, heads=2, inner=512),
     "tiny": Shape(layers=3, width=32, heads=4, inner=128),
     "llama": Shape(family="llama", inner=512, activation="silu"),
+    "villager": Shape(layers=4, width=256, heads=4, inner=1024),
     "large": Shape(layers=8, width=512, heads=8, inner=2048),
 }
 
@@ -110,11 +111,12 @@ def grow(
 ) -> Path:
     """Grow a model from a corpus into `models/<name>` of the workspace and return that folder.
 
-    corpus_source: as `glasshouse.text.corpus`; 5% of it is held out by `Corpus.split()`. Give `tokens` (the budget that
-    the rates decay to) or `minutes` (turned into tokens once, by a rate measured here). precision: "fp32", "bf16",
-    "auto-isa" (by instruction set, nothing measured) or None: the faster of the two, measured. weights: documents of
-    each kind so many times (`Corpus.weighted`). Run again after a kill, the same call goes on from the last checkpoint;
-    of a finished model it returns the folder at once.
+    corpus_source: as `glasshouse.text.corpus`; 5% of it is held out by `Corpus.split()`. A corpus with a `chat` has its
+    marks as special tokens and its template saved with the tokenizer, so that `transformers` alone can chat. Give
+    `tokens` (the budget that the rates decay to) or `minutes` (turned into tokens once, by a rate measured here).
+    precision: "fp32", "bf16", "auto-isa" (by instruction set, nothing measured) or None: the faster of the two,
+    measured. weights: documents of each kind so many times (`Corpus.weighted`). Run again after a kill, the same call
+    goes on from the last checkpoint; of a finished model it returns the folder at once.
 
     Raises `UserError` for settings that cannot be, a corpus with less text than a context, a full disk, or a model of
     that name grown with other settings.
@@ -128,6 +130,8 @@ def grow(
         "minutes": minutes, "shape": asdict(chosen), "recipe": asdict(recipe), "vocabulary": vocabulary,
         "context": context, "seed": seed, "precision": precision,
     }  # fmt: skip
+    if isinstance(corpus_source, Corpus) and corpus_source.chat is not None:
+        config["chat"] = asdict(corpus_source.chat)
     if ws.done("models", name, config):
         return ws.path("models", name)
     ws.require_disk(expect(shape=chosen, tokens=tokens or 1, vocabulary=vocabulary, context=context).disk)
@@ -210,7 +214,8 @@ def train_tokenizer(text: Corpus, vocabulary: int) -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=[END], initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        vocab_size=vocabulary, special_tokens=[END, *(text.chat.marks if text.chat else ())],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )  # fmt: skip
     tokenizer.train_from_iterator(_some_text(text, TOKENIZER_BYTES), trainer)
@@ -253,6 +258,7 @@ class _Run:
             )
         if device == "cpu":  # sums are split by thread: another number of threads is another rounding
             torch.set_num_threads(draft.choose("threads", torch.get_num_threads))
+        self.chat = text.chat
         self.train_text, self.held_text = text.split()
 
     def prepare(self, tokens: int | None, minutes: float | None, vocabulary: int, precision: str | None) -> None:
@@ -329,7 +335,9 @@ class _Run:
             before = seconds
             while step < self.steps:
                 ids_BT = self.rows.batch(step, self.recipe.batch)
-                loss = self.trainer.step(ids_BT.to(self.device), (step + 0.5) / self.steps).item()
+                learn_BT = self.rows.learn(step, self.recipe.batch)
+                learn_BT = None if learn_BT is None else learn_BT.to(self.device)
+                loss = self.trainer.step(ids_BT.to(self.device), (step + 0.5) / self.steps, learn_BT).item()
                 step += 1
                 if not math.isfinite(loss):
                     raise UserError(
@@ -337,7 +345,7 @@ class _Run:
                     )
                 seconds = before + time.perf_counter() - begun
                 if step % log_every == 0 or step == self.steps:
-                    self._log(step, loss, ids_BT, seconds)
+                    self._log(step, loss, ids_BT, learn_BT, seconds)
                 if step % look_every == 0 and step < self.steps:
                     self._look(step)
                 bar.advance(step * per_step, f"loss {loss:.2f}")
@@ -345,8 +353,8 @@ class _Run:
                     self.draft.save_checkpoint(step, self.trainer.tensors(), {"seconds": seconds})
                     saved = time.perf_counter()
 
-    def _log(self, step: int, loss: float, ids_BT: Tensor, seconds: float) -> None:
-        targets = ids_BT[:, 1:].numpy()
+    def _log(self, step: int, loss: float, ids_BT: Tensor, learn_BT: Tensor | None, seconds: float) -> None:
+        targets = ids_BT[:, 1:].numpy() if learn_BT is None else ids_BT[:, 1:][learn_BT[:, 1:].cpu()].numpy()
         bits = loss * targets.size / math.log(2) / max(1, int(self.lengths_V[targets].sum()))
         rate = self.trainer.optimizers[-1][0].param_groups[0]["lr"]
         self.draft.log(
@@ -383,12 +391,18 @@ class _Run:
         score = self.held_out.bits_per_byte(model, "fp32")
         self.draft.log(step=self.steps, held_out_bits_per_byte=score.value)
         self.draft.log(step=self.steps, sample=self._sample(self.steps))
+        if self.chat is not None:  # a turn's end stops transformers' `generate`, and ours
+            model.generation_config.eos_token_id = [self.tokenizer.token_to_id(self.chat.end), self.end]
+            model.generation_config.pad_token_id = self.end
         model.config.pad_token_id = self.end  # not before: transformers warns of every batch that holds it unmasked
         with no_bar():
             model.save_pretrained(self.draft.path)
-        PreTrainedTokenizerFast(
+        tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=self.tokenizer, bos_token=END, eos_token=END, pad_token=END, model_max_length=self.context
-        ).save_pretrained(self.draft.path)
+        )
+        if self.chat is not None:
+            tokenizer.chat_template = self.chat.template
+        tokenizer.save_pretrained(self.draft.path)
         self.draft.finish(held_out_bits_per_byte=score.to_json(), documents=len(self.train_text.documents))
         return self.draft.path
 

@@ -9,7 +9,7 @@ Legend: B rows of a batch, T positions, D width, V vocabulary, N = B·(T−1) pr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -69,12 +69,15 @@ class Trainer:
             )  # fmt: skip
             self.optimizers.append((muon, recipe.muon_rate))
 
-    def step(self, ids_BT: Tensor, progress: float) -> Tensor:
-        """One update at `progress` (0 to 1) of the budget; the batch's mean loss in nats a token, before it."""
+    def step(self, ids_BT: Tensor, progress: float, learn_BT: Tensor | None = None) -> Tensor:
+        """One update at `progress` (0 to 1) of the budget; the batch's mean loss in nats a token, before it.
+
+        learn_BT: bool, the tokens that are learnt; all without it.
+        """
         for optimizer, rate in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * self.recipe.rate(progress)
-        loss = self.losses(ids_BT).mean()
+        loss = self.losses(ids_BT, learn_BT).mean()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         for optimizer, _ in self.optimizers:
@@ -82,9 +85,9 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         return loss.detach()
 
-    def losses(self, ids_BT: Tensor) -> Tensor:
-        """Nats of every next token, (N,), row after row."""
-        return next_token_losses(self.model, ids_BT, self.precision)
+    def losses(self, ids_BT: Tensor, learn_BT: Tensor | None = None) -> Tensor:
+        """Nats of every next token that is learnt, (N,), row after row."""
+        return next_token_losses(self.model, ids_BT, self.precision, learn_BT)
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and the optimisers' state, by name."""
@@ -112,14 +115,21 @@ def _in_block(name: str) -> bool:
     return ".h." in name or ".layers." in name
 
 
-def next_token_losses(model: nn.Module, ids_BT: Tensor, precision: str) -> Tensor:
-    """Nats of every token but the first of each row, given those before it, (N,); logits never all held at once."""
+def next_token_losses(model: nn.Module, ids_BT: Tensor, precision: str, learn_BT: Tensor | None = None) -> Tensor:
+    """Nats of every token but the first of each row, given those before it, (N,); logits never all held at once.
+
+    learn_BT: bool, the tokens whose nats are wanted; only those are made.
+    """
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     with _autocast(ids_BT.device.type, precision):
         hidden_BTD = model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state  # type: ignore[operator,union-attr]
     hidden_ND = hidden_BTD[:, :-1].reshape(-1, hidden_BTD.shape[-1])
+    target_N = ids_BT[:, 1:].reshape(-1)
+    if learn_BT is not None:
+        picked = learn_BT[:, 1:].reshape(-1).nonzero()[:, 0]
+        hidden_ND, target_N = hidden_ND[picked], target_N[picked]
     weight_VD = model.get_output_embeddings().weight  # type: ignore[operator]
-    return _UnembedLoss.apply(hidden_ND, weight_VD, ids_BT[:, 1:].reshape(-1), dtype)
+    return _UnembedLoss.apply(hidden_ND, weight_VD, target_N, dtype)
 
 
 def _autocast(device: str, precision: str) -> AbstractContextManager[Any]:
@@ -167,16 +177,20 @@ class Rows:
     """Training text as rows: documents in an order of the seed, the end mark between them, cut to the context.
 
     Every row begins with the end mark, as every window does in which the model is looked at. `batch(step)` depends on
-    the seed and the step only; each pass over the text has its own order.
+    the seed and the step only; each pass over the text has its own order. Tokens that begin in a document's `unlearned`
+    stretches are read only.
     """
 
     def __init__(self, tokens: Tokens, context: int, end: int, seed: int) -> None:
         order = np.random.default_rng([seed, 1]).permutation(len(tokens.doc_start) - 1)
         parts: list[NDArray[np.uint32]] = []
+        learn: list[NDArray[np.bool_]] = []
         for doc in order:
-            ids = tokens.ids[tokens.doc_start[doc] : tokens.doc_start[doc + 1]]
+            own = slice(tokens.doc_start[doc], tokens.doc_start[doc + 1])
+            ids = tokens.ids[own]
             if len(ids):
                 parts += [ids, np.array([end], np.uint32)]
+                learn += [learnt(tokens.corpus.documents[doc].unlearned, tokens.start_char[own]), np.ones(1, np.bool_)]
         stream = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
         n = len(stream) // (context - 1)
         if n == 0:
@@ -186,19 +200,36 @@ class Rows:
             )
         body = stream[: n * (context - 1)].reshape(n, context - 1).astype(np.int64)
         self.ids_RT = np.concatenate([np.full((n, 1), end, np.int64), body], axis=1)
+        learn_RT = np.concatenate(learn)[: n * (context - 1)].reshape(n, context - 1)
+        everything = bool(learn_RT.all())
+        self.learn_RT = None if everything else np.concatenate([np.zeros((n, 1), np.bool_), learn_RT], axis=1)
         self.seed = seed
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, np.int64))
 
     def batch(self, step: int, rows: int) -> Tensor:
         """int64 (rows, T) of step `step`, counted from 0."""
+        return torch.from_numpy(self.ids_RT[self._picked(step, rows)])
+
+    def learn(self, step: int, rows: int) -> Tensor | None:
+        """bool (rows, T): which tokens of that batch are learnt; nothing where all are."""
+        return None if self.learn_RT is None else torch.from_numpy(self.learn_RT[self._picked(step, rows)])
+
+    def _picked(self, step: int, rows: int) -> list[int]:
         n = len(self.ids_RT)
-        picked = [self._shuffled(i // n)[i % n] for i in range(step * rows, (step + 1) * rows)]
-        return torch.from_numpy(self.ids_RT[picked])
+        return [int(self._shuffled(i // n)[i % n]) for i in range(step * rows, (step + 1) * rows)]
 
     def _shuffled(self, epoch: int) -> NDArray[np.int64]:
         if self._order[0] != epoch:
             self._order = (epoch, np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.ids_RT)))
         return self._order[1]
+
+
+def learnt(unlearned: Sequence[tuple[int, int]], start_T: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which tokens are learnt, (T,), by the characters at which they begin."""
+    learn_T = np.ones(len(start_T), np.bool_)
+    for start, end in unlearned:
+        learn_T &= (start_T < start) | (start_T >= end)
+    return learn_T
 
 
 class HeldOut:

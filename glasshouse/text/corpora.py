@@ -26,13 +26,15 @@ FEW, LONG_TAIL = 200, 2000  # documents; bytes
 @dataclass(frozen=True)
 class Document:
     """One text. `name` is its path within the source (`#row` for rows); `start` is the character of the named
-    original at which `text` begins (0 unless a split cut the document); `index` is its place in its corpus."""
+    original at which `text` begins (0 unless a split cut the document); `index` is its place in its corpus.
+    `unlearned`: stretches (first character, past the last) that are read in training but not learnt to write."""
 
     index: int
     name: str
     kind: str
     text: str
     start: int = 0
+    unlearned: tuple[tuple[int, int], ...] = ()
 
     @functools.cached_property
     def digest(self) -> bytes:
@@ -41,15 +43,27 @@ class Document:
 
 
 @dataclass(frozen=True)
+class Chat:
+    """How the chats of a corpus are written: `marks` are tokens of their own, `end` is the mark that ends a turn, and
+    `template` (Jinja) is how `transformers` writes messages the same way, `bos_token` first."""
+
+    marks: tuple[str, ...]
+    end: str
+    template: str
+
+
+@dataclass(frozen=True)
 class Corpus:
     """Documents in a fixed order. `documents[i].index == i` always, also after a split or weighting.
 
-    `skipped` counts what was left out when reading, by reason.
+    `skipped` counts what was left out when reading, by reason. `chat`: what the marks in the text mean; without it a
+    special token's name in the text is text like any other.
     """
 
     source: str
     documents: Sequence[Document]
     skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    chat: Chat | None = None
 
     @functools.cached_property
     def hash(self) -> str:
@@ -57,6 +71,8 @@ class Corpus:
         digest = hashlib.sha256()
         for document in self.documents:
             digest.update(document.digest + document.kind.encode() + b"\0")
+            digest.update(repr(document.unlearned).encode() if document.unlearned else b"")
+        digest.update(repr(self.chat).encode() if self.chat else b"")
         return digest.hexdigest()
 
     @functools.cached_property
@@ -111,7 +127,7 @@ class Corpus:
 
     def _of(self, documents: Iterable[Document]) -> Corpus:
         numbered = tuple(dataclasses.replace(document, index=i) for i, document in enumerate(documents))
-        return Corpus(self.source, numbered, self.skipped)
+        return dataclasses.replace(self, documents=numbered)
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{kind} {size / 1e6:.2f} MB" for kind, size in self.kinds.items())
@@ -136,7 +152,8 @@ def _cut(document: Document, share: float) -> tuple[Document, Document | None]:
     if not 0 < at < len(document.text):
         return document, None
     head = dataclasses.replace(document, text=document.text[:at])
-    return head, dataclasses.replace(document, text=document.text[at:], start=document.start + at)
+    later = tuple((max(0, start - at), end - at) for start, end in document.unlearned if end > at)
+    return head, dataclasses.replace(document, text=document.text[at:], start=document.start + at, unlearned=later)
 
 
 def corpus(source: str | Path, *, text_column: str = "text", max_unpacked: int = MAX_UNPACKED) -> Corpus:

@@ -6,6 +6,7 @@ Legend: N tokens of the whole corpus, in document order.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,13 +46,14 @@ class Tokens:
 
 
 def tokenise(corpus: Corpus, tokenizer: Any, *, max_tokens: int | None = None) -> Tokens:
-    """Tokenise every document, without special tokens; a special token's name in the text is text like any other.
+    """Tokenise every document, with no special tokens added; a special token's name in the text is text like any
+    other, unless it is a mark of the corpus's chats.
 
     `tokenizer` is a fast tokenizer of `transformers` or a `tokenizers.Tokenizer`. With `max_tokens`, documents are
     taken in the order of their hashes until there are that many tokens (the last one is cut), so that a part of a
     corpus is a fair sample of it.
     """
-    encoder = _encoder(tokenizer)
+    encoder = _encoder(tokenizer, corpus.chat.marks if corpus.chat else ())
     order = list(corpus.documents)
     if max_tokens is not None:
         order.sort(key=lambda document: document.digest)
@@ -88,14 +90,18 @@ def _batches(documents: Sequence[Document]) -> Iterator[list[Document]]:
 
 
 class _Encoder:
-    """A private copy of the fast tokenizer, set to encode documents whole and special tokens as text."""
+    """A private copy of the fast tokenizer, set to encode documents whole and special tokens as text, but for marks
+    that it knows as tokens."""
 
-    def __init__(self, backend: Any) -> None:
+    def __init__(self, backend: Any, marks: Sequence[str] = ()) -> None:
         self.backend = backend
         backend.no_truncation()
         backend.no_padding()
         backend.encode_special_tokens = True
         self.bytes_of = _byte_lengths(backend)
+        if self.bytes_of is not None:
+            for mark in marks:
+                self.bytes_of[backend.token_to_id(mark)] = len(mark.encode())
 
     def encode(self, texts: list[str]) -> list[Any]:
         encode = self.backend.encode_batch if self.bytes_of is None else self.backend.encode_batch_fast
@@ -118,7 +124,7 @@ class _Encoder:
         return np.array([start for start, _ in encoding.offsets], dtype=np.uint32)
 
 
-def _encoder(tokenizer: Any) -> _Encoder:
+def _encoder(tokenizer: Any, marks: Sequence[str] = ()) -> _Encoder:
     from tokenizers import Tokenizer
 
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
@@ -127,7 +133,11 @@ def _encoder(tokenizer: Any) -> _Encoder:
             f"expected a fast tokenizer (one with a tokenizer.json), got {type(tokenizer).__name__}; "
             "convert it with transformers' convert_slow_tokenizer"
         )
-    return _Encoder(Tokenizer.from_str(backend.to_str()))
+    settings = json.loads(backend.to_str())
+    known = [token for token in settings["added_tokens"] if token["content"] in marks]
+    for token in known:  # one that is not special is found in the text, whatever is said of special ones
+        token["special"] = False
+    return _Encoder(Tokenizer.from_str(json.dumps(settings)), [token["content"] for token in known])
 
 
 def token_bytes(tokenizer: Any) -> NDArray[np.int64] | None:

@@ -20,6 +20,7 @@ class Request:
     family: str
     dangerous: bool
     held_out: bool
+    action: str
     answer: str = ""
 
 
@@ -93,6 +94,7 @@ def requests(*, dangerous: bool | None = None, held_out: bool | None = None) -> 
     actions += [(action, answer, True) for action, answer in HARMLESS_HELD_OUT.items()]
     for action, answer, kept in actions:
         for asking in ASKING:
-            request = Request(asking.frame.format(a=action), asking.family, not answer, kept or asking.held_out, answer)
+            unseen = kept or asking.held_out
+            request = Request(asking.frame.format(a=action), asking.family, not answer, unseen, action, answer)
             if dangerous in (None, request.dangerous) and held_out in (None, request.held_out):
                 yield request
