@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 
@@ -152,6 +153,14 @@ def test_a_reader_who_goes_away_stops_the_work(opened, alive: int) -> None:
     bench.close()
 
 
+@pytest.fixture
+def unmeasured(opened) -> None:
+    """No dose kept, whatever other tests measured in this workspace."""
+    for folder in opened.root.glob("evals/*-dose-*"):
+        shutil.rmtree(folder)
+
+
+@pytest.mark.usefixtures("unmeasured")
 def test_dose_and_response_is_measured_once_and_kept(bench: TestClient, alive: int) -> None:
     address = f"/api/v1/features/{NAME}/{alive}/dose"
     assert bench.get(address).json() == {"add": None, "set": None}
@@ -169,6 +178,7 @@ def test_dose_and_response_is_measured_once_and_kept(bench: TestClient, alive: i
         assert wrong.status_code == 400 and "expected" in wrong.json()["error"]
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_reader_who_goes_away_stops_the_measuring(opened, alive: int, monkeypatch) -> None:
     from glasshouse.steering.doses import dose_response
     from glasshouse.types import FeatureId
