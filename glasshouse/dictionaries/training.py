@@ -77,7 +77,7 @@ class LearnConfig:
 
 # How far Adam may move a weight in a run, about rate × steps: the best rates of runs of 200 to 3,000 steps agree on
 # that, not on a rate (docs/dictionaries.md).
-TRAVEL, MOST_RATE = 6.0, 0.02
+TRAVEL, MOST_RATE = 6.0, 0.03
 
 
 def schedule(step: int, steps: int, warmup: float, decay: float) -> float:

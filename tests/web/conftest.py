@@ -51,7 +51,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path, corpu
         (hostile / "code" / f"hostile{i}.py").write_text(text, encoding="utf-8")
     ws = Workspace.open(folder / "ws")
     open_model(
-        model, ws=ws, corpus=hostile, site="resid.2", tokens=4_000, learn_tokens=100_000, gather_tokens=4_000,
+        model, ws=ws, corpus=hostile, site="resid.2", tokens=4_000, learn_tokens=8_000, gather_tokens=4_000,
         context=64, features=96, k=6, precision="fp32",
     )  # fmt: skip
     return ws
