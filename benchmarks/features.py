@@ -31,7 +31,8 @@ from glasshouse.dictionaries.dictionary import Dictionary, Threshold
 from glasshouse.doctor import describe
 from glasshouse.features.gathering import gather
 from glasshouse.features.table import Features
-from glasshouse.models.grow import SHAPES, build, train_tokenizer
+from glasshouse.models.grow import train_tokenizer
+from glasshouse.models.shapes import SHAPES, build
 from glasshouse.text import Corpus, corpus, tokenise, windows
 from glasshouse.types import Site
 from glasshouse.workspace import Workspace, keep_memory

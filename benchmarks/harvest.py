@@ -1,6 +1,6 @@
 """Claim: a harvest runs at 0.9 × the speed of a bare `transformers` forward pass cut at the same block, or faster.
 
-    python benchmarks/harvest.py                                  # random weights of two grown shapes
+    python benchmarks/harvest.py                                  # random weights: the default grown shape, GPT-2
     python benchmarks/harvest.py --shape default --tokens 20000 --repetitions 1   # in seconds
     python benchmarks/harvest.py --model FOLDER --site resid.3    # a real one
 
@@ -28,24 +28,31 @@ import glasshouse
 from glasshouse.activations import Reading, harvest, harvesting
 from glasshouse.activations.reading import batches, pools, split_reading
 from glasshouse.doctor import describe
-from glasshouse.models.grow import SHAPES, build, train_tokenizer
+from glasshouse.models.grow import train_tokenizer
+from glasshouse.models.shapes import SHAPES, Shape, build
 from glasshouse.text import Corpus, corpus
 from glasshouse.types import Site
 from glasshouse.workspace import Workspace, keep_memory
 
 VOCABULARY = 4096
 BAR = 0.9
+GPT2 = Shape(layers=12, width=768, heads=12, inner=3072)  # its smallest
+# Shape; what --tokens is divided by; one case of one site, as `open` takes it, and one of four.
+MODELS = {
+    "default": (SHAPES["default"], 1, (["resid.3"], ["resid.1", "resid.2", "z.2", "mlp_out.2"])),
+    "gpt2": (GPT2, 20, (["resid.6"], ["resid.4", "resid.5", "z.5", "mlp_out.5"])),
+}
 
 
 def random_model(text: Corpus, context: int, shape: str) -> Any:
-    """A grown shape with random weights: speed does not depend on them."""
+    """A shape with random weights: speed does not depend on them."""
     from transformers import PreTrainedTokenizerFast
 
     some = Corpus(text.source, text.documents[: max(1, len(text.documents) // 10)])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=train_tokenizer(some, VOCABULARY), eos_token="<|endoftext|>", pad_token="<|endoftext|>"
     )
-    module = build(SHAPES[shape], VOCABULARY, context, 0, seed=0)
+    module = build(MODELS[shape][0], VOCABULARY, context, 0, seed=0)
     return glasshouse.load(module.eval(), tokenizer=tokenizer, name=f"random-{shape}", device="cpu")
 
 
@@ -152,8 +159,8 @@ def main() -> None:
     parser.add_argument("--model", help="name or folder; default: random weights of the default grown shape")
     parser.add_argument("--corpus", default="python")
     parser.add_argument("--site", action="append", help="sites of one case; default: two cases, one site and four")
-    parser.add_argument("--shape", action="append", choices=[*SHAPES], help="default: `default` and `large`")
-    parser.add_argument("--tokens", type=int, default=2_000_000, help="of the default shape; a sixth of it for others")
+    parser.add_argument("--shape", action="append", choices=[*MODELS], help="default: all")
+    parser.add_argument("--tokens", type=int, default=2_000_000, help="of the default shape; a twentieth for GPT-2")
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--batch-tokens", type=int, default=harvesting.HarvestConfig.batch_tokens)
     parser.add_argument("--buffer-rows", type=int, default=harvesting.BUFFER_ROWS)
@@ -164,12 +171,12 @@ def main() -> None:
     args = parser.parse_args()
     keep_memory()
     text = corpus(args.corpus)
-    sites = [args.site] if args.site else [["resid.3"], ["resid.1", "resid.2", "z.2", "mlp_out.2"]]
     cases, whole = [], args.tokens
-    for shape in [None] if args.model else args.shape or ["default", "large"]:
+    for shape in [None] if args.model else args.shape or MODELS:
         model = random_model(text, args.context, shape) if shape else glasshouse.load(args.model, device=args.device)
         model.module.to(args.device)
-        args.tokens = whole if shape in (None, "default") else whole // 6
+        args.tokens = whole // MODELS[shape][1] if shape else whole
+        sites = [args.site] if args.site else MODELS[shape or "default"][2]
         cases += [case(model, text, one, args) for one in sites]
     machine = {key: value for key, value in describe(args.folder).items() if key != "disk_free_bytes"}
     result = {

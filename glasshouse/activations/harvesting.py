@@ -213,12 +213,10 @@ class _Writer:
 
     def put(self, name: str, pool: Pool, tokens: int) -> None:
         self._wait()
-        if not self._beside:
-            self._write(name, pool, tokens)
-            self._wait()
-            return
         self._thread = threading.Thread(target=self._write, args=(name, pool, tokens))
         self._thread.start()
+        if not self._beside:
+            self._wait()
 
     def _write(self, name: str, pool: Pool, tokens: int) -> None:
         try:

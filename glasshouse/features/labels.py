@@ -47,31 +47,33 @@ def label_block(firings: Firings, views: Views, F: int, first_feature: int, seed
     position_N = views.index_CT[firings.context, firings.column].astype(np.int64)
     making_N = views.making_P[position_N]
     sides = [
-        (firings.feature[side_N], position_N[side_N], firings.value[side_N].astype(np.float64))
+        Side(firings.feature[side_N], position_N[side_N], firings.value[side_N].astype(np.float64))
         for side_N in (making_N, ~making_N)
     ]
-    best = _make(*sides[0], views, F, first_feature, seed)
-    return _score(*sides[1], views, F, best)
+    best = _make(sides[0], views, F, first_feature, seed)
+    return _score(sides[1], views, F, best)
+
+
+@dataclass(frozen=True)
+class Side:
+    """Firings on the side of the documents that makes labels, or on the one that scores them, by feature."""
+
+    feature: NDArray[np.int64]
+    position: NDArray[np.int64]
+    activation: NDArray[np.float64]
 
 
 def _f1(precision: Any, recall: Any) -> Any:
     return 2 * precision * recall / np.maximum(precision + recall, 1e-12)
 
 
-def _make(
-    feature: NDArray[np.int64],
-    position: NDArray[np.int64],
-    activation: NDArray[np.float64],
-    views: Views,
-    F: int,
-    first_feature: int,
-    seed: int,
-) -> _Best:
+def _make(side: Side, views: Views, F: int, first_feature: int, seed: int) -> _Best:
     """The candidate with the best F1 on the making side, from at most MADE_FROM firings of each feature."""
+    feature, position = side.feature, side.position
     n_F = np.bincount(feature, minlength=F).astype(np.float64)
     order = np.lexsort((seeded_hash(seed, feature + first_feature, position), feature))
     some = order[place_in_group(feature[order]) < MADE_FROM]
-    feature, position, activation = feature[some], position[some], activation[some]
+    feature, position, activation = feature[some], position[some], side.activation[some]
     scale_F = n_F / np.maximum(np.bincount(feature, minlength=F), 1)
     sum_F = np.maximum(np.bincount(feature, activation, F), 1e-12)
     best = _Best(np.full(F, -1.0), np.zeros(F, np.int64), [()] * F)
@@ -100,13 +102,8 @@ def _consider(
     (With all firings alike, the set of values with the best F1 is such a prefix.)"""
     order = np.lexsort((value, -recall, owner))
     order = order[place_in_group(owner[order]) < (2 * MOST_VALUES if view.several else 1 << 30)]
-    owner, value, hits, recall, total = (
-        owner[order],
-        value[order],
-        hits[order],
-        recall[order],
-        np.maximum(total[order], 1),
-    )
+    owner, value, hits, recall = owner[order], value[order], hits[order], recall[order]
+    total = np.maximum(total[order], 1)
     alone = _f1(np.minimum(hits / total, 1.0), recall) - view.cost
     _offer(best, number, owner, alone, lambda i: (int(value[i]),))
     if not view.several or not len(owner):
@@ -141,15 +138,9 @@ def _offer(
         best.score_F[f], best.view_F[f], best.values[f] = score[i], number, values(i)
 
 
-def _score(
-    feature: NDArray[np.int64],
-    position: NDArray[np.int64],
-    activation: NDArray[np.float64],
-    views: Views,
-    F: int,
-    best: _Best,
-) -> list[dict[str, Any]]:
+def _score(side: Side, views: Views, F: int, best: _Best) -> list[dict[str, Any]]:
     """Exact hits of each feature's candidate on the scoring side, by document, and what follows from them."""
+    feature, position, activation = side.feature, side.position, side.activation
     D, doc = len(views.making_D), views.doc_P[position].astype(np.int64)
     hit_N = np.zeros(len(feature), bool)
     wanted = np.full((F, MOST_VALUES), -2, np.int64)

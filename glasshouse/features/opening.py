@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 class Budget:
     """How much work `demo` does, in tokens and sizes, so that it is the same work on every machine."""
 
-    shape: str  # of the model, a name of `models.grow.SHAPES`
+    shape: str  # of the model, a name of `models.shapes.SHAPES`
     vocabulary: int
     grow_tokens: int
     harvest_tokens: int

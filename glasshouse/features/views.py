@@ -8,7 +8,6 @@ Legend: P positions that were encoded, C contexts, T columns, D documents, V voc
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glasshouse.features.statistics import Text, earlier_alike, seeded_hash
+from glasshouse.features.vocabulary import listed, quoted, token_class
 
 Describe = Callable[[list[int]], str]
 NESTING = frozenset("()[]{}\"'#\n")
@@ -136,14 +136,14 @@ def _all_views(text: Text, lexicon: _Lexicon, contexts: int, kept_CT: NDArray[np
         return moved[kept_CT]
 
     def named(names: Sequence[str], pattern: str) -> Describe:
-        return lambda codes: pattern.format(_listed([_quoted(names[c]) for c in codes]))
+        return lambda codes: pattern.format(listed([quoted(names[c]) for c in codes]))
 
     token, after_bare = near(0), near(1, lexicon.bare_V)
     class_of, class_before = lexicon.class_V[token], near(-1, lexicon.class_V)
     bare, before_bare = lexicon.bare_V[token], near(-1, lexicon.bare_V)
     kind = np.broadcast_to(text.kind_D[text.doc_C[:contexts], None], kept_CT.shape)[kept_CT]
     line_start = _line_starts(lexicon, ids_CT, inside_CT)[kept_CT]
-    says = lambda names: lambda code: _quoted(names[code])
+    says = lambda names: lambda code: quoted(names[code])
     plain = lambda names: lambda code: names[code]
     bare_says, class_says, kind_says = says(lexicon.bare), plain(lexicon.classes), plain(text.kinds)
     yield View("token", token.astype(np.int32), V, named(lexicon.texts, "{}"), 0.01, several=True)
@@ -152,13 +152,13 @@ def _all_views(text: Text, lexicon: _Lexicon, contexts: int, kept_CT: NDArray[np
         "folded", lexicon.folded_V[token].astype(np.int32), len(lexicon.folded),
         named(lexicon.folded, "{} in any case"), 0.008, several=True,
     )  # fmt: skip
-    yield View("class", class_of.astype(np.int32), classes, lambda c: _listed([lexicon.classes[i] for i in c]))
+    yield View("class", class_of.astype(np.int32), classes, lambda c: listed([lexicon.classes[i] for i in c]))
     yield View("before", before_bare.astype(np.int32), len(lexicon.bare),
                named(lexicon.bare, "after {}"), 0.01, several=True)  # fmt: skip
     yield View("next", after_bare.astype(np.int32), len(lexicon.bare),
                named(lexicon.bare, "before {}"), 0.02, several=True)  # fmt: skip
     yield View("class before", class_before.astype(np.int32), classes,
-               lambda c: f"after {_listed([lexicon.classes[i] for i in c])}", 0.01)  # fmt: skip
+               lambda c: f"after {listed([lexicon.classes[i] for i in c])}", 0.01)  # fmt: skip
     yield View("kind", kind.astype(np.int32), len(text.kinds), lambda c: f"all of {text.kinds[c[0]]} documents", 0.01)
     yield _pair("token after", bare, before_bare, bare_says, bare_says, "{} after {}", 0.02)
     yield _pair("token after class", bare, class_before, bare_says, class_says, "{} after {}", 0.02)
@@ -176,13 +176,13 @@ def _all_views(text: Text, lexicon: _Lexicon, contexts: int, kept_CT: NDArray[np
     yield _words(lexicon, ids_CT, inside_CT, kept_CT)
     indent = _indents(lexicon, ids_CT, inside_CT)[kept_CT]
     yield View("indent", indent.astype(np.int32), DEEPEST + 1,
-               lambda c: f"in lines indented by {_listed([str(INDENT * i) for i in sorted(c)])} spaces", 0.02,
+               lambda c: f"in lines indented by {listed([str(INDENT * i) for i in sorted(c)])} spaces", 0.02,
                several=True)  # fmt: skip
     yield _pair("after two", two, before_bare, bare_says, bare_says, "after {} {}", 0.03)
     yield from _nested(lexicon, ids_CT, inside_CT, kept_CT, class_of, bare)
     yield from _repeated(ids_CT, inside_CT, kept_CT, class_of, class_says)
     place = np.broadcast_to(np.arange(ids_CT.shape[1]) - int(text.bos), kept_CT.shape)[kept_CT]
-    place_says = lambda codes: f"token {_listed([str(i + 1) for i in sorted(codes)])} of the context"
+    place_says = lambda codes: f"token {listed([str(i + 1) for i in sorted(codes)])} of the context"
     yield View("place", np.where(place < 8, place, -1).astype(np.int32), 8, place_says, 0.01, several=True)
 
 
@@ -252,7 +252,7 @@ def _words(
 
     def describe(codes: list[int]) -> str:
         words = ["".join(lexicon.texts[i] for i in ids[begins[c] : begins[c] + sizes[c]]).strip() for c in codes]
-        return f"inside the word {_listed([_quoted(word) for word in words])}"
+        return f"inside the word {listed([quoted(word) for word in words])}"
 
     return View("word", code_P, len(keys) - skip, describe, 0.01, several=True)
 
@@ -279,8 +279,8 @@ def _nested(
     """The innermost open bracket, the token before it, and the quotes or comment that a position stands in."""
     bracket, opener, quote = (values[kept_CT] for values in _nesting(lexicon, ids_CT, inside_CT))
     says = lambda names: lambda code: names[code]
-    class_says, bare_says = says(lexicon.classes), lambda code: _quoted(lexicon.bare[code])
-    inside = lambda names: lambda c: f"inside {_listed([names[i] for i in sorted(c)])}"
+    class_says, bare_says = says(lexicon.classes), lambda code: quoted(lexicon.bare[code])
+    inside = lambda names: lambda c: f"inside {listed([names[i] for i in sorted(c)])}"
     yield View("bracket", bracket.astype(np.int32), len(BRACKETS), inside(BRACKETS), 0.01)
     yield View("quote", quote.astype(np.int32), len(QUOTES), inside(QUOTES), 0.01, several=True)
     yield _pair("opener", bracket, opener, says(BRACKETS), bare_says, "inside {} after {}", 0.02)
@@ -359,66 +359,3 @@ def _repeated(
         new = new_CT.reshape(ids_CT.shape)[kept_CT]
         yield View(name, new.astype(np.int32), 2, told(thing), 0.01)
         yield _pair(f"class {name}", class_of, new, class_says, SEEN.__getitem__, f"{{}}, {more}{{}}", 0.03)
-
-
-# -- words for people ------------------------------------------------------------------------------------------------
-
-_SCRIPTS = {"CJK": "Chinese characters", "HIRAGANA": "Japanese letters", "KATAKANA": "Japanese letters"}
-
-
-def token_class(text: str) -> str:
-    """The class of a token, as a plural noun."""
-    bare = text.strip()
-    if not bare:
-        return "newlines" if "\n" in text else "runs of spaces" if len(text) > 1 else "spaces" if text else "nothing"
-    if "‹" in bare:
-        return "bytes of rare characters"
-    if bare.isdecimal():
-        return "digits"
-    if bare.isalpha():
-        if not bare.isascii():
-            script = unicodedata.name(bare[0], "OTHER").split()[0]
-            if script == "LATIN" or bare[0].isascii():
-                return "accented letters"
-            return _SCRIPTS.get(script, f"{script.capitalize()} letters")
-        if len(bare) == 1:
-            return "single capitals" if bare.isupper() else "single letters"
-        if bare.isupper():
-            return "words in capitals"
-        if bare.istitle():
-            return "capitalised words"
-        return "words after a space" if text[0] == " " else "pieces of words"
-    if any(c.isalnum() for c in bare):
-        return "letters joined to signs or digits"
-    for characters, name in _SIGNS:
-        if all(c in characters for c in bare):
-            return name
-    return "signs" if bare.isascii() else "symbols"
-
-
-_SIGNS = (
-    ("([{", "opening brackets"),
-    (")]}", "closing brackets"),
-    ("\"'`", "quotation marks"),
-    ("_", "underscores"),
-    ("=+-*/<>%&|^~!@", "operators"),
-    (".,;:?!", "punctuation"),
-    ("()[]{}", "brackets"),
-)
-
-
-def _quoted(text: str) -> str:
-    """A token in words: quoted, or what it looks like where it is blank."""
-    if text.strip():
-        return f"'{text}'" if '"' in text else f'"{text}"'
-    if not text:
-        return "nothing"
-    lines, _, rest = text.rpartition("\n")
-    if "\n" not in text:
-        return "a tab" if text == "\t" else "a space" if text == " " else f"{len(text)} spaces"
-    blank = "a blank line" if "\n" in lines else "a newline"
-    return f"{blank} and {len(rest)} spaces of indentation" if rest else blank
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

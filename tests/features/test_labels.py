@@ -7,7 +7,8 @@ import pytest
 
 from glasshouse.features.labels import Detected, detector_scores, label_block
 from glasshouse.features.spill import Firings
-from glasshouse.features.views import build_views, token_class
+from glasshouse.features.views import build_views
+from glasshouse.features.vocabulary import token_class
 from glasshouse.types import Estimate
 from tests.features.planted import plain_text
 

@@ -20,14 +20,12 @@ from safetensors.torch import load_file
 from glasshouse.models import training
 from glasshouse.models.grow import (
     END,
-    SHAPES,
-    Shape,
-    build,
     expect,
     grow,
     precision_by_instruction_set,
     train_tokenizer,
 )
+from glasshouse.models.shapes import SHAPES, Shape, build
 from glasshouse.models.training import HeldOut, Recipe, Rows, Trainer, next_token_losses
 from glasshouse.text import Corpus, Document, corpus, token_bytes, tokenise
 from glasshouse.types import UserError
