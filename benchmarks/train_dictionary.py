@@ -7,7 +7,8 @@
 
 Protocol: all tools train on the same file of activations (`--activations STORE --site SITE`; without it those of a
 small model grown on the `python` corpus). Every tool has the same grid of rates × batches, searched at the full budget
-with seed 0, as a shorter run would choose rates that kill features later; bf16 is used where a short run of the tool is
+with seed 0, as a shorter run would choose rates that kill features later (at a quarter of it for tools under a quarter
+of the fastest peer's speed, which would take hours); bf16 is used where a short run of the tool is
 faster with it and ends no worse. Each tool's winner runs with every seed, one process a run, one after the other; ours
 also in separate runs of smaller budgets, each with its full decay and a rate that moves weights as far (`TRAVEL` of
 `dictionaries/training.py`). Quality is the unexplained variance of held-out rows at L0 = k: top-k tools with k a row,
@@ -176,6 +177,7 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
     tools = [tool for tool in args.tools if tool == "ours" or args.peer_python]
     probe = max(args.batches)
     bf16: dict[str, bool] = {"ours": False}  # ours measures for itself
+    speed: dict[str, float] = {}
     for tool in (t for t in tools if t != "ours"):
         pair = [
             runs("probe", tool, tokens=50 * probe, batch=probe, rate=args.rates[0], seed=0, bf16=b)
@@ -185,11 +187,21 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
             pair[1][key] < slack * pair[0].get(key, float("inf"))
             for key, slack in (("seconds", 1), ("unexplained", 1.02))
         )
+        speed[tool] = pair[bf16[tool]].get("tokens_per_second", 0.0)
+    slow = {tool for tool in speed if speed[tool] < max(speed.values()) / 4}
     grid: dict[str, list[dict[str, Any]]] = {tool: [] for tool in tools}
     for rate in args.rates:
         for batch in args.batches:
             for tool in tools:
-                run = runs("grid", tool, tokens=args.tokens, batch=batch, rate=rate, seed=0, bf16=bf16[tool])
+                run = runs(
+                    "grid",
+                    tool,
+                    tokens=args.tokens // (4 if tool in slow else 1),
+                    batch=batch,
+                    rate=rate,
+                    seed=0,
+                    bf16=bf16[tool],
+                )
                 if "failed" not in run and run["unexplained"] == run["unexplained"]:
                     grid[tool].append(run)
     best = {tool: min(found, key=lambda run: run["unexplained"])["job"] for tool, found in grid.items() if found}
@@ -215,7 +227,7 @@ def summary(
     """Medians and ranges over seeds of every tool, our curve, and the three ratios of the bar."""
     tools = {
         tool: {
-            "winner": {key: best[tool][key] for key in ("rate", "batch", "bf16")},
+            "winner": {key: best[tool][key] for key in ("rate", "batch", "bf16")} | {"searched_at": best[tool]["tokens"]},
             **{key: _spread([r[key] for r in found]) for key in MEASURED},
             "patches": found[0].get("patches", []),
         }

@@ -141,14 +141,14 @@ def demo(ws: Workspace, *, quick: bool = False, say: Say = lambda _: None) -> Op
     from glasshouse.models.grow import expect, grow, precision_by_instruction_set
     from glasshouse.text import corpus
 
-    text = corpus("python").weighted(budget.weights)
+    text = corpus("python")
     sizes: dict[str, Any] = {"shape": budget.shape, "tokens": budget.grow_tokens, "vocabulary": budget.vocabulary}
     if not ws.exists("models", name):
         say(f"growing {name} from {text.source}: {expect(**sizes)}")
-    grow(text, name=name, ws=ws, precision="auto-isa", **sizes)
+    grow(text, name=name, ws=ws, precision="auto-isa", weights=budget.weights, **sizes)
     return open_model(
-        name, ws=ws, corpus=text, tokens=budget.harvest_tokens, learn_tokens=budget.learn_tokens,
-        gather_tokens=budget.gather_tokens, features=budget.features, k=budget.k,
+        name, ws=ws, corpus=text.weighted(budget.weights), tokens=budget.harvest_tokens,
+        learn_tokens=budget.learn_tokens, gather_tokens=budget.gather_tokens, features=budget.features, k=budget.k,
         precision=precision_by_instruction_set(), say=say,
     )  # fmt: skip
 
@@ -166,6 +166,7 @@ def _standing(ws: Workspace, name: str, budget: Budget) -> Opened | None:
     stored, learnt, gathered = (ws.manifest(kind, name) for kind, name in chain)
     amounts = (
         (grown, "tokens", budget.grow_tokens), (grown, "vocabulary", budget.vocabulary),
+        (grown, "weights", dict(budget.weights)),
         (stored, "tokens", budget.harvest_tokens), (learnt, "tokens", budget.learn_tokens),
         (learnt, "features", budget.features), (learnt, "k", budget.k), (gathered, "tokens", budget.gather_tokens),
     )  # fmt: skip
