@@ -227,7 +227,7 @@ def summary(
     """Medians and ranges over seeds of every tool, our curve, and the three ratios of the bar."""
     tools = {
         tool: {
-            "winner": {key: best[tool][key] for key in ("rate", "batch", "bf16")} | {"searched_at": best[tool]["tokens"]},
+            "winner": {key: best[tool][key] for key in ("rate", "batch", "bf16", "tokens")},  # tokens it was found at
             **{key: _spread([r[key] for r in found]) for key in MEASURED},
             "patches": found[0].get("patches", []),
         }
