@@ -10,8 +10,8 @@ small model grown on the `python` corpus). Every tool has the same grid of rates
 with seed 0, as a shorter run would choose rates that kill features later (at a quarter of it for tools under a quarter
 of the fastest peer's speed, which would take hours); bf16 is used where a short run of the tool is
 faster with it and ends no worse. Each tool's winner runs with every seed, one process a run, one after the other; ours
-also in separate runs of smaller budgets, each with its full decay and a rate that moves weights as far (`TRAVEL` of
-`dictionaries/training.py`). Quality is the unexplained variance of held-out rows at L0 = k: top-k tools with k a row,
+also in separate runs of other budgets, each with its full decay and a rate that moves weights as far (`TRAVEL` of
+`dictionaries/training.py`); a budget above the file's rows reads some of them twice. Quality is the unexplained variance of held-out rows at L0 = k: top-k tools with k a row,
 others with the threshold recalibrated in the same way for all. Every run is appended to `--work`/runs.jsonl as it ends,
 so a killed benchmark goes on when it is run again. Run it on a quiet machine.
 """
@@ -251,6 +251,7 @@ def summary(
         finest = min(peers, key=lambda tool: peers[tool]["unexplained"]["median"])
         target = peers[finest]["unexplained"]["median"]
         points = [*ours, {"tokens": args.tokens, **{k: tools["ours"][k] for k in ("seconds", "unexplained")}}]
+        points.sort(key=lambda point: point["tokens"])
         reached = [point for point in points if point["unexplained"]["median"] <= target]
         out["bar"] = {
             "fastest_peer": fastest,
@@ -313,7 +314,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1_800_000)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3, 8e-3])
     parser.add_argument("--batches", type=int, nargs="+", default=[1024, 2048])
-    parser.add_argument("--budgets", type=int, nargs="+", default=[300_000, 450_000, 600_000, 900_000])
+    parser.add_argument("--budgets", type=int, nargs="+", default=[300_000, 600_000, 900_000, 2_400_000])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("bench-dictionary"))
