@@ -8,12 +8,13 @@
 Protocol: all tools train on the same file of activations (`--activations STORE --site SITE`; without it those of a
 small model grown on the `python` corpus). Every tool has the same grid of rates × batches, searched at the full budget
 with seed 0, as a shorter run would choose rates that kill features later (at a quarter of it for tools under a quarter
-of the fastest peer's speed, which would take hours); bf16 is used where a short run of the tool is
-faster with it and ends no worse. Each tool's winner runs with every seed, one process a run, one after the other; ours
-also in separate runs of other budgets, each with its full decay and a rate that moves weights as far (`TRAVEL` of
-`dictionaries/training.py`); a budget above the file's rows reads some of them twice. Quality is the unexplained variance of held-out rows at L0 = k: top-k tools with k a row,
-others with the threshold recalibrated in the same way for all. Every run is appended to `--work`/runs.jsonl as it ends,
-so a killed benchmark goes on when it is run again. Run it on a quiet machine.
+of the fastest peer's speed, which would take hours); bf16 is used where a short run of the tool is faster with it and
+ends no worse. Each tool's winner runs with every seed, one process a run, one after the other; ours also in separate
+runs of other budgets, each with its full decay and a rate that moves weights as far (`TRAVEL` of
+`dictionaries/training.py`); a budget above the file's rows reads some of them twice. Quality is the unexplained
+variance of held-out rows at L0 = k: top-k tools with k a row, others with the threshold recalibrated in the same way
+for all. Every run is appended to `--work`/runs.jsonl as it ends, so a killed benchmark goes on when it is run again.
+Run it on a quiet machine.
 """
 
 from __future__ import annotations
