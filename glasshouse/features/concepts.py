@@ -338,8 +338,8 @@ def _making_f1(
 ) -> NDArray[np.float32]:
     """(U, B, C) F1 on the making side of each unit at each threshold, for each concept.
 
-    Every activation falls between two thresholds; one product of a sparse matrix with the truth counts the hits there,
-    and sums from the top give those above each."""
+    Every activation falls between two thresholds; a bag of rows of the truth counts the hits there, and sums from the
+    top give those above each."""
     U, B = cuts_UB.shape
     made = making_P[active.position]
     unit, position, value = active.unit[made], active.position[made], active.value[made]
@@ -347,18 +347,12 @@ def _making_f1(
     new_P = np.cumsum(making_P) - 1
     truth = torch.from_numpy(truth_PC[making_P].astype(np.float32))
     order = np.argsort(cell, kind="stable")
-    start = np.zeros(U * B + 1, np.int64)
-    np.cumsum(np.bincount(cell, minlength=U * B), out=start[1:])
-    rows = torch.sparse_csr_tensor(
-        torch.from_numpy(start),
-        torch.from_numpy(new_P[position[order]]),
-        torch.ones(len(order)),
-        (U * B, len(truth)),
-        check_invariants=False,
-    )
+    count = np.bincount(cell, minlength=U * B)
+    bags = torch.from_numpy(np.cumsum(count) - count)
+    hits = torch.nn.functional.embedding_bag(torch.from_numpy(new_P[position[order]]), truth, bags, mode="sum")
     above_B = lambda cells: np.flip(np.cumsum(np.flip(cells, 1), 1), 1)
-    hits_UBC = above_B((rows @ truth).numpy().reshape(U, B, -1))
-    fired_UB = above_B(np.diff(start).reshape(U, B).astype(np.float32))
+    hits_UBC = above_B(hits.numpy().reshape(U, B, -1))
+    fired_UB = above_B(count.reshape(U, B).astype(np.float32))
     return 2 * hits_UBC / np.maximum(fired_UB[:, :, None] + truth.sum(0).numpy(), 1)
 
 
