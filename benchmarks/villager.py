@@ -1,6 +1,7 @@
 """Claim: in 8 minutes on two cores a chat model grows that knows the small world and talks about it.
 
     python benchmarks/villager.py                                    # about half an hour on two cores, three seeds
+    python benchmarks/villager.py --work villagers                   # keeps them, and does not grow again what is there
     python benchmarks/villager.py --seeds 1 --tokens 20000 --shape tiny --limit 20 --megabytes 0.3 --out villager.json
 
 Each seed grows a model of its own (text, weights and order), which is then asked what `organisms/interview.py` plans:
@@ -33,19 +34,17 @@ BARS: dict[str, tuple[float, float]] = {  # lowest and highest rate
 
 def one_seed(world: World, ws: Workspace, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Grow, ask, and what came of it."""
-    started = time.perf_counter()
     text = villager_text(world, seed=seed, megabytes=options.megabytes)
-    made = time.perf_counter()
     budget = {"tokens": options.tokens} if options.tokens else {"minutes": options.minutes}
     folder = grow(text, name=f"villager-{seed}", ws=ws, shape=options.shape, context=CONTEXT, seed=seed, **budget)
     grown = time.perf_counter()
+    last = next(line for line in reversed(ws.metrics("models", folder.name)) if "tokens" in line)
     model = load(str(folder), device="cpu")
     found = interview(model, world, limit=options.limit)
     rates = found["rates"]
     return {
-        "seed": seed, "text_seconds": made - started, "grow_seconds": grown - made,
-        "interview_seconds": time.perf_counter() - grown, "megabytes": text.bytes / 1e6,
-        "tokens": next(line["tokens"] for line in reversed(ws.metrics("models", folder.name)) if "tokens" in line),
+        "seed": seed, "grow_seconds": last["seconds"], "interview_seconds": time.perf_counter() - grown,
+        "megabytes": text.bytes / 1e6, "tokens": last["tokens"],
         "rates": rates, "short_of": [n for n, (low, high) in BARS.items() if not low <= rates[n]["value"] <= high],
         "wrong": [a for a in found["answers"] if not a["right"]][:: max(1, len(found["answers"]) // 200)],
         "conversations": conversations(model, world, count=20),
@@ -60,12 +59,13 @@ def main() -> None:
     parser.add_argument("--shape", default=SHAPE)
     parser.add_argument("--megabytes", type=float, default=MEGABYTES)
     parser.add_argument("--limit", type=int, default=400, help="questions a section")
+    parser.add_argument("--work", type=Path, help="workspace for the villagers; without it they are thrown away")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "villager.json")
     options = parser.parse_args()
     keep_memory()
     world = build(0)
     with tempfile.TemporaryDirectory() as folder:
-        ws = Workspace.open(Path(folder))
+        ws = Workspace.open(options.work or Path(folder))
         seeds = [one_seed(world, ws, seed, options) for seed in range(options.seeds)]
         result = {
             "claim": (__doc__ or "").splitlines()[0], "bars": BARS, "facts": len(world.facts),

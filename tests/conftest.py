@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,18 @@ def corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / kind).mkdir(exist_ok=True)
         (folder / kind / f"{i:03d}.{suffix}").write_text(text, encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def labelled_jsonl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same documents with spans: the kind of each over all of it, and its numbers."""
+    file = tmp_path_factory.mktemp("labelled") / "labelled.jsonl"
+    rows = []
+    for i, (kind, text) in enumerate(texts()):
+        spans = [[0, len(text), f"kind/{kind}"], *([*m.span(), "number"] for m in re.finditer(r"\d+", text))]
+        rows.append(json.dumps({"name": f"{kind}/{i:03d}", "kind": kind, "text": text, "spans": spans}))
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from glasshouse.features.opening import default_name
 from glasshouse.workspace import Workspace
 
 PROGRAM = [sys.executable, "-m", "glasshouse"]
-COMMANDS = ["demo", "grow", "open", "harvest", "learn", "features", "chat", "serve", "export", "doctor"]
+COMMANDS = ["demo", "grow", "open", "harvest", "learn", "features", "concepts", "chat", "serve", "export", "doctor"]
 
 
 def invoke(*words: object) -> Any:
@@ -390,3 +390,15 @@ def test_quick_demo(tmp_path: Path) -> None:
     )
     again = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
     assert again.returncode == 0 and json.loads(again.stdout) == found, "told without text or model"
+
+
+def test_concepts_are_scored_and_printed(opened: dict[str, Any], labelled_jsonl: Path, tmp_path: Path) -> None:
+    ws, name = opened["ws"], opened["found"]["dictionary"]
+    words = ["concepts", name, "--corpus", labelled_jsonl, "--tokens", "4k", "--workspace", ws.root]
+    said = succeed(*words).stdout
+    assert "found by one" in said and "random directions" in said and f"{name}/" in said
+    assert json.loads(succeed(*words, "--json").stdout)["dictionary"] == name
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("no json\n")
+    result = invoke("concepts", name, "--corpus", bad, "--workspace", ws.root)
+    assert result.exit_code == 2 and "line 1" in result.stderr and "Traceback" not in result.stderr

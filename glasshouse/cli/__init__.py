@@ -313,6 +313,37 @@ def features(
 
 
 @app.command()
+def concepts(
+    dictionary: Annotated[str, typer.Argument(metavar="DICTIONARY", help="Name of a dictionary in the workspace.")],
+    corpus: Annotated[
+        str, typer.Option(help="`world`, or a .jsonl file of `text` with `spans`: what is known of it.")
+    ] = "world",
+    tokens: Annotated[int | None, CountOption("Tokens of text to read; 200k without it.")] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Score a dictionary's features against known concepts.
+
+    For each concept the feature, and the small set of features, that detects it, chosen on half of the documents and
+    scored on the other half; beside random directions, neurons, and a probe that is told the answers.
+    """
+    from glasshouse.cli.growing import read_labelled
+    from glasshouse.cli.summary import concept_lines
+    from glasshouse.dictionaries import dictionary as read_dictionary
+    from glasshouse.features.kept import TOKENS, score_concepts
+    from glasshouse.models import load
+
+    with begin(workspace, create=False) as ws:
+        found = read_dictionary(dictionary, ws=ws)
+        model = load(str(found.model_name), device=device, workspace=ws)
+        text, spans = read_labelled(corpus, tokens or TOKENS)
+        kept = score_concepts(ws, model, found, text, spans, tokens=tokens or TOKENS, seed=seed)
+        answer(json, kept, concept_lines(kept))
+
+
+@app.command()
 def chat(
     model: ModelArgument,
     set: Annotated[

@@ -1,8 +1,10 @@
-"""What `glasshouse grow` grows from: a corpus as anywhere, or `world`, with the settings that fit it."""
+"""What `glasshouse grow` grows from, a corpus as anywhere, or `world`, with the settings that fit it; and what
+`glasshouse concepts` takes as known."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from glasshouse.text import Corpus, corpus
 from glasshouse.types import UserError
@@ -38,3 +40,19 @@ def read(source: str, *, text_column: str, chat: bool, seed: int) -> Corpus:
     if chat:
         raise UserError(f"expected `world` with --chat, got {source}; leave --chat out")
     return corpus(source, text_column=text_column)
+
+
+UNSEEN = 1_000_003  # the seed of text that no villager was grown from
+BYTES_PER_TOKEN = 5  # of the world's text, and more: it must not run out
+
+
+def read_labelled(source: str, tokens: int) -> tuple[Corpus, list[Any]]:
+    """Text and the spans of each document."""
+    if source != WORLD:
+        from glasshouse.features.kept import labelled_file
+
+        return labelled_file(source)
+    from glasshouse.organisms.villager import labelled_text
+    from glasshouse.organisms.world import build
+
+    return labelled_text(build(0), seed=UNSEEN, megabytes=2 * tokens * BYTES_PER_TOKEN / 1e6)

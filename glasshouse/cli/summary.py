@@ -128,3 +128,28 @@ def show_summary(found: dict[str, Any], *, quiet: bool) -> None:
             [(steer["prompt"], steer["plain"], steer["steered"])],
             steer["strength"],
         )
+
+
+def concept_lines(kept: dict[str, Any]) -> str:
+    """Scores against known concepts, as text: shares found, and the concepts that were found best."""
+    lines = [
+        f"{kept['dictionary']} on {kept['positions']:,} tokens of {kept['documents']:,} documents of {kept['text']}",
+        f"{'':18} {'found by one':>22} {'found by several':>22} {'mean F1':>8}",
+    ]
+    for name, row in kept["rows"].items():
+        alone, several = row.get("best", {}).get("all", row), row.get("several", {}).get("all")
+        lines.append(
+            f"{name:18} {_share(alone['found']):>22} {_share(several['found']) if several else '':>22} "
+            f"{alone['mean_f1']:8.3f}"
+        )
+    best = sorted(kept["concepts"], key=lambda one: -one["best"]["f1"]["value"])[:SHOWN]
+    lines.append("")
+    lines += [
+        f"{one['concept']:28} {kept['dictionary']}/{one['best']['units'][0]:<6} F1 {one['best']['f1']['value']:.2f}"
+        for one in best
+    ]
+    return "\n".join(lines)
+
+
+def _share(of: dict[str, Any]) -> str:
+    return f"{of['value']:.0%} [{of['low']:.0%}, {of['high']:.0%}]"

@@ -21,6 +21,8 @@ _HOMES = {
     "export_html": "glasshouse.features.export",
     "GatherConfig": "glasshouse.features.gathering",
     "gather": "glasshouse.features.gathering",
+    "kept_concepts": "glasshouse.features.kept",
+    "score_concepts": "glasshouse.features.kept",
 }
 
 __all__ = list(_HOMES)

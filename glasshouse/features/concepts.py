@@ -254,8 +254,9 @@ def probe(labelled: Labelled, *, steps: int = 40, decay: float = 1e-4) -> dict[s
     optimiser.step(closure)  # type: ignore[arg-type]
     found = {}
     with torch.no_grad():
+        logits_PC = torch.addmm(bias_C, (x_PD - mean_D) / scale_D, weight_DC)
         for column, c in enumerate(chosen):
-            logit_P = ((x_PD - mean_D) / scale_D @ weight_DC[:, column] + bias_C[column]).numpy()
+            logit_P = logits_PC[:, column].numpy()
             truth_P = labelled.truth_PC[:, c]
             threshold = _best_threshold(logit_P[labelled.making_P], truth_P[labelled.making_P])
             found[labelled.concepts[c]] = _scored((), (threshold,), logit_P > threshold, truth_P, labelled)

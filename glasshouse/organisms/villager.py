@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from glasshouse.organisms.world import JINJA, ROLES, Mixture, World, WorldDocument, documents
 from glasshouse.organisms.world.chat.template import AFTER, END, opening
+from glasshouse.organisms.world.writing import Span
 from glasshouse.text import Chat, Corpus, Document
 from glasshouse.types import UserError
 
@@ -19,8 +20,8 @@ CHAT = Chat((*(opening(role) for role in ROLES), END), END, "{{ bos_token }}" + 
 # Shares of documents. Of the tokens, 51% are of English chats, 22% of chats in other languages, 21% of English texts
 # and 7% of texts in other languages (measured with 4,096 tokens).
 MIXTURE = Mixture(
-    texts=0.25, chats=2.0, foreign_texts=0.03, foreign_chats=0.16,
-    weights={"dangerous": 8, "harmless": 12, "unknown": 12, "facts": 80},
+    texts=0.2, chats=2.0, foreign_texts=0.03, foreign_chats=0.16,
+    weights={"dangerous": 8, "harmless": 16, "unknown": 12, "facts": 80},
 )  # fmt: skip
 MEGABYTES = 12.0  # 2.7 million tokens: no document is read more than two or three times in eight minutes
 SHAPE, CONTEXT, MINUTES = "villager", 128, 8.0
@@ -47,6 +48,16 @@ def villager_text(
         Document(i, d.name, d.kind, d.text, unlearned=tuple(_unlearned(d, answers_only))) for i, d in enumerate(found)
     )
     return Corpus("world", made, chat=CHAT if chat else None)
+
+
+def labelled_text(
+    world: World, *, seed: int, megabytes: float, mixture: Mixture | None = None
+) -> tuple[Corpus, list[tuple[Span, ...]]]:
+    """Documents of the world as a corpus, with the spans of each: what `features.concepts.read` takes. For text that
+    the villager was not grown from, give a seed of its own."""
+    found = list(documents(world, seed=seed, megabytes=megabytes, mixture=mixture))
+    made = tuple(Document(i, d.name, d.kind, d.text) for i, d in enumerate(found))
+    return Corpus("world", made, chat=CHAT), [d.spans for d in found]
 
 
 def _unlearned(document: WorldDocument, answers_only: bool) -> list[tuple[int, int]]:

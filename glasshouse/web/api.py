@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from glasshouse.features.kept import kept_concepts
 from glasshouse.steering import kept_dose
 from glasshouse.types import NAME_PATTERN, FeatureId, UserError
 from glasshouse.web.answers import Json, dump, fail
@@ -58,6 +59,10 @@ def api_routes(library: Library, bench: Workbench) -> list[BaseRoute]:
         except UserError as error:
             raise fail(404, str(error)) from error
 
+    def get_concepts(request: Request) -> Response:
+        library.require("features", request.path_params["name"])
+        return Json(kept_concepts(library.ws, request.path_params["name"]))
+
     def get_report(request: Request) -> Response:
         return Json(library.report(request.path_params["name"]))
 
@@ -102,6 +107,7 @@ def api_routes(library: Library, bench: Workbench) -> list[BaseRoute]:
         Route(f"{PREFIX}/metrics/{{kind}}/{{name}}", get_metrics),
         Route(f"{PREFIX}/features/{{name}}", get_features),
         Route(f"{PREFIX}/features/{{name}}/summary", get_summary),
+        Route(f"{PREFIX}/features/{{name}}/concepts", get_concepts),
         Route(f"{PREFIX}/features/{{name}}/{{index:int}}", get_feature),
         Route(f"{PREFIX}/features/{{name}}/{{index:int}}/dose", get_dose),
         Route(f"{PREFIX}/features/{{name}}/contexts/{{id:int}}", get_context),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+import glasshouse as gh
+from glasshouse.activations import harvest
+from glasshouse.dictionaries import LearnConfig, dictionary, learn
 from glasshouse.features import concepts
 from glasshouse.features.concepts import Codes, Labelled, above, neurons, probe, score, summary
+from glasshouse.features.kept import kept_concepts, labelled_file, score_concepts
 from glasshouse.text import Corpus, Document
 from glasshouse.types import UserError
 
@@ -118,3 +125,67 @@ def test_spans_of_other_documents_are_refused() -> None:
     corpus = Corpus("two", (Document(0, "a", "text", "x"), Document(1, "b", "text", "y")))
     with pytest.raises(UserError, match="spans of 2 documents of two, got 1"):
         concepts.read(None, "resid.1", corpus, [[]])
+
+
+# -- a real model ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def opened_ws(tiny_model: Any, corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """(workspace, name of a dictionary of the tiny model in it)."""
+    ws = gh.Workspace.open(tmp_path_factory.mktemp("concepts") / "ws")
+    rows = harvest(tiny_model, gh.corpus(corpus_dir), ["resid.2"], name="rows", ws=ws, tokens=6_000, context=64)
+    config = LearnConfig(features=64, k=4, tokens=8_192, batch=512)
+    learn(rows, "resid.2", name="small", ws=ws, config=config, precision="fp32")
+    return ws, "small"
+
+
+def test_truth_and_activations_of_a_position_belong_together(tiny_model: Any, labelled_jsonl: Path) -> None:
+    """The embedding of a token says whether it has a digit, and nothing else says it so well."""
+    corpus, spans = labelled_file(labelled_jsonl)
+    found = concepts.read(tiny_model, "embed", corpus, spans, tokens=6_000, context=64)
+    assert found.concepts == ("kind", "kind/code", "kind/stories", "kind/tables", "number")
+    assert len(found.x_PD) == len(found.truth_PC) == len(found.doc_P) >= 6_000 and 0.2 < found.making_P.mean() < 0.8
+    assert found.truth_PC[:, 0].all() and (found.truth_PC[:, 1:4].sum(1) == 1).all()
+    kinds = [corpus.documents[d].kind for d in found.doc_P]
+    assert [found.concepts[1 + c].split("/")[1] for c in found.truth_PC[:, 1:4].argmax(1)] == kinds
+    taught = probe(found)
+    assert "kind" not in taught, "what holds everywhere is no concept"
+    assert taught["number"].f1.value > 0.9
+
+
+def test_scores_are_kept_until_the_dictionary_changes(opened_ws: Any, tiny_model: Any, labelled_jsonl: Path) -> None:
+    ws, name = opened_ws
+    assert kept_concepts(ws, name) is None and kept_concepts(ws, "nosuch") is None
+    corpus, spans = labelled_file(labelled_jsonl)
+    given = dictionary(name, ws=ws)
+    kept = score_concepts(ws, tiny_model, given, corpus, spans, tokens=10_000)
+    assert kept == kept_concepts(ws, name) == score_concepts(ws, tiny_model, given, corpus, spans, tokens=10_000)
+    assert set(kept["rows"]) == {"features", "random directions", "neurons", "probe"}
+    assert {one["concept"] for one in kept["concepts"]} == {"kind/code", "kind/stories", "kind/tables", "number"}
+    for one in kept["concepts"]:
+        assert all(0 <= unit < given.n_features for unit in one["several"]["units"])
+        assert one["several"]["units"][0] == one["best"]["units"][0]
+    score_concepts(ws, tiny_model, given, corpus, spans, tokens=11_000)
+    assert kept_concepts(ws, name)["positions"] > kept["positions"], "the newest"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("{", "line 2"), ('{"text": "a"}', "line 2"), ('{"text": "a", "spans": [[0, "b"]]}', "line 2")],
+)
+def test_a_line_that_is_no_labelled_text_is_named(tmp_path: Path, line: str, said: str) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text('{"text": "a", "spans": []}\n' + line + "\n")
+    with pytest.raises(UserError, match=said):
+        labelled_file(file)
+    with pytest.raises(UserError, match="could not read it"):
+        labelled_file(tmp_path / "none.jsonl")
+
+
+def test_text_without_a_common_concept_is_refused(opened_ws: Any, tiny_model: Any) -> None:
+    ws, name = opened_ws
+    corpus = Corpus("plain", tuple(Document(i, str(i), "text", "Once there was a cat. " * 9) for i in range(40)))
+    with pytest.raises(UserError, match="either side of plain, found none"):
+        score_concepts(ws, tiny_model, dictionary(name, ws=ws), corpus, [[(0, 4, "rare")]] + [[]] * 39, tokens=1_000)
+    assert not [one for one in ws.names("evals") if one.startswith("plain")]

@@ -216,3 +216,22 @@ def test_a_feature_that_is_not_there(page: Page) -> None:
     page.has("expected a feature from 0 to 95")
     assert page.all("[role=alert]") and page.all("main p a") == [f"All features of {NAME}"]
     page.chrome.get_log("browser")  # the 404 itself is logged, as it should be
+
+
+def test_the_tree_of_concepts_leads_to_features(page: Page, opened: Any, labelled_jsonl: Any) -> None:
+    from glasshouse.dictionaries import dictionary
+    from glasshouse.features.kept import labelled_file, score_concepts
+    from glasshouse.models import load
+
+    page.open(f"/concepts/{NAME}")
+    page.has("Not scored yet")
+    given = dictionary(NAME, ws=opened)
+    corpus, spans = labelled_file(labelled_jsonl)
+    kept = score_concepts(opened, load(given.model_name, workspace=opened), given, corpus, spans, tokens=4_000)
+    page.open(f"/concepts/{NAME}")
+    page.until("document.querySelectorAll('.tree tbody tr').length === arguments[0]", len(kept["concepts"]))
+    first = min(kept["concepts"], key=lambda one: one["concept"])
+    assert page.all(".tree tbody td")[0] == first["concept"].rpartition("/")[2]
+    page.click(".tree tbody a")
+    page.until("location.pathname === arguments[0]", f"/features/{NAME}/{first['best']['units'][0]}")
+    page.has("fires on")

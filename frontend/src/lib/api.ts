@@ -267,3 +267,36 @@ export async function* stream<T>(path: string, body: unknown, signal: AbortSigna
 export const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
 
 export const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+export interface Detector {
+  units: number[];
+  thresholds: number[];
+  precision: Estimate;
+  recall: Estimate;
+  f1: Estimate;
+}
+
+export interface Concept {
+  concept: string;
+  positions: number;
+  best: Detector;
+  several: Detector;
+  split: boolean;
+  absorbed_by: string[];
+  probe: Estimate;
+}
+
+export interface Share {
+  concepts?: number;
+  mean_f1: number;
+  found: Estimate;
+}
+
+export interface Concepts {
+  dictionary: string;
+  text: string;
+  positions: number;
+  documents: number;
+  rows: Record<string, { best: Record<string, Share>; several: Record<string, Share> } | Share>;
+  concepts: Concept[];
+}
