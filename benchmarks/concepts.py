@@ -39,7 +39,16 @@ def one_seed(ws: Workspace, seed: int, options: argparse.Namespace) -> dict[str,
     layer = int(options.site.split(".")[1])
     told, _ = labelled_text(world, seed=1000 + seed, megabytes=options.megabytes)
     unseen, spans = labelled_text(world, seed=2000 + seed, megabytes=options.megabytes / 4)
-    store = harvest(model, told, [options.site], name=f"world-{seed}", ws=ws, tokens=options.tokens, seed=seed)
+    store = harvest(
+        model,
+        told,
+        [options.site],
+        name=f"world-{seed}",
+        ws=ws,
+        tokens=options.tokens,
+        context=model.context,
+        seed=seed,
+    )
     around = f"mlp_act.{layer - 1}"
     labelled = read(model, options.site, unseen, spans, tokens=options.read, others=[around], seed=seed)
     rows: dict[str, Any] = {}
