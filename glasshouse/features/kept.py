@@ -28,9 +28,8 @@ def kept_concepts(ws: Workspace, dictionary: str) -> dict[str, Any] | None:
     found = [name for name in ws.names("evals") if name.startswith(_prefix(ws, dictionary))]
     if not found:
         return None
-    newest = max(found, key=lambda name: str(ws.manifest("evals", name)["created"]))
-    kept: dict[str, Any] = json.loads((ws.path("evals", newest) / FILE).read_text(encoding="utf-8"))
-    return kept
+    age = lambda name: (ws.manifest("evals", name)["created"], (ws.path("evals", name) / FILE).stat().st_mtime_ns)
+    return _read(ws, max(found, key=age))
 
 
 def score_concepts(
@@ -54,7 +53,7 @@ def score_concepts(
     config = {"dictionary": dictionary.name, "corpus": corpus.hash, "tokens": tokens, "seed": seed}
     name = _prefix(ws, dictionary.name) + hashlib.sha256(json.dumps(config).encode()).hexdigest()[:8]
     if ws.done("evals", name, config):
-        return json.loads((ws.path("evals", name) / FILE).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        return _read(ws, name)
     site = model.site(str(dictionary.site))
     before = f"mlp_act.{site.layer - 1}" if site.kind == "resid" and site.layer else None
     before = before if before in model.sites else None
@@ -124,6 +123,11 @@ def labelled_file(path: str | Path) -> tuple[Corpus, list[list[Span]]]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"expected labelled text in {path}, could not read it ({error}); give a .jsonl file") from error
     return Corpus(Path(path).name, tuple(documents)), spans
+
+
+def _read(ws: Workspace, name: str) -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads((ws.path("evals", name) / FILE).read_text(encoding="utf-8"))
+    return kept
 
 
 def _prefix(ws: Workspace, dictionary: str) -> str:
