@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -404,10 +404,15 @@ def _scored(
     fires, truth = fires_P[side_P], truth_P[side_P]
     hits_D, fired_D, true_D = (np.bincount(doc, of).astype(float) for of in (fires & truth, fires, truth))
     return Detector(
-        units=units, thresholds=thresholds, precision=Estimate.mean(hits_D.tolist(), fired_D.tolist()),
-        recall=Estimate.mean(hits_D.tolist(), true_D.tolist()),
-        f1=Estimate.mean((2 * hits_D).tolist(), (fired_D + true_D).tolist()),
+        units=units, thresholds=thresholds, precision=_share(hits_D, fired_D), recall=_share(hits_D, true_D),
+        f1=_share(2 * hits_D, fired_D + true_D),
     )  # fmt: skip
+
+
+def _share(part_D: NDArray[np.float64], whole_D: NDArray[np.float64]) -> Estimate:
+    """A ratio of sums over documents; its interval, a normal one, ends at 0 and 1."""
+    found = Estimate.mean(part_D.tolist(), whole_D.tolist())
+    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
 def _absorbed(labelled: Labelled, active: Codes, found: dict[str, Found]) -> dict[str, Found]:
