@@ -78,7 +78,13 @@ def one_seed(ws: Workspace, seed: int, options: argparse.Namespace) -> dict[str,
     }  # fmt: skip
     rows["probe"]["found"] = rows["probe"]["found"].to_json()
     best = max((name for name in dictionaries), key=lambda name: rows[name]["best"]["all"]["mean_f1"])
-    table = [one.to_json() | {"probe": taught[one.concept].f1.to_json()} for one in dictionaries[best][1].values()]
+    table = {
+        one.concept: [
+            one.positions, round(one.best.f1.value, 3), len(one.several.units), round(one.several.f1.value, 3),
+            round(taught[one.concept].f1.value, 3),
+        ]
+        for one in dictionaries[best][1].values()
+    }  # fmt: skip
     return {"seed": seed, "positions": len(labelled.doc_P), "rows": rows, "best": best, "concepts": table}
 
 
@@ -106,7 +112,9 @@ def main() -> None:
     ws = Workspace.open(options.work)
     seeds = [one_seed(ws, seed, options) for seed in range(options.seeds)]
     result = {
-        "claim": (__doc__ or "").splitlines()[0], "settings": {k: str(v) for k, v in vars(options).items()},
+        "claim": (__doc__ or "").splitlines()[0],
+        "concepts_columns": ["positions", "F1 of the best feature", "features of the set", "its F1", "F1 of the probe"],
+        "settings": {k: str(v) for k, v in vars(options).items()},
         "seeds": seeds,
     }  # fmt: skip
     text = json.dumps(result, indent=1) + "\n"
