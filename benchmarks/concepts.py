@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -22,11 +21,20 @@ from typing import Any
 
 from glasshouse.activations import harvest
 from glasshouse.dictionaries import LearnConfig, learn
-from glasshouse.features.concepts import Found, codes, neurons, probe, random_directions, read, score, summary
+from glasshouse.features.concepts import (
+    Found,
+    codes,
+    neurons,
+    probe,
+    probe_summary,
+    random_directions,
+    read,
+    score,
+    summary,
+)
 from glasshouse.models import load
 from glasshouse.organisms.villager import labelled_text
 from glasshouse.organisms.world import build
-from glasshouse.types import Estimate
 from glasshouse.workspace import Workspace, keep_memory
 
 KINDS = ("topk", "batchtopk")
@@ -71,12 +79,7 @@ def one_seed(ws: Workspace, seed: int, options: argparse.Namespace) -> dict[str,
     rows["random directions"] = row(score(labelled, random_directions(widest, labelled.x_PD, options.k, seed=seed)))
     rows["neurons"] = row(score(labelled, neurons(labelled.others[around])))
     taught = probe(labelled)
-    values = [one.f1.value for one in taught.values()]
-    rows["probe"] = {
-        "mean_f1": statistics.mean(values), "found": Estimate.proportion(sum(v >= 0.8 for v in values), len(values)),
-        "concepts": len(values),
-    }  # fmt: skip
-    rows["probe"]["found"] = rows["probe"]["found"].to_json()
+    rows["probe"] = probe_summary(taught)
     best = max((name for name in dictionaries), key=lambda name: rows[name]["best"]["all"]["mean_f1"])
     table = {
         one.concept: [
@@ -89,11 +92,10 @@ def one_seed(ws: Workspace, seed: int, options: argparse.Namespace) -> dict[str,
 
 
 def row(found: dict[str, Found]) -> dict[str, Any]:
-    split = [one.concept for one in found.values() if one.split]
-    absorbed = [one.concept for one in found.values() if one.absorbed_by]
-    return {
-        "best": summary(found), "several": summary(found, "several"), "split": split, "absorbed": absorbed,
-    }  # fmt: skip
+    return summary(found) | {
+        "split": [one.concept for one in found.values() if one.split],
+        "absorbed": [one.concept for one in found.values() if one.absorbed_by],
+    }
 
 
 def main() -> None:

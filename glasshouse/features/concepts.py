@@ -291,13 +291,23 @@ def score(labelled: Labelled, active: Codes) -> dict[str, Found]:
     return _absorbed(labelled, active, found)
 
 
-def summary(found: dict[str, Found], of: str = "best") -> dict[str, Any]:
-    """The share of concepts with an F1 of at least `FOUND` at each level of the hierarchy and over all, with Wilson's
-    interval, and the mean F1. `of`: "best" (one unit) or "several"."""
-    levels: dict[str, list[float]] = {"all": []}
-    for concept, one in found.items():
-        value = getattr(one, of).f1.value
-        levels["all"].append(value)
+def summary(found: dict[str, Found]) -> dict[str, dict[str, Any]]:
+    """For the `best` unit and for `several`: at each level of the hierarchy and over all, how many concepts there are,
+    the mean F1, and the share with an F1 of at least `FOUND`, with Wilson's interval."""
+    return {
+        which: _levels({concept: getattr(one, which).f1.value for concept, one in found.items()})
+        for which in ("best", "several")
+    }
+
+
+def probe_summary(taught: dict[str, Detector]) -> dict[str, Any]:
+    """The same of a probe, over all concepts."""
+    return _levels({concept: detector.f1.value for concept, detector in taught.items()})["all"]
+
+
+def _levels(f1: dict[str, float]) -> dict[str, dict[str, Any]]:
+    levels: dict[str, list[float]] = {"all": list(f1.values())}
+    for concept, value in f1.items():
         levels.setdefault(str(concept.count("/") + 1), []).append(value)
     return {
         level: {
@@ -371,8 +381,10 @@ def _detectors(
         fires[unit] = position[value > cuts_UB[unit, threshold_U[unit]]]
     wanted, set_P, reached = int(truth_P[making_P].sum()), np.zeros(len(truth_P), bool), 0.0
     chosen: list[int] = []
-    detectors: list[Detector] = []
-    while len(chosen) < MOST_UNITS:
+    scored = lambda: _scored(
+        tuple(chosen), tuple(float(cuts_UB[u, threshold_U[u]]) for u in chosen), set_P, truth_P, labelled
+    )
+    while fires and len(chosen) < MOST_UNITS:
         have, hits = int(set_P[making_P].sum()), int((set_P & truth_P & making_P).sum())
         options = []
         for unit, position in fires.items():
@@ -384,11 +396,9 @@ def _detectors(
         reached = f1
         chosen.append(unit)
         set_P[fires.pop(unit)] = True
-        thresholds = tuple(float(cuts_UB[u, threshold_U[u]]) for u in chosen)
-        detectors.append(_scored(tuple(chosen), thresholds, set_P, truth_P, labelled))
-        if not fires:
-            break
-    return detectors[0], detectors[-1]
+        if len(chosen) == 1:
+            best = scored()
+    return best, scored() if len(chosen) > 1 else best
 
 
 def _scored(
@@ -436,7 +446,5 @@ def _absorbed(labelled: Labelled, active: Codes, found: dict[str, Found]) -> dic
                 recall = fires_P[elsewhere_P].mean()
                 if found[child].best.f1.value >= FOUND and fires_P[inside_P].mean() < ABSORBED * recall:
                     taken.append(child)
-        out[concept] = Found(
-            concept=concept, positions=one.positions, best=one.best, several=one.several, absorbed_by=tuple(taken)
-        )
+        out[concept] = replace(one, absorbed_by=tuple(taken))
     return out

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glasshouse.text import Corpus, Document
-from glasshouse.types import Estimate, UserError
+from glasshouse.types import UserError
 from glasshouse.workspace import Workspace, write_atomically
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ def score_concepts(
     """
     from glasshouse.features import concepts
 
-    config = {"dictionary": dictionary.name, "corpus": corpus.hash, "tokens": tokens, "seed": seed}
+    labels = hashlib.sha256(json.dumps([list(own) for own in spans]).encode()).hexdigest()
+    config = {
+        "dictionary": dictionary.name, "corpus": corpus.hash, "spans": labels, "tokens": tokens, "seed": seed,
+    }  # fmt: skip
     name = _prefix(ws, dictionary.name) + hashlib.sha256(json.dumps(config).encode()).hexdigest()[:8]
     if ws.done("evals", name, config):
         return _read(ws, name)
@@ -72,7 +75,7 @@ def score_concepts(
                 f"expected concepts on {concepts.FEWEST_POSITIONS} tokens of {concepts.FEWEST_DOCUMENTS} documents on "
                 f"either side of {corpus.source}, found none; give more labelled text or --tokens"
             )
-        rows = {"features": _row(concepts.summary(found), concepts.summary(found, "several"))}
+        rows = {"features": concepts.summary(found)}
         progress.advance(2, "random directions")
         active = max(1, round(len(codes.value) / len(labelled.doc_P)))
         random = concepts.random_directions(dictionary, labelled.x_PD, active, seed=seed)
@@ -80,19 +83,14 @@ def score_concepts(
         if before:
             others["neurons"] = concepts.neurons(labelled.others[before])
         for place, (key, units) in enumerate(others.items()):
-            one = concepts.score(labelled, units)
-            rows[key] = _row(concepts.summary(one), concepts.summary(one, "several"))
+            rows[key] = concepts.summary(concepts.score(labelled, units))
             progress.advance(3 + place, "a probe" if place + 1 == len(others) else "neurons")
-        taught = {concept: detector.f1 for concept, detector in concepts.probe(labelled).items()}
-        values = [estimate.value for estimate in taught.values()]
-        rows["probe"] = {
-            "mean_f1": sum(values) / len(values),
-            "found": Estimate.proportion(sum(v >= concepts.FOUND for v in values), len(values)).to_json(),
-        }
+        taught = concepts.probe(labelled)
+        rows["probe"] = concepts.probe_summary(taught)
         kept = {
             "dictionary": dictionary.name, "model": model.name, "site": str(site), "text": corpus.source,
             "positions": len(labelled.doc_P), "documents": len(set(labelled.doc_P.tolist())), "rows": rows,
-            "concepts": [one.to_json() | {"probe": taught[one.concept].to_json()} for one in found.values()],
+            "concepts": [one.to_json() | {"probe": taught[one.concept].f1.to_json()} for one in found.values()],
         }  # fmt: skip
         write_atomically(draft.path / FILE, json.dumps(kept, indent=1))
         draft.finish(made_from=[ws.ref("dictionaries", dictionary.name)])
@@ -133,7 +131,3 @@ def _read(ws: Workspace, name: str) -> dict[str, Any]:
 def _prefix(ws: Workspace, dictionary: str) -> str:
     """Of the artefact's name. It carries the dictionary's hash: learnt anew under its name, it is another one."""
     return f"{dictionary[:36]}-concepts-{ws.ref('dictionaries', dictionary).hash[:8]}-"
-
-
-def _row(best: dict[str, Any], several: dict[str, Any]) -> dict[str, Any]:
-    return {"best": best, "several": several}

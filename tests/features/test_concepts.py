@@ -60,8 +60,8 @@ def test_a_concept_over_two_units_is_split() -> None:
     found = score(labelled(truth_PC, NAMES), neurons(torch.from_numpy(truth_PC[:, 1:].astype(np.float32))))
     assert found["thing"].split and set(found["thing"].several.units) == {0, 1}
     assert found["thing"].several.f1.value == 1.0 and found["thing"].best.recall.value < 0.6
-    assert summary(found)["2"]["found"]["value"] == 1.0 and summary(found)["1"]["found"]["value"] == 0.0
-    assert summary(found, "several")["all"]["found"]["value"] == 1.0
+    assert summary(found)["best"]["2"]["found"]["value"] == 1.0 and summary(found)["best"]["1"]["found"]["value"] == 0.0
+    assert summary(found)["several"]["all"]["found"]["value"] == 1.0
 
 
 def test_a_child_with_a_unit_of_its_own_absorbs_its_parent() -> None:
@@ -168,6 +168,8 @@ def test_scores_are_kept_until_the_dictionary_changes(opened_ws: Any, tiny_model
         assert one["several"]["units"][0] == one["best"]["units"][0]
     other = score_concepts(ws, tiny_model, given, corpus, spans, tokens=10_000, seed=1)
     assert kept_concepts(ws, name) == other != kept, "the newest"
+    again = score_concepts(ws, tiny_model, given, corpus, [own[:1] for own in spans], tokens=10_000, seed=1)
+    assert {one["concept"] for one in again["concepts"]} == {"kind/code", "kind/stories", "kind/tables"}, "other spans"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,8 @@ def test_a_line_that_is_no_labelled_text_is_named(tmp_path: Path, line: str, sai
 
 def test_text_without_a_common_concept_is_refused(opened_ws: Any, tiny_model: Any) -> None:
     ws, name = opened_ws
+    before = sorted(ws.root.glob("evals/*"))
     corpus = Corpus("plain", tuple(Document(i, str(i), "text", "Once there was a cat. " * 9) for i in range(40)))
     with pytest.raises(UserError, match="either side of plain, found none"):
         score_concepts(ws, tiny_model, dictionary(name, ws=ws), corpus, [[(0, 4, "rare")]] + [[]] * 39, tokens=1_000)
-    assert not [one for one in ws.names("evals") if one.startswith("plain")]
+    assert sorted(ws.root.glob("evals/*")) == before, "nothing is left of it"
