@@ -98,6 +98,15 @@ def row(found: dict[str, Found]) -> dict[str, Any]:
     }
 
 
+def rounded(value: Any) -> Any:
+    """The same with five digits after the point: thousands of numbers that nobody compares further."""
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return round(value, 5) if isinstance(value, float) else value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="workspace with villager-0, villager-1, …")
@@ -116,10 +125,10 @@ def main() -> None:
     result = {
         "claim": (__doc__ or "").splitlines()[0],
         "concepts_columns": ["positions", "F1 of the best feature", "features of the set", "its F1", "F1 of the probe"],
-        "settings": {k: str(v) for k, v in vars(options).items()},
+        "settings": {k: str(v) for k, v in vars(options).items() if k not in ("work", "out")},
         "seeds": seeds,
     }  # fmt: skip
-    text = json.dumps(result, indent=1) + "\n"
+    text = json.dumps(rounded(result), separators=(",", ":")).replace('{"seed"', '\n{"seed"') + "\n"
     if options.out == "-":
         sys.stdout.write(text)
     else:

@@ -108,7 +108,7 @@ def grow(
     the way; the result is a folder in Hugging Face format. `world` is a small made-up world whose truth is known; with
     `--chat` the folder has a chat template, and `transformers` alone can chat with it.
     """
-    from glasshouse.cli.growing import defaults, read
+    from glasshouse.cli.sources import defaults, read
     from glasshouse.models.grow import expect
     from glasshouse.models.grow import grow as run
 
@@ -329,7 +329,7 @@ def concepts(
     For each concept the feature, and the small set of features, that detects it, chosen on half of the documents and
     scored on the other half; beside random directions, neurons, and a probe that is told the answers.
     """
-    from glasshouse.cli.growing import read_labelled
+    from glasshouse.cli.sources import read_labelled
     from glasshouse.cli.summary import concept_lines
     from glasshouse.dictionaries import dictionary as read_dictionary
     from glasshouse.features.kept import TOKENS, score_concepts
