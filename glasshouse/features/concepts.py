@@ -17,7 +17,7 @@ B thresholds.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from torch import Tensor
 from glasshouse.activations.pooling import candidates, read_batch
 from glasshouse.activations.reading import batches, choose
 from glasshouse.dictionaries import Dictionary, Threshold
-from glasshouse.text import Corpus, tokenise, windows
+from glasshouse.text import Corpus, Document, token_bytes, token_ranges, tokenise, windows
 from glasshouse.types import Estimate, Site, UserError
 
 Span = tuple[int, int, str]
@@ -139,6 +139,7 @@ def read(
     concepts = tuple(sorted({name for own in spans for *_, concept in own for name in above(concept)}))
     number = {concept: i for i, concept in enumerate(concepts)}
     sites = [str(model.site(str(one))) for one in (site, *others)]
+    bytes_V = _bytes_of(model.tokenizer, corpus)
     taken: dict[str, list[Tensor]] = {one: [] for one in sites}
     truth, doc = [], []
     of_document: dict[int, NDArray[np.bool_]] = {}
@@ -150,12 +151,16 @@ def read(
         for window in windows_B.tolist():
             d = int(reading.doc_W[window])
             own = slice(int(tokenised.doc_start[d]), int(tokenised.doc_start[d + 1]))
-            start_T = tokenised.start_char[own].astype(np.int64)
+            start_T, ids_T = tokenised.start_char[own].astype(np.int64), tokenised.ids[own]
             if d not in of_document:
                 document = corpus.documents[d]
-                of_document[d] = _truth(start_T, len(document.text), spans[d], number, document.name)
+                bytes_T = None if bytes_V is None else bytes_V[ids_T]
+                of_document[d] = _truth(document, spans[d], number, start_T, bytes_T)
             first = int(np.searchsorted(start_T, int(reading.char_W[window])))
             length = int(reading.length_W[window]) - reading.bos
+            ids = reading.ids_WT[window, reading.bos : reading.bos + length]
+            while not np.array_equal(ids_T[first : first + length], ids):  # it begins inside a character
+                first += 1
             truth.append(of_document[d][first : first + length])
             doc.append(np.full(length, d, np.int64))
     doc_P = np.concatenate(doc)
@@ -174,19 +179,42 @@ def above(concept: str) -> list[str]:
     return ["/".join(parts[: i + 1]) for i in range(len(parts))]
 
 
+def _bytes_of(tokenizer: Any, corpus: Corpus) -> NDArray[np.int64] | None:
+    """`token_bytes` with the marks of the corpus's chats, which stand in its text."""
+    bytes_V = token_bytes(tokenizer)
+    if bytes_V is not None and corpus.chat:
+        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        for mark in corpus.chat.marks:
+            if (i := backend.token_to_id(mark)) is not None:
+                bytes_V[i] = len(mark.encode())
+    return bytes_V
+
+
 def _truth(
-    start_T: NDArray[np.int64], length: int, spans: Iterable[Span], number: dict[str, int], name: str
+    document: Document,
+    spans: Sequence[Span],
+    number: dict[str, int],
+    start_T: NDArray[np.int64],
+    bytes_T: NDArray[np.int64] | None,
 ) -> NDArray[np.bool_]:
-    """(T, C): which concepts hold at each token: all tokens that hold a character of a span, or a part of one."""
-    truth_TC = np.zeros((len(start_T), len(number)), bool)
+    """(T, C): which concepts hold at each token: all tokens that hold a part of a span. Without the bytes of a token
+    (no byte-level tokenizer, so none is a part of a character) it ends where the next one begins."""
     for start, end, concept in spans:
-        if not 0 <= start < end <= length:
-            raise UserError(f"expected a span within the {length} characters of {name}, got {start} to {end} {concept}")
-        last_T = int(np.searchsorted(start_T, end, side="left"))
-        first = max(0, int(np.searchsorted(start_T, start, side="right")) - 1)
-        first = int(np.searchsorted(start_T, start_T[first], side="left")) if len(start_T) else 0
+        if not 0 <= start < end <= len(document.text):
+            raise UserError(
+                f"expected a span within the {len(document.text)} characters of {document.name}, got {start} to {end} "
+                f"{concept}"
+            )
+    if bytes_T is not None:
+        ranges = token_ranges(document.text, spans, bytes_T)
+    else:
+        bounds = np.array([span[:2] for span in spans], np.int64).reshape(-1, 2)
+        first = np.maximum(np.searchsorted(start_T, bounds[:, 0], side="right") - 1, 0)
+        ranges = np.stack([first, np.searchsorted(start_T, bounds[:, 1], side="left")], axis=1)
+    truth_TC = np.zeros((len(start_T), len(number)), bool)
+    for (*_, concept), (first, last) in zip(spans, ranges, strict=True):
         for path in above(concept):
-            truth_TC[first:last_T, number[path]] = True
+            truth_TC[first:last, number[path]] = True
     return truth_TC
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,25 @@ class Tokens:
             raise IndexError(f"token {token} of {len(self.ids)}")
         doc = int(np.searchsorted(self.doc_start, token, side="right")) - 1
         return self.corpus.documents[doc], int(self.start_char[token])
+
+
+def token_ranges(
+    text: str, spans: Iterable[tuple[int, int, Any]], token_bytes_T: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """(first, past the last) token of each span of characters, (spans, 2): every token that holds a byte of it, and no
+    other.
+
+    token_bytes_T: bytes of UTF-8 behind each token of the text, or of a beginning of it. A token that is half of a
+    character belongs to the spans of that character.
+    """
+    sizes = np.array([len(character.encode()) for character in text], np.int64)
+    byte_C = np.concatenate([[0], np.cumsum(sizes)])
+    end_T = np.cumsum(token_bytes_T)
+    assert (end_T[-1] if len(end_T) else 0) <= byte_C[-1], "the text holds the tokens"
+    bounds = np.array([span[:2] for span in spans], np.int64).reshape(-1, 2)
+    first = np.searchsorted(end_T, byte_C[bounds[:, 0]], side="right")
+    last = np.searchsorted(end_T, byte_C[bounds[:, 1]], side="left") + 1
+    return np.stack([first, last], axis=1)
 
 
 def tokenise(corpus: Corpus, tokenizer: Any, *, max_tokens: int | None = None) -> Tokens:

@@ -15,7 +15,7 @@ from glasshouse.dictionaries import LearnConfig, dictionary, learn
 from glasshouse.features import concepts
 from glasshouse.features.concepts import Codes, Labelled, above, neurons, probe, score, summary
 from glasshouse.features.kept import kept_concepts, labelled_file, score_concepts
-from glasshouse.text import Corpus, Document
+from glasshouse.text import Corpus, Document, token_ranges, tokenise
 from glasshouse.types import UserError
 
 
@@ -106,14 +106,41 @@ def test_intervals_are_wider_when_documents_stand_together() -> None:
     assert together.high - together.low > 1.5 * (apart.high - apart.low)
 
 
-def test_truth_lies_on_every_token_that_holds_a_character() -> None:
-    start_T = np.array([0, 2, 5, 5, 6])  # the third and fourth token share a character
-    truth_TC = concepts._truth(start_T, 8, [(3, 5, "a"), (5, 6, "b/c")], {"a": 0, "b": 1, "b/c": 2}, "x")
-    assert truth_TC[:, 0].tolist() == [False, True, False, False, False]
-    assert truth_TC[:, 1].tolist() == truth_TC[:, 2].tolist() == [False, False, True, True, False]
+def test_truth_lies_on_every_token_that_holds_a_part_of_a_span() -> None:
+    document, number = Document(0, "x", "text", "ab Д cd!"), {"a": 0, "b": 1, "b/c": 2}
+    spans = [(0, 2, "a"), (3, 4, "b/c")]
+    start_T, bytes_T = np.array([0, 2, 3, 4, 7]), np.array([2, 2, 1, 3, 1])  # " " with half of Д, its other half
+    truth_TC = concepts._truth(document, spans, number, start_T, bytes_T)
+    assert truth_TC[:, 0].tolist() == [True, False, False, False, False]
+    assert truth_TC[:, 1].tolist() == truth_TC[:, 2].tolist() == [False, True, True, False, False]
+    words_TC = concepts._truth(document, spans, number, np.array([0, 3, 5, 7]), None)
+    assert words_TC[:, 0].tolist() == [True, False, False, False]
+    assert words_TC[:, 2].tolist() == [False, True, False, False]
     with pytest.raises(UserError, match="within the 8 characters of x, got 3 to 9"):
-        concepts._truth(start_T, 8, [(3, 9, "a")], {"a": 0}, "x")
+        concepts._truth(document, [(3, 9, "a")], number, start_T, bytes_T)
     assert above("a/b/c") == ["a", "a/b", "a/b/c"]
+
+
+def test_labels_of_a_chat_lie_on_its_own_words() -> None:
+    """Marks are one token each, and other scripts come in halves of characters."""
+    from glasshouse.models.grow import train_tokenizer
+    from glasshouse.organisms.villager import labelled_text
+    from glasshouse.organisms.world import build
+
+    corpus, spans = labelled_text(build(0), seed=5, megabytes=0.05)
+    assert corpus.chat is not None
+    fast = train_tokenizer(corpus, 400)
+    for document, own in list(zip(corpus.documents, spans, strict=True))[:60]:
+        tokens = tokenise(Corpus("one", (document,), chat=corpus.chat), fast)
+        sizes = concepts._bytes_of(fast, corpus)[tokens.ids]
+        assert sizes.sum() == len(document.text.encode())
+        ends = np.cumsum(sizes)
+        for (start, end, _), (first, last) in zip(own, token_ranges(document.text, own, sizes), strict=True):
+            at, to = len(document.text[:start].encode()), len(document.text[:end].encode())
+            assert (
+                ends[first] - sizes[first] <= at < ends[first]
+                and ends[last - 1] - sizes[last - 1] < to <= ends[last - 1]
+            )
 
 
 def test_codes_must_be_in_the_order_of_units() -> None:

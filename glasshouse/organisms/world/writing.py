@@ -203,22 +203,6 @@ def frame(source: str) -> Frame:
 # -- spans on tokens ---------------------------------------------------------------------------------------------------
 
 
-def token_ranges(text: str, spans: Iterable[Span], token_bytes_T: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(first, past the last) token of each span, (spans, 2): every token that holds a byte of it, and no other.
-
-    token_bytes_T: bytes of UTF-8 behind each token of the text. A token that is half of a character belongs to the
-    spans of that character.
-    """
-    sizes = np.array([len(character.encode()) for character in text], np.int64)
-    byte_C = np.concatenate([[0], np.cumsum(sizes)])
-    end_T = np.cumsum(token_bytes_T)
-    assert (end_T[-1] if len(end_T) else 0) == byte_C[-1], "the tokens hold the text"
-    bounds = np.array([(start, end) for start, end, _ in spans], np.int64).reshape(-1, 2)
-    first = np.searchsorted(end_T, byte_C[bounds[:, 0]], side="right")
-    last = np.searchsorted(end_T, byte_C[bounds[:, 1]], side="left") + 1
-    return np.stack([first, last], axis=1)
-
-
 def token_halves(text: str, token_bytes_T: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(T, 2): whether each token begins inside a character (its last half, or a part of it), and whether it ends
     inside one (its first half)."""
