@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,14 @@ from torch import Tensor, nn
 from glasshouse.models.load import no_bar
 from glasshouse.models.shapes import SHAPES, Shape, build
 from glasshouse.models.training import LOSS_ROWS, HeldOut, Recipe, Rows, Trainer
-from glasshouse.text import Corpus, corpus, token_bytes, tokenise
-from glasshouse.types import UserError
+from glasshouse.text import Chat, Corpus, corpus, token_bytes, tokenise
+from glasshouse.types import ArtifactRef, UserError
 from glasshouse.workspace import Draft, Expectation, Workspace, write_atomically
 
 END = "<|endoftext|>"
 TOKENIZER_BYTES = 64 << 20  # of text that the tokenizer is trained on at most; more changes few merges
 MEASURED_SECONDS = 4.0  # of training, per precision
+PLAIN_CONTEXT = 128  # tokens up to which attention without fused kernels is faster on a CPU (docs/log.md)
 
 
 def grow(
@@ -80,10 +81,34 @@ def grow(
     text = corpus_source if isinstance(corpus_source, Corpus) else corpus(corpus_source, text_column=text_column)
     text = text.weighted(weights) if weights else text
     with ws.writing("models", name, config=config, command="grow") as draft:
-        run = _Run(draft, text, chosen, recipe, context, seed, device or _device())
-        run.prepare(tokens, minutes, vocabulary, precision)
+        run = Training(draft, text, recipe, context, seed, device or _device())
+        tokenizer = _kept_tokenizer(draft, run.train_text, vocabulary)
+        size, end = tokenizer.get_vocab_size(), tokenizer.token_to_id(END)
+        run.prepare(tokenizer, end, lambda: build(chosen, size, context, end, seed, run.device),
+                    tokens=tokens, minutes=minutes, precision=precision)  # fmt: skip
         run.train(checkpoint_seconds)
-        return run.finish()
+        return run.finish(_as_saved(tokenizer, text.chat, context))
+
+
+def _kept_tokenizer(draft: Draft, text: Corpus, vocabulary: int) -> Any:
+    from tokenizers import Tokenizer
+
+    file = draft.path / "tokenizer.json"
+    if not file.is_file():
+        write_atomically(file, train_tokenizer(text, vocabulary).to_str())
+    return Tokenizer.from_file(str(file))
+
+
+def _as_saved(tokenizer: Any, chat: Chat | None, context: int) -> Any:
+    """The tokenizer as `transformers` saves and loads it."""
+    from transformers import PreTrainedTokenizerFast
+
+    saved = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=END, eos_token=END, pad_token=END, model_max_length=context
+    )
+    if chat is not None:
+        saved.chat_template = chat.template
+    return saved
 
 
 def expect(
@@ -176,15 +201,11 @@ def _some_text(text: Corpus, limit: int) -> Iterator[str]:
             return
 
 
-class _Run:
-    """One run of `grow`: what is chosen first, then the loop, then the model in its place."""
+class Training:
+    """One run of `grow` or `tune`: what is chosen first, then the loop, then the model in its place."""
 
-    def __init__(
-        self, draft: Draft, text: Corpus, shape: Shape, recipe: Recipe, context: int, seed: int, device: str
-    ) -> None:
-        self.draft, self.shape, self.recipe, self.context, self.seed, self.device = (
-            draft, shape, recipe, context, seed, device,
-        )  # fmt: skip
+    def __init__(self, draft: Draft, text: Corpus, recipe: Recipe, context: int, seed: int, device: str) -> None:
+        self.draft, self.recipe, self.context, self.seed, self.device = draft, recipe, context, seed, device
         if draft.choose("corpus_hash", lambda: text.hash) != text.hash:
             raise UserError(
                 f"models/{draft.name} was begun on other text than {text.source} holds now; restore it, give another "
@@ -195,13 +216,23 @@ class _Run:
         self.chat = text.chat
         self.train_text, self.held_text = text.split()
 
-    def prepare(self, tokens: int | None, minutes: float | None, vocabulary: int, precision: str | None) -> None:
-        """Everything that is chosen or made before the first step."""
-        self.tokenizer = self._tokenizer(vocabulary)
-        self.vocabulary = self.tokenizer.get_vocab_size()
-        self.end = self.tokenizer.token_to_id(END)
-        lengths_V = token_bytes(self.tokenizer)
-        assert lengths_V is not None
+    def prepare(
+        self,
+        tokenizer: Any,
+        end: int,
+        model: Callable[[], nn.Module],
+        *,
+        tokens: int | None,
+        minutes: float | None,
+        precision: str | None,
+    ) -> None:
+        """Everything that is chosen or made before the first step. `end`: the token between documents; `model` makes
+        the weights to begin with, each time anew."""
+        self.tokenizer, self.end, self._model = tokenizer, end, model
+        self.vocabulary = tokenizer.get_vocab_size()
+        lengths_V = token_bytes(tokenizer)
+        if lengths_V is None:
+            raise UserError("expected a tokenizer whose tokens stand for bytes of text, got one whose do not")
         self.lengths_V = lengths_V
         self.precision = self._precision(precision)
         self.budget = tokens if tokens is not None else self._tokens_in(minutes or 0.0)
@@ -214,18 +245,13 @@ class _Run:
         self.held_out = HeldOut(
             tokenise(self.held_text, self.tokenizer, max_tokens=200_000), self.lengths_V, self.context, self.end
         )
-        self.trainer = Trainer(self._model(), self.recipe, self.precision)
+        self.trainer = Trainer(self._begin(), self.recipe, self.precision)
 
-    def _tokenizer(self, vocabulary: int) -> Any:
-        from tokenizers import Tokenizer
-
-        file = self.draft.path / "tokenizer.json"
-        if not file.is_file():
-            write_atomically(file, train_tokenizer(self.train_text, vocabulary).to_str())
-        return Tokenizer.from_file(str(file))
-
-    def _model(self) -> nn.Module:
-        return build(self.shape, self.vocabulary, self.context, self.end, self.seed, self.device)
+    def _begin(self) -> nn.Module:
+        model: Any = self._model()
+        if self.device == "cpu" and self.context <= PLAIN_CONTEXT and hasattr(model, "set_attn_implementation"):
+            model.set_attn_implementation("eager")
+        return model.to(self.device).train()
 
     def _precision(self, asked: str | None) -> str:
         if asked == "auto-isa":
@@ -241,7 +267,7 @@ class _Run:
 
     def _rate(self, precision: str) -> float:
         """Tokens a second of training on rows of noise, with a model that is thrown away."""
-        trainer = Trainer(self._model(), self.recipe, precision)
+        trainer = Trainer(self._begin(), self.recipe, precision)
         noise = np.random.default_rng(0).integers(0, self.vocabulary, (self.recipe.batch, self.context))
         ids_BT = torch.from_numpy(noise).to(self.device)
         trainer.step(ids_BT, 0.5).item()  # the first step allocates
@@ -306,38 +332,53 @@ class _Run:
         model.train()
 
     def _sample(self, step: int, length: int = 80) -> str:
-        """Text drawn at temperature 0.8 from the 50 likeliest tokens; the same for the same weights, seed and step."""
+        """Text drawn at temperature 0.8 from the 50 likeliest tokens, of a chat an answer to a held-out question; the
+        same for the same weights, seed and step."""
         model: Any = self.trainer.model
-        prompt = torch.full((1, 1), self.end, device=self.device)
+        asked = self.tokenizer.encode(self._question(step)).ids[: self.context // 2]
+        prompt = torch.tensor([[self.end, *asked]], device=self.device)
+        room = self.context - prompt.shape[1]
+        ends = self._ends() if asked else [self.end]
         with torch.random.fork_rng(devices=[] if self.device == "cpu" else None):
             torch.manual_seed(self.seed * 1_000_003 + step)
             ids = model.generate(
-                prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=min(length, self.context - 1),
+                prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=min(length, room), eos_token_id=ends,
                 do_sample=True, temperature=0.8, top_k=50, pad_token_id=self.end,
             )  # fmt: skip
         return str(self.tokenizer.decode(ids[0, 1:].tolist()))
 
-    def finish(self) -> Path:
-        """Score the model as users get it, in fp32, and save it with its tokenizer in Hugging Face format."""
-        from transformers import PreTrainedTokenizerFast
+    def _question(self, step: int) -> str:
+        """What stands before the first answer of a held-out chat, another one at each step; nothing of other text."""
+        chats = [d for d in self.held_text.documents if self.chat and d.unlearned and d.unlearned[0][0] == 0]
+        if not chats:
+            return ""
+        document = chats[step % len(chats)]
+        return document.text[: document.unlearned[0][1]]
 
+    def _ends(self) -> list[int]:
+        """The tokens that end a turn of a chat."""
+        assert self.chat is not None
+        return [self.tokenizer.token_to_id(self.chat.end), self.end]
+
+    def finish(self, tokenizer: Any, *, made_from: Iterable[ArtifactRef] = (), **fields: Any) -> Path:
+        """Score the model as users get it, in fp32, and save it with its tokenizer in Hugging Face format."""
         model: Any = self.trainer.model.eval()
         score = self.held_out.bits_per_byte(model, "fp32")
         self.draft.log(step=self.steps, held_out_bits_per_byte=score.value)
         self.draft.log(step=self.steps, sample=self._sample(self.steps))
         if self.chat is not None:  # a turn's end stops transformers' `generate`, and ours
-            model.generation_config.eos_token_id = [self.tokenizer.token_to_id(self.chat.end), self.end]
+            model.generation_config.eos_token_id = self._ends()
             model.generation_config.pad_token_id = self.end
         model.config.pad_token_id = self.end  # not before: transformers warns of every batch that holds it unmasked
         with no_bar():
             model.save_pretrained(self.draft.path)
-        tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=self.tokenizer, bos_token=END, eos_token=END, pad_token=END, model_max_length=self.context
-        )
-        if self.chat is not None:
-            tokenizer.chat_template = self.chat.template
         tokenizer.save_pretrained(self.draft.path)
-        self.draft.finish(held_out_bits_per_byte=score.to_json(), documents=len(self.train_text.documents))
+        self.draft.finish(
+            made_from=made_from,
+            held_out_bits_per_byte=score.to_json(),
+            documents=len(self.train_text.documents),
+            **fields,
+        )
         return self.draft.path
 
 

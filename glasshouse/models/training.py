@@ -8,6 +8,7 @@ Legend: B rows of a batch, T positions, D width, V vocabulary, N = B·(T−1) pr
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -233,16 +234,20 @@ def learnt(unlearned: Sequence[tuple[int, int]], start_T: NDArray[np.uint32]) ->
 
 
 class HeldOut:
-    """Held-out text in windows, with the bytes behind every token."""
+    """Held-out text in windows, with the bytes behind every token. What is not learnt of it does not count."""
 
     def __init__(self, tokens: Tokens, lengths_V: NDArray[np.int64], context: int, end: int) -> None:
         self.windows = windows(tokens, context=context, bos_id=end, pad_id=end, min_length=1)
         self.lengths_V = lengths_V
+        own = zip(tokens.corpus.documents, itertools.pairwise(tokens.doc_start.tolist()), strict=True)
+        parts = [learnt(document.unlearned, tokens.start_char[a:b]) for document, (a, b) in own]
+        learn_N = np.concatenate([*parts, np.zeros(context, np.bool_)])  # a window may reach beyond the last token
+        self.learn_WT = learn_N[self.windows.first_W[:, None] + np.arange(context - 1)]
 
     def bits_per_byte(self, model: nn.Module, precision: str, *, limit: int | None = None, batch: int = 16) -> Estimate:
         """Bits to code the text with the model, over its bytes of UTF-8; clustered by document.
 
-        Every token of the text is predicted, the first of a window from the end mark. `limit`: windows, evenly spread.
+        Every token that is learnt is predicted, the first of a window from the end mark. `limit`: of windows.
         """
         found = self.windows
         picked = np.arange(len(found))
@@ -258,8 +263,9 @@ class HeldOut:
             ids_BT = found.ids_WT[some, :longest].astype(np.int64)
             with torch.no_grad():
                 nats = next_token_losses(model, torch.from_numpy(ids_BT).to(device), precision)
-            mask_BT = found.mask_WT[some, 1:longest]
+            mask_BT = found.mask_WT[some, 1:longest] & self.learn_WT[some, : longest - 1]
             nats_BT = nats.cpu().double().numpy().reshape(len(some), -1) * mask_BT
             np.add.at(bits, found.doc_W[some], nats_BT.sum(1) / math.log(2))
             np.add.at(size, found.doc_W[some], (self.lengths_V[ids_BT[:, 1:]] * mask_BT).sum(1))
-        return Estimate.mean(bits.tolist(), size.tolist(), unit="bits/byte")
+        read = size > 0
+        return Estimate.mean(bits[read].tolist(), size[read].tolist(), unit="bits/byte")

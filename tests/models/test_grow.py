@@ -88,6 +88,31 @@ def test_bits_per_byte_of_a_model_that_knows_nothing() -> None:
     assert found.n == len(texts) and found.value == pytest.approx(len(tokens) * math.log2(300) / size, rel=1e-5)
 
 
+def test_what_is_not_learnt_does_not_count_in_bits_per_byte() -> None:
+    """The question costs whatever it costs; only the answer is asked of the model."""
+    texts = [f"question {i * 7919 % 1000} {'x' * i} so yes and yes and yes" for i in range(20)]
+    documents = tuple(Document(i, f"d{i}", "chat", text, unlearned=((0, 13 + i),)) for i, text in enumerate(texts))
+    text = Corpus("made", documents)
+    tokenizer = train_tokenizer(text, 300)
+    lengths_V = token_bytes(tokenizer)
+    assert lengths_V is not None
+    model = build(SHAPES["tiny"], tokenizer.get_vocab_size(), 24, 0, seed=0)
+    found = HeldOut(tokenise(text, tokenizer), lengths_V, 24, 0).bits_per_byte(model, "fp32")
+    bits = size = 0.0
+    for document in documents:
+        encoding = tokenizer.encode(document.text)
+        starts = [start for start, _ in encoding.offsets]
+        for first in range(0, len(encoding.ids), 23):
+            row = torch.tensor([[0, *encoding.ids[first : first + 23]]])
+            with torch.no_grad():
+                log_p = model(input_ids=row).logits[0].log_softmax(-1)
+            for at, token in enumerate(encoding.ids[first : first + 23]):
+                if starts[first + at] >= document.unlearned[0][1]:
+                    bits -= float(log_p[at, token]) / math.log(2)
+                    size += lengths_V[token]
+    assert found.value == pytest.approx(bits / size, rel=1e-4)
+
+
 def test_rows_begin_with_the_end_mark_and_depend_on_seed_and_step_only() -> None:
     text = corpus_of(*[f"{i} apples and {i + 1} pears\n" * 5 for i in range(40)])
     tokenizer = train_tokenizer(text, 300)
