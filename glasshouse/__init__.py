@@ -22,6 +22,7 @@ _HOMES = {
     "corpus": "glasshouse.text",
     "load": "glasshouse.models",
     "grow": "glasshouse.models.grow",
+    "tune": "glasshouse.models.tune",
     "add": "glasshouse.models",
     "set": "glasshouse.models",
     "ablate": "glasshouse.models",

