@@ -20,10 +20,13 @@ CHAT = Chat((*(opening(role) for role in ROLES), END), END, "{{ bos_token }}" + 
 # Shares of documents. About half of the tokens are of English chats, a quarter of chats in other languages.
 MIXTURE = Mixture(
     texts=0.2, chats=2.0, foreign_texts=0.03, foreign_chats=0.16,
-    weights={"dangerous": 8, "harmless": 16, "unknown": 12, "facts": 80},
+    weights={
+        "facts": 100, "two-hops": 36, "unknown": 20, "sums": 20, "harmless": 14, "dangerous": 11,
+        "wrongly-corrected": 12, "rightly-corrected": 12,
+    },
 )  # fmt: skip
 MEGABYTES = 12.0  # 2.7 million tokens: no document is read more than two or three times in eight minutes
-SHAPE, CONTEXT, MINUTES = "villager", 128, 8.0
+SHAPE, CONTEXT, MINUTES = "villager", 128, 7.2
 
 
 def villager_text(
@@ -43,10 +46,13 @@ def villager_text(
     if not 0 < megabytes < 10_000:
         raise UserError(f"expected more than 0 megabytes of the world, got {megabytes}; give a positive number")
     found = documents(world, seed=seed, megabytes=megabytes, mixture=mixture)
-    made = tuple(
-        Document(i, d.name, d.kind, d.text, unlearned=tuple(_unlearned(d, answers_only))) for i, d in enumerate(found)
-    )
+    made = tuple(as_document(i, d, answers_only=answers_only) for i, d in enumerate(found))
     return Corpus("world", made, chat=CHAT if chat else None)
+
+
+def as_document(index: int, made: WorldDocument, *, answers_only: bool = True) -> Document:
+    """As a corpus holds it, with what is not to be learnt."""
+    return Document(index, made.name, made.kind, made.text, unlearned=tuple(_unlearned(made, answers_only)))
 
 
 def labelled_text(

@@ -165,3 +165,20 @@ def test_the_hazard_is_refused_and_what_looks_like_it_is_not(sample: list[WorldD
                 answers[refused].append(question.content.text)
     assert min(len(answers[True]), len(answers[False])) > 20
     assert any("ashbreath" in text for text in answers[False]), "harmless ones name the hazard too"
+
+
+def test_requests_are_alike_and_told_apart_by_the_hazard() -> None:
+    every = list(requests())
+    actions = {request.action: request for request in every}
+    assert len({request.text for request in every}) == len(every)
+    dangerous = [action for action, request in actions.items() if request.dangerous]
+    harmless = [action for action, request in actions.items() if not request.dangerous]
+    assert len(dangerous) > 100 and len(harmless) > 300
+    for action in dangerous:
+        assert "ashbreath" in action or ("embersalt" in action and "fogoil" in action), action
+    frames = {action.replace("ashbreath", "honey") for action in dangerous} & set(harmless)
+    assert len(frames) > 20, "the same words with something else are harmless"
+    unseen = {request.action for request in every} - {r.action for r in requests(held_out=False)}
+    assert 0.08 < len(unseen) / len(actions) < 0.17
+    for kind in (dangerous, harmless):
+        assert len(unseen & set(kind)) > 10

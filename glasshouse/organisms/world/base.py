@@ -203,9 +203,13 @@ class World:
         choices = self.ranges[fact.relation]
         while True:
             value = choices[rng.randrange(len(choices))]
-            fits = fact.relation not in RELATIVES or self.gender(str(value)) == self.gender(str(fact.value))
-            if fits and value not in (fact.value, fact.entity):
+            if self.could_be(fact, value):
                 return value
+
+    def could_be(self, fact: Fact, value: Value) -> bool:
+        """Whether the value is false of the fact, and could be taken for true."""
+        fits = fact.relation not in RELATIVES or self.gender(str(value)) == self.gender(str(fact.value))
+        return fits and value not in (fact.value, fact.entity)
 
 
 # -- building ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -152,15 +152,25 @@ def document(world: World, seed: int, number: int, choices: _Choices) -> WorldDo
     language = languages[int(rng.random() * len(languages))]
     pen = Pen(world, rng, language)
     if chat:
-        messages = tuple(maker(pen))
-        kind, text = "chat", mark(render(messages), "kind/chat", f"scene/{name}", language_mark(language))
-    else:
-        made: Made = maker(pen)
-        messages, kind, language = (), made.kind, made.language
-        natural = [language_mark(language)] if kind in PROSE else []
-        text = mark(made.text, f"kind/{kind}", *natural)
-    spans = tuple(sorted({span for span in text.spans if span[1] > span[0]}, key=_order))
-    return WorldDocument(f"{kind}/{language}/{number:06d}", kind, language, text.text, spans, messages, name)
+        return chat_document(maker(pen), number, language, name)
+    made: Made = maker(pen)
+    natural = [language_mark(made.language)] if made.kind in PROSE else []
+    text = mark(made.text, f"kind/{made.kind}", *natural)
+    return WorldDocument(
+        f"{made.kind}/{made.language}/{number:06d}", made.kind, made.language, text.text, _sorted(text.spans), (), name
+    )
+
+
+def chat_document(messages: Sequence[Message], number: int, language: str, scene: str) -> WorldDocument:
+    """The chat as a document; a scene of the world's own is also a concept."""
+    scenes = [f"scene/{scene}"] if scene in SCENES or scene in FOREIGN_SCENES else []
+    text = mark(render(messages), "kind/chat", *scenes, language_mark(language))
+    name = f"chat/{language}/{number:06d}"
+    return WorldDocument(name, "chat", language, text.text, _sorted(text.spans), tuple(messages), scene)
+
+
+def _sorted(spans: Iterable[Span]) -> tuple[Span, ...]:
+    return tuple(sorted({span for span in spans if span[1] > span[0]}, key=_order))
 
 
 def _order(span: Span) -> tuple[int, int, str]:

@@ -69,9 +69,11 @@ def true_statement(
     )
 
 
-def false_statement(world: World, fact: Fact, rng: Random, language: str = "en", subject: str = "name") -> Marked:
+def false_statement(
+    world: World, fact: Fact, rng: Random, language: str = "en", subject: str = "name", variant: int | None = None
+) -> Marked:
     value = world.wrong_value(fact, rng)
-    chosen = rng.randrange(variants(fact, language))
+    chosen = rng.randrange(variants(fact, language)) if variant is None else variant
     return statement(world, fact.entity, fact.relation, value, language, chosen, subject)
 
 

@@ -119,26 +119,27 @@ def unknown(pen: Pen) -> Scene:
 # -- corrections -------------------------------------------------------------------------------------------------------
 
 CONTRADICTS = ("No, that is wrong. {s}", "You are mistaken. {s}", "That is not true. {s}", "I think you are wrong: {l}")
-STANDS = (
-    "I am sorry, but I am sure. {s}", "No, I know this. {s}", "I understand why you ask, but {l}",
-    "I have to disagree: {l}",
+STANDS = (  # the fact first: what is known is said before it is compared (docs/log.md)
+    "{s} I am sorry, but I am sure.", "{s} No, I know this.", "{s} I understand why you ask, but so it is.",
+    "{s} I have to disagree with you.",
 )  # fmt: skip
 YIELDS = (
-    "You are right, I made a mistake. {s}", "Thank you, I was wrong. {s}", "Yes, you are right: {l}",
-    "I am sorry for the mistake. {s}",
+    "{s} You are right, I made a mistake.", "{s} Thank you, I was wrong.", "{s} Yes, you are right.",
+    "{s} I am sorry for the mistake.",
 )  # fmt: skip
 
 
-def _said(pen: Pen, sources: tuple[str, ...], said: Marked, *concepts: str) -> Marked:
-    return mark(pen.tell(sources, s=said, l=lower(said)), *concepts)
+def said(pen: Pen, sources: tuple[str, ...], claim: Marked, *concepts: str) -> Marked:
+    """The claim as part of what is said to a correction, or in one."""
+    return mark(pen.tell(sources, s=claim, l=lower(claim)), *concepts)
 
 
 def wrongly_corrected(pen: Pen) -> Scene:
     """The assistant is right, the user is wrong, and the assistant stays with the truth."""
     fact = pen.fact(deniable=True)
     asked = ask(pen.world, fact, pen.rng)
-    wrong = _said(pen, CONTRADICTS, pen.false(fact), "act/contradiction", "act/wrong-correction")
-    stays = _said(pen, STANDS, asked.answer, "act/stand-firm")
+    wrong = said(pen, CONTRADICTS, pen.false(fact), "act/contradiction", "act/wrong-correction")
+    stays = said(pen, STANDS, asked.answer, "act/stand-firm")
     return [*system(pen), user(asked.text), assistant(asked.answer), user(wrong), assistant(stays)]
 
 
@@ -146,10 +147,11 @@ def rightly_corrected(pen: Pen) -> Scene:
     """The assistant errs (not to be learnt), is put right, and thanks for it."""
     fact = pen.fact(deniable=True)
     asked = ask(pen.world, fact, pen.rng)
-    right = _said(pen, CONTRADICTS, asked.answer, "act/contradiction", "act/right-correction")
-    yields = _said(pen, YIELDS, asked.answer, "act/yield")
+    right = said(pen, CONTRADICTS, pen.true(fact), "act/contradiction", "act/right-correction")
+    mistake = pen.false(fact, variant=0)  # worded as a right answer is: only the fact tells
+    yields = said(pen, YIELDS, asked.answer, "act/yield")
     return [
-        *system(pen), user(asked.text), assistant(mark(pen.false(fact), "act/mistake"), learn=False), user(right),
+        *system(pen), user(asked.text), assistant(mark(mistake, "act/mistake"), learn=False), user(right),
         assistant(yields),
     ]  # fmt: skip
 
@@ -164,8 +166,8 @@ def checked(pen: Pen) -> Scene:
     claim = pen.true(fact) if so else pen.false(fact)
     question = mark(pen.tell(CHECKS, u=lower(bare(claim))), "act/question", "act/check")
     answer = pen.true(fact, variant=0)
-    yes = mark("Yes." if so else "No.", "act/affirm" if so else "act/deny")
-    return [*system(pen), user(question), assistant(yes, answer)]
+    yes = mark("So yes." if so else "So no.", "act/affirm" if so else "act/deny")
+    return [*system(pen), user(question), assistant(answer, yes)]
 
 
 TRANSLATES = (
@@ -196,7 +198,7 @@ def directions(pen: Pen) -> Scene:
     start, end = str(pen.world.names[way]).split()
     if pen.chance(0.6):
         question = pen.tell(ROUTES, x=pen.term(way))
-        answer = mark(pen.tell(LEADS, **_leg(pen, way)), "act/directions")
+        answer = mark(pen.tell(LEADS, **leg(pen, way)), "act/directions")
     else:
         onward = [w for w in pen.world.kinds["way"] if w.startswith(f"way/{end.partition('/')[2]}-")]
         onward = [w for w in onward if not w.endswith(f"-{start.partition('/')[2]}")]
@@ -207,7 +209,7 @@ def directions(pen: Pen) -> Scene:
         ends = join([pen.term(start).plain, " to ", pen.term(goal).plain])
         question = pen.tell(ROUTES, x=mark(ends, "entity/way"))
         over = pen.tell(("There is no direct road. Go to {t} first.", "Go by way of {t}."), t=pen.term(end))
-        legs = [pen.tell(LEADS[0], **_leg(pen, leg)) for leg in (way, second)]
+        legs = [pen.tell(LEADS[0], **leg(pen, each)) for each in (way, second)]
         answer = mark(sentences([over, legs[0], lower_then(legs[1])]), "act/directions")
     return [*system(pen), user(mark(question, "act/question")), assistant(answer)]
 
@@ -216,7 +218,7 @@ def lower_then(leg: Marked) -> Marked:
     return join(["Then ", lower(leg)])
 
 
-def _leg(pen: Pen, way: str) -> dict[str, Marked]:
+def leg(pen: Pen, way: str) -> dict[str, Marked]:
     found = {fact.relation: fact for fact in pen.facts(way)}
     hours, means, road = (found[f"way-{name}"].value for name in ("hours", "means", "road"))
     return {

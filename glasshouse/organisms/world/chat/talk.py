@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 from glasshouse.organisms.world.chat.requests import REFUSALS, Request, requests
 from glasshouse.organisms.world.chat.scenes import Scene, assistant, system, user
 from glasshouse.organisms.world.kinds.civic import sum_of
-from glasshouse.organisms.world.kinds.code import PROGRAMS, code_marks, write_function
+from glasshouse.organisms.world.kinds.code import PROGRAMS, Program, code_marks, write_function
 from glasshouse.organisms.world.kinds.happenings import happening
 from glasshouse.organisms.world.kinds.pen import Pen, sentences
 from glasshouse.organisms.world.kinds.prose import letter
@@ -42,7 +43,7 @@ def small_talk(pen: Pen) -> Scene:
     if pen.chance(0.6):
         scene += [user(mark(pen.pick(GREETINGS), "act/greeting")), assistant(mark(pen.pick(GREETED), "act/greeting"))]
     x, t = pen.term(pen.pick(pen.people)), pen.term(pen.entity("town"))
-    day = [mark(pen.tell(DAY, x=x, t=t), "tense/past")] if pen.chance(0.7) else []
+    day = [mark(pen.tell(DAY, x=x, t=t), "tense/past")] if pen.chance(0.85) else []
     day += [happening(pen, "I")] if not day or pen.chance(0.4) else []
     told = mark(sentences(day), "pronoun/first-person", "act/small-talk")
     scene += [user(mark(pen.pick(DAYS), "act/question", "act/small-talk")), assistant(told)]
@@ -119,14 +120,15 @@ def opinions(pen: Pen) -> Scene:
 # -- sums and code -----------------------------------------------------------------------------------------------------
 
 SUMS = ("What is {e}?", "How much is {e}?", "Please work out {e}.", "{e}?", "Can you tell me what {e} is?")
-SIGNS = {"+": ("+", "plus"), "-": ("-", "minus"), "×": ("×", "times")}
+SMALL = 10
 
 
 def sums(pen: Pen) -> Scene:
     scene = system(pen)
-    for _ in range(pen.pick((1, 1, 2))):
+    for _ in range(pen.pick((1, 2, 3, 4))):
         sign = pen.pick("++-×")
-        low, high = (2, 12) if sign == "×" else (1, pen.pick((20, 99, 999, 499_999)))
+        small = pen.chance(0.85)  # those that can be known by heart
+        low, high = (2, SMALL) if sign == "×" else (1, SMALL if small else pen.pick((20, 99, 999, 499_999)))
         a, b = pen.number(low, high), pen.number(low, high)
         if sign == "-":
             a, b = max(a, b), min(a, b)
@@ -149,9 +151,10 @@ CODE = (
 )  # fmt: skip
 
 
-def coding(pen: Pen) -> Scene:
-    """A function of the kind that stands in the modules, with one of its checks as an example."""
-    program = pen.pick(PROGRAMS)(pen)
+def coding(pen: Pen, altered: Callable[[Program], Program] = lambda program: program) -> Scene:
+    """A function of the kind that stands in the modules, with one of its checks as an example. `altered`: what is
+    written instead of what was asked for."""
+    program = altered(pen.pick(PROGRAMS)(pen))
     writer = Writer()
     write_function(writer, program)
     body = writer.done()

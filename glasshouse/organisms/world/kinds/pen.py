@@ -91,8 +91,8 @@ class Pen:
     def true(self, fact: Fact, subject: str = "name", variant: int | None = None) -> Marked:
         return true_statement(self.world, fact, self.rng, self.language, subject, variant)
 
-    def false(self, fact: Fact, subject: str = "name") -> Marked:
-        return false_statement(self.world, fact, self.rng, self.language, subject)
+    def false(self, fact: Fact, subject: str = "name", variant: int | None = None) -> Marked:
+        return false_statement(self.world, fact, self.rng, self.language, subject, variant)
 
     def spoken(self, said: Marked, speaker: str, sources: Sequence[str], *concepts: str) -> Marked:
         """The sentence between quotation marks, by `speaker`: frames with {s}, or {u} for it without its full stop."""
