@@ -145,6 +145,20 @@ def test_completions_with_and_without(steered: Any, temperature: float) -> None:
 # -- dose and response -----------------------------------------------------------------------------------------------
 
 
+def test_a_prompt_in_chat_is_a_turn_of_the_user(steered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit = steering.parse("made/0=5")
+    as_it_is = steering.completions(steered, "Ada", edit, max_new_tokens=8)
+    assert steering.completions(steered, "Ada", edit, max_new_tokens=8, chat=True).plain.ids == as_it_is.plain.ids
+    template = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}[assistant]"
+    monkeypatch.setattr(steered.tokenizer, "chat_template", template, raising=False)
+    ids = steered.tokenizer("[user] Ada\n[assistant]", add_special_tokens=False).input_ids
+    answered = steering.completions(steered, "Ada", edit, max_new_tokens=8, chat=True)
+    assert answered.prompt == "Ada"
+    assert answered.plain.ids == steered.generate([ids], 8)[0].ids != as_it_is.plain.ids
+    assert answered.steered.ids == steered.generate([ids], 8, edits=edit)[0].ids
+    assert steering.completions(steered, "Ada", edit, max_new_tokens=8).plain.ids == as_it_is.plain.ids
+
+
 def by_hand(model: Any, reading: Reading, windows: int, change: Any) -> tuple[float, float]:
     """(own-token log-probability, cross-entropy) changes of the final stream, straight through norm and unembedding."""
     own = cost = count = 0.0

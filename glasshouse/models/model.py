@@ -327,7 +327,7 @@ class Model:
 
     def generate(
         self,
-        prompt: str | list[str],
+        prompt: str | list[int] | list[str] | list[list[int]],
         max_new_tokens: int = 40,
         *,
         edits: Edit | None = None,
@@ -338,17 +338,19 @@ class Model:
     ) -> Any:
         """A `Generation` that continues the prompt, or a list of them for a list (see `generation.generate`).
 
-        on_token(piece) is called as text comes; on_token(index, piece) for a list.
+        prompt: a text, or the ids of its tokens. on_token(piece) is called as text comes; on_token(index, piece) for a
+        list.
         """
         from glasshouse.models.generation import generate
 
-        prompts = [prompt] if isinstance(prompt, str) else prompt
-        say = (lambda index, piece: on_token(piece)) if on_token and isinstance(prompt, str) else on_token
+        single = isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], int))
+        prompts: Any = [prompt] if single else prompt
+        say = (lambda index, piece: on_token(piece)) if on_token and single else on_token
         made = generate(
             self, prompts, max_new_tokens, edits=edits or Edit(), temperature=temperature, seed=seed,
             use_cache=use_cache, on_token=say,
         )  # fmt: skip
-        return made[0] if isinstance(prompt, str) else made
+        return made[0] if single else made
 
     # -- edits -----------------------------------------------------------------------------------------------------
 

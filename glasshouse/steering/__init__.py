@@ -18,6 +18,7 @@ _HOMES = {
     "strength": "amounts",
     "strengths": "amounts",
     "Completions": "pairs",
+    "asked": "pairs",
     "completions": "pairs",
     "embedding_change": "pairs",
     "embedding_moves": "pairs",

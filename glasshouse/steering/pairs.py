@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,21 +37,32 @@ def completions(
     max_new_tokens: int = 40,
     temperature: float = 0.0,
     seed: int = 0,
+    chat: bool = False,
     on_token: Callable[[str, str], None] | None = None,
 ) -> Completions:
     """Both completions; greedy at temperature 0, else sampled, both with `seed`. `on_token(side, piece)` as they come.
+    chat: the prompt is a user's turn, to be answered (see `asked`).
 
     Raises `UserError` for an encoder, which completes nothing (see `embedding_change`), and an edit that did not fire.
     """
-    made = {}
+    made: dict[str, Generation] = {}
+    given = asked(model, prompt) if chat else prompt
     for side, edits in (("plain", Edit()), ("steered", edit)):
         say = None if on_token is None else _teller(on_token, side)
         made[side] = model.generate(
-            prompt, max_new_tokens, edits=edits, temperature=temperature, seed=seed, on_token=say
+            given, max_new_tokens, edits=edits, temperature=temperature, seed=seed, on_token=say
         )
     return Completions(
         prompt=prompt, plain=made["plain"], steered=made["steered"], edit=edit, strengths=strengths(model, edit)
     )
+
+
+def asked(model: Model, prompt: str) -> Any:
+    """The prompt as a user's turn in the template of the model, as token ids; a model without one gets it as it is."""
+    if getattr(model.tokenizer, "chat_template", None) is None:
+        return prompt
+    turn = [{"role": "user", "content": prompt}]
+    return list(model.tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False))
 
 
 def _teller(on_token: Callable[[str, str], None], side: str) -> Callable[[str], None]:

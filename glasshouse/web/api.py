@@ -190,7 +190,7 @@ def field(body: dict[str, Any], key: str, kind: type, default: Any = None) -> An
     value = body.get(key, default)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise UserError(f"expected {key!r} of type {kind.__name__} in the request, got {json.dumps(value)[:60]}")
     return value
 
@@ -209,4 +209,5 @@ def read_steering(body: dict[str, Any]) -> Steering:
         max_new_tokens=field(body, "max_new_tokens", int, 60),
         temperature=field(body, "temperature", float, 0.0),
         seed=_small(abs(field(body, "seed", int, 0))),
+        chat=field(body, "chat", bool, True),
     )

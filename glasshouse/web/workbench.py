@@ -54,6 +54,7 @@ class Steering:
     max_new_tokens: int = 60
     temperature: float = 0.0
     seed: int = 0
+    chat: bool = True  # the prompt is a user's turn, where the model has a template for it
 
     def __post_init__(self) -> None:
         if not self.prompt or len(self.prompt) > MAX_TEXT:
@@ -196,6 +197,9 @@ class Workbench:
             cosine, moved = (float(values[0]) for values in embedding_moves(model, [steering.prompt], edit))
             say({"event": "embedding", "site": f"resid.{model.n_layers}", "cosine": cosine, "moved": moved})
             return
+        from glasshouse.steering import asked
+
+        prompt = asked(model, steering.prompt) if steering.chat else steering.prompt
         turns = Turns(SIDES)
         failures: list[BaseException] = []
 
@@ -210,7 +214,7 @@ class Workbench:
             turns.wait(side)
             try:
                 made = model.generate(
-                    steering.prompt, steering.max_new_tokens, edits=edits, temperature=steering.temperature,
+                    prompt, steering.max_new_tokens, edits=edits, temperature=steering.temperature,
                     seed=steering.seed, on_token=on_token,
                 )  # fmt: skip
                 say({"event": "stop", "side": side, "why": made.stopped, "tokens": len(made.ids)})
