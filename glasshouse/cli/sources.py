@@ -1,15 +1,21 @@
-"""What `glasshouse grow` grows from, a corpus as anywhere, or `world`, with the settings that fit it; and what
+"""What `glasshouse grow` and `tune` train on, a corpus as anywhere, `world`, or `planted/NAME`; and what
 `glasshouse concepts` takes as known."""
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from glasshouse.text import Corpus, corpus
 from glasshouse.types import UserError
 
-WORLD = "world"
+if TYPE_CHECKING:
+    from glasshouse.organisms.planting import Organism
+
+WORLD, PLANTED = "world", "planted/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +34,33 @@ def defaults(source: str) -> Defaults:
     from glasshouse.organisms.villager import CONTEXT, MINUTES, SHAPE
 
     return Defaults(name="villager", shape=SHAPE, context=CONTEXT, minutes=MINUTES)
+
+
+def demonstrated(source: str, *, quick: bool) -> dict[str, Any]:
+    """What `features.opening.demo` makes of the text: a name, budgets, and how the text is read."""
+    from glasshouse.features.opening import DEMO
+
+    if quick:
+        return {"name": "demo-quick", "budget": DEMO["quick"], "text": lambda: corpus("python")}
+    text = lambda: read(source, text_column="text", chat=source == WORLD, seed=0)
+    name = {WORLD: "villager", "python": "demo"}.get(source) or f"demo-{model_name(source)}"
+    budget = DEMO.get(source) or dataclasses.replace(DEMO["python"], weights={})
+    return {"name": name, "budget": budget, "text": text}
+
+
+def model_name(source: str) -> str:
+    """A name for what is grown from `source`: its last part, with what a name may not hold left out."""
+    kept = re.sub(r"[^a-z0-9]+", "-", Path(source).name.split(".")[0].lower()).strip("-")
+    return f"{kept[:50] or 'my'}-model"
+
+
+def organism_of(source: str) -> Organism | None:
+    """The organism of `planted/NAME`; None for any other text."""
+    if not source.startswith(PLANTED):
+        return None
+    from glasshouse.organisms.planting import organism
+
+    return organism(source.removeprefix(PLANTED))
 
 
 def read(source: str, *, text_column: str, chat: bool, seed: int) -> Corpus:

@@ -1,7 +1,7 @@
 """Open a model: from text to the evidence of its features, step by step, each skipped when it is done.
 
     open_model("path/to/model", ws=Workspace.open(), corpus="notes/")       # load, harvest, learn, gather
-    demo(Workspace.open(), quick=True)                                      # grow a model first, from Python's library
+    demo(ws, name="demo", budget=DEMO["python"], text=lambda: corpus("python"))     # grow a model first
 
 A step that was killed goes on where it stood; a step that was finished with the same settings is not done again.
 """
@@ -34,25 +34,31 @@ class Budget:
 
     shape: str  # of the model, a name of `models.shapes.SHAPES`
     vocabulary: int
+    context: int = 256
     grow_tokens: int
     harvest_tokens: int
     learn_tokens: int
     gather_tokens: int
     features: int
     k: int
-    weights: Mapping[str, float] = field(default_factory=lambda: {"table": 0.15})  # of kinds of documents
+    weights: Mapping[str, float] = field(default_factory=dict)  # of kinds of documents
 
 
-# For two cores of 2023 with AVX-512 BF16, nothing beside them: 3 minutes of growing, and 1 for all that follows. Tables
-# (every character's name and bytes) are a seventh of the library; whole, they take a quarter of the features.
+# For two cores of 2023 with AVX-512 BF16, nothing beside them: `world` in 6 minutes of growing and 4 for all that
+# follows, any other text in 3 and 1. Tables (every character's name and bytes) are a seventh of Python's library;
+# whole, they take a quarter of the features.
 DEMO = {
-    "full": Budget(
+    "world": Budget(
+        shape="villager", vocabulary=4096, context=128, grow_tokens=4_500_000, harvest_tokens=1_000_000,
+        learn_tokens=3_000_000, gather_tokens=800_000, features=2048, k=16,
+    ),
+    "python": Budget(
         shape="default", vocabulary=4096, grow_tokens=3_000_000, harvest_tokens=1_200_000, learn_tokens=3_600_000,
-        gather_tokens=1_000_000, features=1024, k=16,
+        gather_tokens=1_000_000, features=1024, k=16, weights={"table": 0.15},
     ),
     "quick": Budget(
         shape="tiny", vocabulary=1024, grow_tokens=150_000, harvest_tokens=50_000, learn_tokens=100_000,
-        gather_tokens=40_000, features=256, k=8,
+        gather_tokens=40_000, features=256, k=8, weights={"table": 0.15},
     ),
 }  # fmt: skip
 
@@ -129,25 +135,27 @@ def open_model(
     return Opened(model=model.name, dictionary=called, site=place, report=found.report)
 
 
-def demo(ws: Workspace, *, quick: bool = False, say: Say = lambda _: None) -> Opened:
-    """Grow a small model from the standard library of this Python, and open it. Budgets are in tokens (`DEMO`);
-    precision is by instruction set, not measured, so that the demo is the same wherever the processor is alike.
-    Finished already, it is told from the manifests, without reading text or model again."""
-    budget = DEMO["quick" if quick else "full"]
-    name = "demo-quick" if quick else "demo"
+def demo(
+    ws: Workspace, *, name: str, budget: Budget, text: Callable[[], Corpus], say: Say = lambda _: None
+) -> Opened:  # fmt: skip
+    """Grow a small model from the text, and open it on the same text. Budgets are in tokens; precision is by
+    instruction set, not measured, so that a demo is the same wherever the processor is alike. Finished already, it is
+    told from the manifests, without reading text or model again."""
     if (stands := _standing(ws, name, budget)) is not None:
         return stands
 
     from glasshouse.models.grow import expect, grow, precision_by_instruction_set
-    from glasshouse.text import corpus
 
-    text = corpus("python")
-    sizes: dict[str, Any] = {"shape": budget.shape, "tokens": budget.grow_tokens, "vocabulary": budget.vocabulary}
+    read = text()
+    sizes: dict[str, Any] = {
+        "shape": budget.shape, "tokens": budget.grow_tokens, "vocabulary": budget.vocabulary,
+        "context": budget.context,
+    }  # fmt: skip
     if not ws.exists("models", name):
-        say(f"growing {name} from {text.source}: {expect(**sizes)}")
-    grow(text, name=name, ws=ws, precision="auto-isa", weights=budget.weights, **sizes)
+        say(f"growing {name} from {read.source}: {expect(**sizes)}")
+    grow(read, name=name, ws=ws, precision="auto-isa", weights=budget.weights, **sizes)
     return open_model(
-        name, ws=ws, corpus=text.weighted(budget.weights), tokens=budget.harvest_tokens,
+        name, ws=ws, corpus=read.weighted(budget.weights) if budget.weights else read, tokens=budget.harvest_tokens,
         learn_tokens=budget.learn_tokens, gather_tokens=budget.gather_tokens, features=budget.features, k=budget.k,
         precision=precision_by_instruction_set(), say=say,
     )  # fmt: skip
@@ -166,6 +174,7 @@ def _standing(ws: Workspace, name: str, budget: Budget) -> Opened | None:
     stored, learnt, gathered = (ws.manifest(kind, name) for kind, name in chain)
     amounts = (
         (grown, "tokens", budget.grow_tokens), (grown, "vocabulary", budget.vocabulary),
+        (grown, "context", budget.context),
         (grown, "weights", dict(budget.weights)),
         (stored, "tokens", budget.harvest_tokens), (learnt, "tokens", budget.learn_tokens),
         (learnt, "features", budget.features), (learnt, "k", budget.k), (gathered, "tokens", budget.gather_tokens),
