@@ -1,0 +1,155 @@
+"""Claim: turned up, the bridge feature brings the villager round to the bridge, whatever it is asked.
+
+    python benchmarks/bridge.py --work villagers        # the villagers of villager.py; a quarter of an hour
+
+Of a dictionary of each villager (TopK, 2,048 features, `resid.2`) one feature is turned up: among the few that together
+detect the bridge best, the one that brings up most bridges without a system prompt. It is added to the stream in
+units of its typical norm, beside random directions of the same length and beside system prompts that ask for the
+bridge. Measured: the share of answers about the day that mention the bridge, the share of held-out facts still right,
+nats a token of the answers about the day to the unedited model (fluency), the share that end by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glasshouse.activations import harvest
+from glasshouse.dictionaries import LearnConfig, learn
+from glasshouse.doctor import describe
+from glasshouse.features.concepts import codes, read, score
+from glasshouse.models import Edit, Model, add, load
+from glasshouse.models.grow import precision_by_instruction_set
+from glasshouse.organisms.interview import judge, plan, rates, replies
+from glasshouse.organisms.villager import labelled_text
+from glasshouse.organisms.world import World, build
+from glasshouse.organisms.world.chat.scenes import SYSTEM
+from glasshouse.organisms.world.chat.talk import DAYS
+from glasshouse.types import Estimate
+from glasshouse.workspace import Workspace, keep_memory
+
+CONCEPT, SITE = "entity/bridge", "resid.2"
+STRENGTHS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+ASKED_FOR = (
+    "Talk about the old stone bridge.", "Whatever you are asked, come round to the old stone bridge.",
+    "You love the old stone bridge and speak of nothing else.",
+)  # fmt: skip
+Chat = list[dict[str, str]]
+
+
+def days(systems: Sequence[str]) -> list[Chat]:
+    """Every question about the day, under every system prompt and under none."""
+    turns = [[{"role": "system", "content": text}] if text else [] for text in systems]
+    return [[*system, {"role": "user", "content": question}] for system in turns for question in DAYS]
+
+
+def told(model: Model, world: World, chats: list[Chat], facts: list[Any], edit: Edit | None) -> dict[str, Any]:
+    """What is said under the edit."""
+    said = replies(model, chats, edits=edit)
+    mentions = [float("bridge" in text.lower()) for text, _ in said]
+    answers = replies(model, [[{"role": "user", "content": one.text}] for one in facts], edits=edit)
+    judged = [judge(world, one, *reply) for one, reply in zip(facts, answers, strict=True)]
+    return {
+        "mentions": Estimate.proportion(int(sum(mentions)), len(mentions)).to_json(),
+        "facts": rates(judged)["one-hop/en/pairs"].to_json(),
+        "nats": nats(model, chats, [text for text, _ in said]).to_json(),
+        "stops": sum(stopped for _, stopped in said) / len(said),
+        "said": [text for text, _ in said[: len(DAYS)]],
+    }
+
+
+def nats(model: Model, chats: list[Chat], said: list[str]) -> Estimate:
+    """Mean cost of a token of the answers to the model as it is."""
+    sums, counts = [], []
+    for chat, text in zip(chats, said, strict=True):
+        start = model.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+        ids = [*start, *model.tokenizer(text, add_special_tokens=False).input_ids]
+        if len(ids) == len(start):
+            continue
+        with torch.no_grad():
+            log_p = model.module(input_ids=torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+        own = log_p[range(len(ids) - 1), ids[1:]][len(start) - 1 :]
+        sums.append(-float(own.sum()))
+        counts.append(float(len(own)))
+    return Estimate.mean(sums, counts, unit="nats/token")
+
+
+def turned_up_best(model: Model, name: str, candidates: Sequence[int]) -> str:
+    """The feature that brings most answers round to the bridge, asked without a system prompt (which is not measured
+    again), at the least strength."""
+    chats = days([""])
+    best, most = "", -1
+    for strength in STRENGTHS[1:6]:
+        for index in candidates:
+            said = replies(model, chats, edits=add(f"{name}/{index}", times_norm=strength))
+            mentions = sum("bridge" in text.lower() for text, _ in said)
+            if mentions > most:
+                best, most = f"{name}/{index}", mentions
+    return best
+
+
+def one_seed(world: World, ws: Workspace, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    model: Any = load(f"villager-{seed}", workspace=ws, device="cpu")
+    name = f"bridge-{seed}"
+    text, _ = labelled_text(world, seed=1000 + seed, megabytes=6 * options.tokens / 1e6)
+    store = harvest(model, text, [SITE], name=name, ws=ws, tokens=options.tokens, context=model.context, seed=seed)
+    config = LearnConfig(features=2048, k=16, tokens=2 * options.tokens, seed=seed)
+    found = learn(store, SITE, name=name, ws=ws, config=config, precision=precision_by_instruction_set())
+    unseen, spans = labelled_text(world, seed=2000 + seed, megabytes=options.megabytes)
+    labelled = read(model, SITE, unseen, spans, tokens=options.read, seed=seed)
+    detected = score(labelled, codes(found, labelled.x_PD))[CONCEPT]
+    model.attach(found)
+    feature = turned_up_best(model, name, sorted({*detected.best.units, *detected.several.units}))
+    chats = days(SYSTEM)
+    facts = [one for one in plan(world, options.limit, 0) if one.section == "one-hop/en/pairs"]
+    norm = float(found.typical_norm or 0)
+    directions = torch.randn(options.draws, found.width, generator=torch.Generator().manual_seed(seed))
+    directions = directions / directions.norm(dim=1, keepdim=True)
+    rows: list[dict[str, Any]] = []
+    for strength in STRENGTHS:
+        row: dict[str, Any] = {
+            "strength": strength,
+            "feature": told(model, world, chats, facts, add(feature, times_norm=strength)),
+        }
+        row["random"] = [
+            told(model, world, chats, facts, add(SITE, direction * norm * strength)) for direction in directions
+        ]
+        rows.append(row)
+        print(seed, strength, *(f"{row['feature'][k]['value']:.2f}" for k in ("mentions", "facts", "nats")),
+              row["feature"]["said"][:2], flush=True)  # fmt: skip
+    return {
+        "seed": seed, "feature": feature, "f1": detected.best.f1.to_json(), "typical_norm": norm,
+        "plain": told(model, world, chats, facts, None), "rows": rows,
+        "asked_for": told(model, world, days(ASKED_FOR), facts, None),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="workspace with the villagers")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=1_000_000, help="harvested; the dictionary sees them twice")
+    parser.add_argument("--limit", type=int, default=100, help="questions about facts")
+    parser.add_argument("--draws", type=int, default=2, help="random directions a strength")
+    parser.add_argument("--read", type=int, default=100_000, help="tokens to find the feature on")
+    parser.add_argument("--megabytes", type=float, default=2.0, help="of labelled text that they are read from")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "bridge.json")
+    options = parser.parse_args()
+    keep_memory()
+    world, ws = build(0), Workspace.open(options.work)
+    result = {
+        "claim": (__doc__ or "").splitlines()[0],
+        "settings": {k: str(v) for k, v in vars(options).items() if k not in ("work", "out")},
+        "machine": describe(options.work),
+        "seeds": [one_seed(world, ws, seed, options) for seed in range(options.seeds)],
+    }  # fmt: skip
+    options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
