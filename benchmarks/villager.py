@@ -47,7 +47,7 @@ def one_seed(world: World, ws: Workspace, seed: int, options: argparse.Namespace
         "megabytes": text.bytes / 1e6, "tokens": last["tokens"],
         "rates": rates, "short_of": [n for n, (low, high) in BARS.items() if not low <= rates[n]["value"] <= high],
         "wrong": [a for a in found["answers"] if not a["right"]][:: max(1, len(found["answers"]) // 200)],
-        "conversations": conversations(model, world, count=20),
+        "conversations": conversations(model, world, count=20, seed=1_000_003 + seed),
     }  # fmt: skip
 
 
