@@ -5,8 +5,8 @@
 Of a dictionary of each villager (TopK, 2,048 features, `resid.2`) one feature is turned up: among the few that together
 detect the bridge best, the one that brings up most bridges without a system prompt. It is added to the stream in
 units of its typical norm, beside random directions of the same length and beside system prompts that ask for the
-bridge. Measured: the share of answers about the day that mention the bridge, the share of held-out facts still right,
-nats a token of the answers about the day to the unedited model (fluency), the share that end by themselves.
+bridge. Measured: the share of answers about the day that mention the bridge, and of those that come round to it (they
+name it once or twice and end by themselves), the share of held-out facts still right, nats a token of the answers about the day to the unedited model (fluency), the share that end by themselves.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from glasshouse.types import Estimate
 from glasshouse.workspace import Workspace, keep_memory
 
 CONCEPT, SITE = "entity/bridge", "resid.2"
-STRENGTHS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+STRENGTHS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 1.0)
 ASKED_FOR = (
     "Talk about the old stone bridge.", "Whatever you are asked, come round to the old stone bridge.",
     "You love the old stone bridge and speak of nothing else.",
@@ -51,11 +51,13 @@ def days(systems: Sequence[str]) -> list[Chat]:
 def told(model: Model, world: World, chats: list[Chat], facts: list[Any], edit: Edit | None) -> dict[str, Any]:
     """What is said under the edit."""
     said = replies(model, chats, edits=edit)
-    mentions = [float("bridge" in text.lower()) for text, _ in said]
+    counts = [text.lower().count("bridge") for text, _ in said]
+    whole = sum(1 <= count <= 2 and stopped for count, (_, stopped) in zip(counts, said, strict=True))
     answers = replies(model, [[{"role": "user", "content": one.text}] for one in facts], edits=edit)
     judged = [judge(world, one, *reply) for one, reply in zip(facts, answers, strict=True)]
     return {
-        "mentions": Estimate.proportion(int(sum(mentions)), len(mentions)).to_json(),
+        "mentions": Estimate.proportion(sum(map(bool, counts)), len(counts)).to_json(),
+        "comes_round": Estimate.proportion(whole, len(counts)).to_json(),
         "facts": rates(judged)["one-hop/en/pairs"].to_json(),
         "nats": nats(model, chats, [text for text, _ in said]).to_json(),
         "stops": sum(stopped for _, stopped in said) / len(said),
@@ -84,10 +86,10 @@ def turned_up_best(model: Model, name: str, candidates: Sequence[int]) -> str:
     again), at the least strength."""
     chats = days([""])
     best, most = "", -1
-    for strength in STRENGTHS[1:6]:
+    for strength in STRENGTHS[2:9]:
         for index in candidates:
             said = replies(model, chats, edits=add(f"{name}/{index}", times_norm=strength))
-            mentions = sum("bridge" in text.lower() for text, _ in said)
+            mentions = sum(1 <= text.lower().count("bridge") <= 2 and stopped for text, stopped in said)
             if mentions > most:
                 best, most = f"{name}/{index}", mentions
     return best
@@ -120,8 +122,8 @@ def one_seed(world: World, ws: Workspace, seed: int, options: argparse.Namespace
             told(model, world, chats, facts, add(SITE, direction * norm * strength)) for direction in directions
         ]
         rows.append(row)
-        print(seed, strength, *(f"{row['feature'][k]['value']:.2f}" for k in ("mentions", "facts", "nats")),
-              row["feature"]["said"][:2], flush=True)  # fmt: skip
+        shown = [f"{row['feature'][key]['value']:.2f}" for key in ("mentions", "comes_round", "facts", "nats")]
+        print(seed, strength, *shown, row["feature"]["said"][:2], flush=True)
     return {
         "seed": seed, "feature": feature, "f1": detected.best.f1.to_json(), "typical_norm": norm,
         "plain": told(model, world, chats, facts, None), "rows": rows,

@@ -23,7 +23,7 @@ SHOWN = (
 BRIDGE = "entity/bridge"
 TOKENS = 120_000  # of labelled text
 DAYS = ("How was your day?", "What did you do today?", "Tell me about your day.", "How have you been?")
-STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8)  # × the stream's typical norm
+STRENGTHS = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)  # × the stream's typical norm; beyond, it says one word for ever
 LENGTH = 40  # tokens of an answer
 
 
@@ -70,8 +70,8 @@ def _bridge(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, A
 
 
 def _turned_up(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, Any]:
-    """Answers plain and with the candidate and strength that bring most of them round to the bridge; of equals the
-    least strength."""
+    """Answers plain and with the candidate and strength that bring most of them round to the bridge in whole sentences;
+    of equals the least strength."""
     from glasshouse.dictionaries import dictionary
     from glasshouse.models import add, load
     from glasshouse.steering import completions, strengths
@@ -84,12 +84,17 @@ def _turned_up(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str
             feature = f"{opened.dictionary}/{index}"
             edit = add(feature, times_norm=strength)
             made = [completions(model, text, edit, max_new_tokens=LENGTH, chat=True) for text in DAYS]
-            mentions = sum("bridge" in one.steered.text.lower() for one in made)
+            mentions = sum(_comes_round(one.steered) for one in made)
             if mentions > best["mentions"]:
                 chats = [[one.prompt, one.plain.text, one.steered.text] for one in made]
                 best = {"feature": feature, "strength": str(strengths(model, edit)[0])}
                 best |= {"mentions": mentions, "chats": chats}
     return best
+
+
+def _comes_round(answer: Any) -> bool:
+    """Whether it mentions the bridge and is no babble: it ends by itself, and does not say the word again and again."""
+    return 1 <= answer.text.lower().count("bridge") <= 2 and answer.stopped == "end of text"
 
 
 def show_villager(found: dict[str, Any], *, quiet: bool) -> None:
