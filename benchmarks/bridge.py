@@ -6,7 +6,8 @@ Of a dictionary of each villager (TopK, 2,048 features, `resid.2`) one feature i
 detect the bridge best, the one that brings up most bridges without a system prompt. It is added to the stream in
 units of its typical norm, beside random directions of the same length and beside system prompts that ask for the
 bridge. Measured: the share of answers about the day that mention the bridge, and of those that come round to it (they
-name it once or twice and end by themselves), the share of held-out facts still right, nats a token of the answers about the day to the unedited model (fluency), the share that end by themselves.
+name it once or twice and end by themselves), the share of held-out facts still right, nats a token of the answers about
+the day to the unedited model (fluency), the share that end by themselves.
 """
 
 from __future__ import annotations
