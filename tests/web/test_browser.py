@@ -201,6 +201,8 @@ def test_steer_and_share_it_by_its_address(page: Page) -> None:
     page.click("button.main")
     page.until(BOTH_DONE)
     assert page.all(".sides .text") == [plain, steered]
+    page.click(".knobs input[type=checkbox]")
+    page.until("location.search.includes('chat=0')")
 
 
 def test_the_report_says_first_what_is_not_explained(page: Page) -> None:
