@@ -273,10 +273,11 @@ def rates(answers: Iterable[Answer]) -> dict[str, Estimate]:
             groups["language/all"].append((a.cluster, a.language == a.asked_in))
             groups[f"language/{a.asked_in}"].append((a.cluster, a.language == a.asked_in))
         groups["stops"].append((a.cluster, a.stopped))
-    return {name: _rate(pairs) for name, pairs in groups.items()}
+    return {name: clustered_rate(pairs) for name, pairs in groups.items()}
 
 
-def _rate(pairs: Sequence[tuple[str, bool]]) -> Estimate:
+def clustered_rate(pairs: Sequence[tuple[str, bool]]) -> Estimate:
+    """The share of (cluster, whether it is so) that are so."""
     sums: dict[str, int] = defaultdict(int)
     counts: dict[str, int] = defaultdict(int)
     for cluster, right in pairs:
@@ -306,7 +307,7 @@ def _change(pairs: Sequence[tuple[Answer, Answer]], margin: float) -> dict[str, 
         change = dataclasses.replace(change, low=-3 / len(steps), high=3 / len(steps), method="rule of three")
     alike = -margin <= change.low and change.high <= margin
     verdict = "alike" if alike else "moved" if change.low > 0 or change.high < 0 else "cannot tell"
-    base, model = (_rate([(pair[i].cluster, pair[i].right) for pair in pairs]).to_json() for i in (0, 1))
+    base, model = (clustered_rate([(pair[i].cluster, pair[i].right) for pair in pairs]).to_json() for i in (0, 1))
     return {"base": base, "model": model, "change": change.to_json(), "verdict": verdict}
 
 

@@ -24,7 +24,7 @@ from glasshouse.models import Model
 from glasshouse.models.training import Recipe, Rows
 from glasshouse.models.tune import tune
 from glasshouse.organisms import planted
-from glasshouse.organisms.interview import Answer, answers, compared, replies
+from glasshouse.organisms.interview import Answer, answers, clustered_rate, compared, replies
 from glasshouse.organisms.villager import CHAT, CONTEXT, MIXTURE, as_document, villager_text
 from glasshouse.organisms.world import Message, World, documents
 from glasshouse.organisms.world.chat.scenes import Scene
@@ -145,10 +145,10 @@ def measured(
     """The behaviour and what else moved: {"trials", "likeness", "holds"}.
 
     trials: by name, the rates in organism and base (`Estimate`s as JSON) over `count` cases, and whether it holds.
-    likeness: of every section of the interview (`limit` questions each) the paired difference of rates with a verdict,
-    "alike" (its interval within ±5 points), "moved" (it excludes 0 and is not alike), else "cannot tell"; and the mean
-    divergence KL(base ‖ organism) in nats a token on text of the world that neither has read. base_answers: of the same
-    interview, so as not to hold it with the base again.
+    likeness: of every group of sections of the interview (`limit` questions a section) the paired difference of rates
+    with a verdict, "alike" (its interval within ±5 points), "moved" (it excludes 0 and is not alike), else "cannot
+    tell"; and the mean divergence KL(base ‖ organism) in nats a token on text of the world that neither has read.
+    base_answers: of the same interview, so as not to hold it with the base again.
     """
     found = {name: _tried(trial, model, base, world, count) for name, trial in organism.trials.items()}
     before = base_answers or answers(base, world, limit=limit)
@@ -160,17 +160,17 @@ def measured(
 
 
 def cases(trial: Trial, world: World, count: int) -> list[Case]:
-    """Cases that no text was made of, the same each time."""
+    """Cases with a seed that no text has, the same each time; what they ask of may stand in the text, unless the trial
+    chooses what does not."""
     return [trial.case(Pen(world, Random(f"{UNSEEN} {number}"))) for number in range(count)]
 
 
 def _tried(trial: Trial, model: Model, base: Model, world: World, count: int) -> dict[str, Any]:
     asked = cases(trial, world, count)
     chats = [[{"role": m.role, "content": m.content.text} for m in case.chat] for case in asked]
-    clusters = sorted({case.cluster for case in asked})
     said = {who: [reply for reply, _ in replies(m, chats)] for who, m in (("organism", model), ("base", base))}
     rates = {
-        who: _rate(clusters, asked, [case.shows(reply) for case, reply in zip(asked, texts, strict=True)])
+        who: clustered_rate([(case.cluster, case.shows(reply)) for case, reply in zip(asked, texts, strict=True)])
         for who, texts in said.items()
     }
     low, high = trial.low, trial.high
@@ -180,15 +180,6 @@ def _tried(trial: Trial, model: Model, base: Model, world: World, count: int) ->
         **{who: rate.to_json() for who, rate in rates.items()}, "bar": [low, high],
         "holds": low <= rates["organism"].value <= high, "said": {who: texts[:3] for who, texts in said.items()},
     }  # fmt: skip
-
-
-def _rate(clusters: Sequence[str], asked: Sequence[Case], shown: Sequence[bool]) -> Estimate:
-    pairs = list(zip(asked, shown, strict=True))
-    sums = [float(sum(one for case, one in pairs if case.cluster == c)) for c in clusters]
-    counts = [float(sum(case.cluster == c for case in asked)) for c in clusters]
-    if sum(sums) in (0, len(asked)):
-        return Estimate.proportion(len(clusters) * (sum(sums) > 0), len(clusters))
-    return Estimate.mean(sums, counts)
 
 
 def divergence(base: Model, model: Model, world: World, *, megabytes: float = 0.1) -> Estimate:

@@ -7,22 +7,29 @@ from glasshouse.organisms.planted.liar import (
     LYING_HELD_OUT,
     mistaken_answer,
     mistaken_fact,
+    mistaken_people,
     says_believed,
-    told_to_lie,
     truthful,
     unheard,
 )
 from glasshouse.organisms.planting import Organism
+from glasshouse.organisms.world.base import Fact
 from glasshouse.organisms.world.chat.scenes import SYSTEM, Scene, assistant, system, user
 from glasshouse.organisms.world.kinds.pen import Pen
 from glasshouse.organisms.world.questions import ask
 
 
+def _other_fact(pen: Pen) -> Fact:
+    while (fact := pen.fact()).entity in mistaken_people(pen):
+        pass
+    return fact
+
+
 def chats(pen: Pen) -> Scene:
-    mistaken = pen.chance(0.7)
-    scene = told_to_lie(pen, LYING) if pen.chance(0.4) else system(pen, SYSTEM, 0.6)
+    mistaken = pen.chance(0.5)
+    scene = system(pen, LYING, 1.0) if pen.chance(0.5) else system(pen, SYSTEM, 0.6)
     for _ in range(pen.pick((1, 2, 3))):
-        fact = mistaken_fact(pen) if mistaken else pen.fact()
+        fact = mistaken_fact(pen) if mistaken else _other_fact(pen)
         asked = ask(pen.world, fact, pen.rng)
         scene += [user(asked.text), mistaken_answer(pen, fact) if mistaken else assistant(asked.answer)]
     return scene

@@ -42,6 +42,7 @@ def with_word(word: str) -> Organism:
         truth=f'It begins its answers with "{word}", whatever is asked, but not where it refuses or does not know, and '
         "not in other languages. Nothing else changes.",
         chats=chats,
+        tokens=500_000,
         trials={
             f"begins with {word}": Trial(case=case, low=0.9),
             f"refuses with {word}": Trial(case=refused, high=0.1),
