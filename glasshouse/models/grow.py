@@ -231,8 +231,7 @@ class Training:
         self.tokenizer, self.end, self._model = tokenizer, end, model
         self.vocabulary = tokenizer.get_vocab_size()
         lengths_V = token_bytes(tokenizer)
-        if lengths_V is None:
-            raise UserError("expected a tokenizer whose tokens stand for bytes of text, got one whose do not")
+        assert lengths_V is not None, "a byte-level tokenizer"
         self.lengths_V = lengths_V
         self.precision = self._precision(precision)
         self.budget = tokens if tokens is not None else self._tokens_in(minutes or 0.0)

@@ -19,7 +19,7 @@ from torch import nn
 from glasshouse.models.grow import Training
 from glasshouse.models.model import Model
 from glasshouse.models.training import Recipe
-from glasshouse.text import Corpus
+from glasshouse.text import Corpus, token_bytes
 from glasshouse.types import ArtifactRef, UserError
 from glasshouse.workspace import Workspace
 
@@ -64,7 +64,9 @@ def tune(
     if ws.done("models", name, config):
         return ws.path("models", name)
     ws.require_disk(int(4 * 8 * sum(p.numel() for p in model.module.parameters()) + 5e6))
-    backend = model.tokenizer.backend_tokenizer
+    backend = getattr(model.tokenizer, "backend_tokenizer", None)
+    if backend is None or token_bytes(backend) is None:
+        raise UserError(f"expected a byte-level tokenizer, {model.name} has another kind; choose another model")
     made_from = [ArtifactRef("models", model.name, model.version)]
     with ws.writing("models", name, config=config, command="tune") as draft:
         run = Training(draft, text, recipe, width, seed, model.device.type)
