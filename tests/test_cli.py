@@ -142,7 +142,7 @@ def test_counts_and_names() -> None:
         demonstrated("world", quick=False)["name"] == "villager"
         and demonstrated("python", quick=False)["name"] == "demo"
     )
-    assert demonstrated("world", quick=True)["name"] == "demo-quick"
+    assert demonstrated("world", quick=True)["name"] == "villager-quick"
     own = demonstrated("/data/My Notes.txt", quick=False)
     assert own["name"] == "demo-my-notes-model" and not own["budget"].weights
     assert default_name("m" * 64, "resid.6") == "m" * 56 + "-resid.6"
@@ -401,10 +401,16 @@ def test_the_page_ends_with_its_command(opened: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_quick_demo(tmp_path: Path) -> None:
-    words = ["demo", "--quick", "--no-serve", "--json", "--workspace", tmp_path / "ws"]
+@pytest.mark.parametrize(("corpus", "model"), [("world", "villager-quick"), ("python", "demo-quick")])
+def test_quick_demo(tmp_path: Path, corpus: str, model: str) -> None:
+    words = ["demo", "--quick", "--corpus", corpus, "--no-serve", "--json", "--workspace", tmp_path / "ws"]
     found = json.loads(succeed(*words).stdout)
-    assert found["model"] == "demo-quick" and found["evidence"]["n_features"] == 256
+    assert found["model"] == model and found["evidence"]["n_features"] == 256
+    if corpus == "world":
+        known = {one["concept"]: one for one in found["world"]["concepts"]}
+        assert {"language/russian", "base64", "entity/bridge", "truth/false"} <= known.keys()
+        assert known["base64"]["probe"]["value"] > known["truth/false"]["f1"]["value"]
+        assert len(found["world"]["bridge"]["chats"]) == 4
     code = (
         "import sys; from glasshouse.cli import app; app(sys.argv[1:], standalone_mode=False); "
         "sys.exit('torch' in sys.modules)"

@@ -52,9 +52,7 @@ def demo(
         str, typer.Option(help="`world`, `python` (the library of this Python), a folder or a file.")
     ] = "world",
     workspace: WorkspaceOption = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A toy from Python's library in under two minutes, to try the machinery.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A toy in under two minutes, to try the machinery.")] = False,
     no_serve: NoServeOption = False,
     port: PortOption = PORT,
     json: JsonOption = False,
@@ -75,7 +73,7 @@ def demo(
         with page(ws, port, wanted=not no_serve) as served:
             opened = run(ws, **demonstrated(corpus, quick=quick), say=say)
             found = summary(ws, opened)
-            if corpus == WORLD and not quick:
+            if corpus == WORLD:
                 found["world"] = villager_summary(ws, opened)
             answer(json, found)
             show_summary(found, quiet=json)
@@ -90,7 +88,7 @@ def grow(
     chat: Annotated[bool, typer.Option("--chat", help="Of `world`: a model to chat with, the villager.")] = False,
     tokens: Annotated[int | None, CountOption("Budget of training tokens.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Budget in minutes, turned into tokens once; 5 without it, 8 of `world`.")
+        float | None, typer.Option(help="Budget in minutes, turned into tokens once; 5 without it, 7.2 of `world`.")
     ] = None,
     shape: Annotated[
         str | None,

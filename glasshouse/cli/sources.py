@@ -40,12 +40,12 @@ def demonstrated(source: str, *, quick: bool) -> dict[str, Any]:
     """What `features.opening.demo` makes of the text: a name, budgets, and how the text is read."""
     from glasshouse.features.opening import DEMO
 
-    if quick:
-        return {"name": "demo-quick", "budget": DEMO["quick"], "text": lambda: corpus("python")}
-    text = lambda: read(source, text_column="text", chat=source == WORLD, seed=0)
     name = {WORLD: "villager", "python": "demo"}.get(source) or f"demo-{model_name(source)}"
-    budget = DEMO.get(source) or dataclasses.replace(DEMO["python"], weights={})
-    return {"name": name, "budget": budget, "text": text}
+    budget = DEMO["quick" if quick else WORLD if source == WORLD else "other"]
+    if source == "python":  # every character's name and bytes are a seventh of it, and took a quarter of the features
+        budget = dataclasses.replace(budget, weights={"table": 0.15})
+    text = lambda: read(source, text_column="text", chat=source == WORLD, seed=0)
+    return {"name": f"{name}-quick" if quick else name, "budget": budget, "text": text}
 
 
 def model_name(source: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -60,15 +61,20 @@ def steered(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, A
         "dictionary": ws.ref("dictionaries", opened.dictionary).hash, "candidates": candidates, "prompt": PROMPT,
         "strength": STRENGTH, "length": LENGTH, "temperature": TEMPERATURE,
     }  # fmt: skip
-    # Named by its settings: a dictionary learnt anew under its name, or other labels, never meet the old one.
-    name = f"{opened.dictionary[:46]}-steered-{hashlib.sha256(json.dumps(config).encode()).hexdigest()[:8]}"
-    if not ws.done("evals", name, config):
-        found = _steer_each(ws, opened, candidates)
-        with ws.writing("evals", name, config=config, command="open") as draft:
-            write_atomically(draft.path / "steered.json", json.dumps(found, indent=1))
-            draft.finish(made_from=[ws.ref("dictionaries", opened.dictionary)])
-    found = json.loads((ws.path("evals", name) / "steered.json").read_text(encoding="utf-8"))
+    found = kept(ws, opened.dictionary, "steered", config, lambda: _steer_each(ws, opened, candidates))
     return found if isinstance(found, dict) else None
+
+
+def kept(ws: Workspace, dictionary: str, what: str, config: dict[str, Any], make: Callable[[], Any]) -> Any:
+    """What `make` gives, as JSON: made once, kept in the workspace as evals/NAME-WHAT-HASH/WHAT.json."""
+    # Named by its settings: a dictionary learnt anew under its name, or other settings, never meet the old one.
+    name = f"{dictionary[:46]}-{what}-{hashlib.sha256(json.dumps(config).encode()).hexdigest()[:8]}"
+    if not ws.done("evals", name, config):
+        found = make()
+        with ws.writing("evals", name, config=config, command="demo") as draft:
+            write_atomically(draft.path / f"{what}.json", json.dumps(found, indent=1))
+            draft.finish(made_from=[ws.ref("dictionaries", dictionary)])
+    return json.loads((ws.path("evals", name) / f"{what}.json").read_text(encoding="utf-8"))
 
 
 def _steer_each(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, Any] | None:

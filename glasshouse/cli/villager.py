@@ -3,17 +3,16 @@ chat."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
 from rich.console import Console
 
 from glasshouse.cli.screen import side_by_side
 from glasshouse.cli.sources import WORLD, read_labelled
+from glasshouse.cli.summary import kept
 from glasshouse.features.kept import kept_concepts, score_concepts
 from glasshouse.features.opening import Opened
-from glasshouse.workspace import Workspace, write_atomically
+from glasshouse.workspace import Workspace
 
 SHOWN = (
     "language/english", "language/french", "language/russian", "language/arabic", "language/hebrew", "language/chinese",
@@ -30,8 +29,8 @@ LENGTH = 40  # tokens of an answer
 def villager_summary(ws: Workspace, opened: Opened) -> dict[str, Any]:
     """Scores of the features against the world's concepts, and chats plain and with the bridge feature turned up; made
     once and kept in the workspace under evals/."""
-    kept = kept_concepts(ws, opened.dictionary) or _scored(ws, opened)
-    rows = {one["concept"]: one for one in kept["concepts"]}
+    scores = kept_concepts(ws, opened.dictionary) or _scored(ws, opened)
+    rows = {one["concept"]: one for one in scores["concepts"]}
     shown = [
         {
             "concept": name, "feature": f"{opened.dictionary}/{rows[name]['best']['units'][0]}",
@@ -42,7 +41,7 @@ def villager_summary(ws: Workspace, opened: Opened) -> dict[str, Any]:
     bridge = rows.get(BRIDGE)
     units = sorted({unit for how in ("best", "several") for unit in bridge[how]["units"]}) if bridge else []
     chats = _bridge(ws, opened, units) if units else None
-    return {"concepts": shown, "rows": kept["rows"], "bridge": chats}
+    return {"concepts": shown, "rows": scores["rows"], "bridge": chats}
 
 
 def _scored(ws: Workspace, opened: Opened) -> dict[str, Any]:
@@ -59,14 +58,8 @@ def _bridge(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, A
         "dictionary": ws.ref("dictionaries", opened.dictionary).hash, "candidates": candidates, "asked": DAYS,
         "strengths": STRENGTHS, "length": LENGTH,
     }  # fmt: skip
-    name = f"{opened.dictionary[:46]}-bridge-{hashlib.sha256(json.dumps(config).encode()).hexdigest()[:8]}"
-    if not ws.done("evals", name, config):
-        found = _turned_up(ws, opened, candidates)
-        with ws.writing("evals", name, config=config, command="demo") as draft:
-            write_atomically(draft.path / "chats.json", json.dumps(found, indent=1))
-            draft.finish(made_from=[ws.ref("dictionaries", opened.dictionary)])
-    kept: dict[str, Any] = json.loads((ws.path("evals", name) / "chats.json").read_text(encoding="utf-8"))
-    return kept
+    found: dict[str, Any] = kept(ws, opened.dictionary, "bridge", config, lambda: _turned_up(ws, opened, candidates))
+    return found
 
 
 def _turned_up(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, Any]:
@@ -111,6 +104,6 @@ def show_villager(found: dict[str, Any], *, quiet: bool) -> None:
         console.print(f"  {one['concept']:24} {one['feature']:24} {scores}", highlight=False)
     if bridge := found["world"]["bridge"]:
         console.print(f"\nThe bridge turned up ({bridge['feature']}), in chat:")
-        side_by_side(console, [(f"{a} ", b, c) for a, b, c in bridge["chats"]], bridge["strength"])
+        side_by_side(console, [(f"{a}\n", b, c) for a, b, c in bridge["chats"]], bridge["strength"])
     console.print(f"\nAll concepts, as a tree: /concepts/{found['dictionary']} on the page", highlight=False)
     console.print(f"To chat: glasshouse chat {found['model']} --add {found['dictionary']}/N=0.5", highlight=False)

@@ -1,7 +1,7 @@
 """Open a model: from text to the evidence of its features, step by step, each skipped when it is done.
 
     open_model("path/to/model", ws=Workspace.open(), corpus="notes/")       # load, harvest, learn, gather
-    demo(ws, name="demo", budget=DEMO["python"], text=lambda: corpus("python"))     # grow a model first
+    demo(ws, name="demo", budget=DEMO["other"], text=lambda: corpus("python"))     # grow a model first
 
 A step that was killed goes on where it stood; a step that was finished with the same settings is not done again.
 """
@@ -44,21 +44,20 @@ class Budget:
     weights: Mapping[str, float] = field(default_factory=dict)  # of kinds of documents
 
 
-# For two cores of 2023 with AVX-512 BF16, nothing beside them: `world` in 6 minutes of growing and 4 for all that
-# follows, any other text in 3 and 1. Tables (every character's name and bytes) are a seventh of Python's library;
-# whole, they take a quarter of the features.
+# For two cores of 2023 with AVX-512 BF16, nothing beside them: `world` in 6 minutes of growing and 2 for all that
+# follows, any other text in 3 and 1.
 DEMO = {
     "world": Budget(
         shape="villager", vocabulary=4096, context=128, grow_tokens=4_500_000, harvest_tokens=1_000_000,
         learn_tokens=3_000_000, gather_tokens=800_000, features=2048, k=16,
     ),
-    "python": Budget(
+    "other": Budget(
         shape="default", vocabulary=4096, grow_tokens=3_000_000, harvest_tokens=1_200_000, learn_tokens=3_600_000,
-        gather_tokens=1_000_000, features=1024, k=16, weights={"table": 0.15},
+        gather_tokens=1_000_000, features=1024, k=16,
     ),
     "quick": Budget(
         shape="tiny", vocabulary=1024, grow_tokens=150_000, harvest_tokens=50_000, learn_tokens=100_000,
-        gather_tokens=40_000, features=256, k=8, weights={"table": 0.15},
+        gather_tokens=40_000, features=256, k=8,
     ),
 }  # fmt: skip
 
