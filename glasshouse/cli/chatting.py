@@ -93,13 +93,16 @@ def complete_each(model: Any, edit: Any, given: Iterator[str], settings: dict[st
             yield {"prompt": prompt, "cosine": cosine, "moved": moved, **said}
         else:
             pair = completions(model, prompt, edit, **settings)
-            yield {"prompt": prompt, "plain": pair.plain.text, "steered": pair.steered.text, **said}
+            yield {
+                "prompt": prompt, "chat": pair.chat, "plain": pair.plain.text, "steered": pair.steered.text, **said,
+            }  # fmt: skip
 
 
 def show_pair(pair: dict[str, Any]) -> None:
     with_it = "; ".join(pair["strengths"]) or pair["edit"]
     if "plain" in pair:
-        side_by_side(Console(), [(pair["prompt"], pair["plain"], pair["steered"])], with_it)
+        asked = pair["prompt"] + ("\n" if pair["chat"] else "")
+        side_by_side(Console(), [(asked, pair["plain"], pair["steered"])], with_it)
     else:
         moved = f"the embedding moves by {pair['moved']:.1%} of its norm; cosine to the plain one {pair['cosine']:.4f}"
         Console().print(f"{with_it}: {moved}", markup=False, highlight=False)

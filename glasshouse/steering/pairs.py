@@ -23,6 +23,7 @@ class Completions:
     """One prompt completed by the model as it is and as edited, with the same seed."""
 
     prompt: str
+    chat: bool  # whether the prompt was a user's turn
     plain: Generation
     steered: Generation
     edit: Edit
@@ -53,8 +54,9 @@ def completions(
             given, max_new_tokens, edits=edits, temperature=temperature, seed=seed, on_token=say
         )
     return Completions(
-        prompt=prompt, plain=made["plain"], steered=made["steered"], edit=edit, strengths=strengths(model, edit)
-    )
+        prompt=prompt, chat=given is not prompt, plain=made["plain"], steered=made["steered"], edit=edit,
+        strengths=strengths(model, edit),
+    )  # fmt: skip
 
 
 def asked(model: Model, prompt: str) -> Any:

@@ -182,10 +182,17 @@ class Workbench:
         return {
             "event": "begin",
             "kind": "embedding" if model.is_encoder else "completion",
+            "chat": self.asked(model, steering) is not steering.prompt,
             "model": model.name,
             "site": str(dictionary.site),
             "strengths": self.strengths(steering),
         }
+
+    def asked(self, model: Any, steering: Steering) -> Any:
+        """The prompt as the model gets it."""
+        from glasshouse.steering import asked
+
+        return asked(model, steering.prompt) if steering.chat else steering.prompt
 
     def steer(self, steering: Steering, say: Say, cancel: threading.Event) -> None:
         """Say the two completions as they come, one token of each in turn; for an encoder the embedding's change."""
@@ -197,9 +204,7 @@ class Workbench:
             cosine, moved = (float(values[0]) for values in embedding_moves(model, [steering.prompt], edit))
             say({"event": "embedding", "site": f"resid.{model.n_layers}", "cosine": cosine, "moved": moved})
             return
-        from glasshouse.steering import asked
-
-        prompt = asked(model, steering.prompt) if steering.chat else steering.prompt
+        prompt = self.asked(model, steering)
         turns = Turns(SIDES)
         failures: list[BaseException] = []
 

@@ -179,7 +179,7 @@ export interface SteerRequest {
 }
 
 export type SteerEvent =
-  | { event: "begin"; kind: "completion" | "embedding"; model: string; site: string; strengths: BothUnits[] }
+  | { event: "begin"; kind: "completion" | "embedding"; chat: boolean; model: string; site: string; strengths: BothUnits[] }
   | { event: "text"; side: "plain" | "steered"; text: string }
   | { event: "stop"; side: "plain" | "steered"; why: string; tokens: number }
   | { event: "embedding"; site: string; cosine: number; moved: number }
