@@ -24,6 +24,9 @@ from glasshouse.text import Tokens, windows
 from glasshouse.types import Estimate, UserError
 
 LOSS_ROWS = 2048  # positions whose logits are held at once
+EVEN_ROWS = (
+    64  # they are filled up to a multiple of so many: each new shape of a matrix product costs milliseconds to set up
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,12 +158,15 @@ class _UnembedLoss(torch.autograd.Function):
         for first in range(0, n, LOSS_ROWS):
             rows = slice(first, first + LOSS_ROWS)
             hidden, target = hidden_ND[rows].to(dtype), target_N[rows, None]
+            k = len(target)
+            if spare := -k % EVEN_ROWS:
+                hidden, target = (nn.functional.pad(x, (0, 0, 0, spare)) for x in (hidden, target))
             log_p = torch.log_softmax((hidden @ weight.T).float(), dim=-1)
-            losses_N[rows] = -log_p.gather(1, target)[:, 0]
+            losses_N[rows] = -log_p.gather(1, target)[:k, 0]
             if d_hidden_ND is not None and d_weight_VD is not None:
                 slope = log_p.exp_().scatter_add_(1, target, torch.full_like(target, -1, dtype=log_p.dtype))
                 slope = slope.div_(n).to(dtype)
-                d_hidden_ND[rows] = (slope @ weight).to(hidden_ND.dtype)
+                d_hidden_ND[rows] = (slope @ weight)[:k].to(hidden_ND.dtype)
                 d_weight_VD += (slope.T @ hidden).to(d_weight_VD.dtype)
         if train:
             ctx.save_for_backward(d_hidden_ND, d_weight_VD)
