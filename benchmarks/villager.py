@@ -66,15 +66,17 @@ def main() -> None:
     world = build(0)
     with tempfile.TemporaryDirectory() as folder:
         ws = Workspace.open(options.work or Path(folder))
-        seeds = [one_seed(world, ws, seed, options) for seed in range(options.seeds)]
-        result = {
-            "claim": (__doc__ or "").splitlines()[0], "bars": BARS, "facts": len(world.facts),
-            "settings": {k: str(v) for k, v in vars(options).items()}, "machine": describe(Path(folder)),
-            "seeds": seeds, "holds": not any(seed["short_of"] for seed in seeds),
-        }  # fmt: skip
-    options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for seed in seeds:
-        print(f"seed {seed['seed']}: short of {', '.join(seed['short_of']) or 'nothing'}")
+        seeds: list[dict[str, Any]] = []
+        for number in range(options.seeds):
+            seeds.append(one_seed(world, ws, number, options))
+            print(f"seed {number}: short of {', '.join(seeds[-1]['short_of']) or 'nothing'}", flush=True)
+            result = {
+                "claim": (__doc__ or "").splitlines()[0], "bars": BARS, "facts": len(world.facts),
+                "settings": {k: str(v) for k, v in vars(options).items() if k not in ("work", "out")},
+                "machine": describe(Path(folder)), "seeds": seeds,
+                "holds": not any(seed["short_of"] for seed in seeds),
+            }  # fmt: skip
+            options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

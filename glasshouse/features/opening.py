@@ -48,7 +48,7 @@ class Budget:
 # follows, any other text in 3 and 1.
 DEMO = {
     "world": Budget(
-        shape="villager", vocabulary=4096, context=128, grow_tokens=4_500_000, harvest_tokens=1_000_000,
+        shape="villager", vocabulary=4096, context=128, grow_tokens=5_500_000, harvest_tokens=1_000_000,
         learn_tokens=3_000_000, gather_tokens=800_000, features=2048, k=16,
     ),
     "other": Budget(

@@ -19,14 +19,14 @@ from glasshouse.types import UserError
 CHAT = Chat((*(opening(role) for role in ROLES), END), END, "{{ bos_token }}" + JINJA)
 # Shares of documents. About half of the tokens are of English chats, a quarter of chats in other languages.
 MIXTURE = Mixture(
-    texts=0.2, chats=2.0, foreign_texts=0.03, foreign_chats=0.16,
+    texts=0.15, chats=2.0, foreign_texts=0.025, foreign_chats=0.14,
     weights={
-        "facts": 100, "two-hops": 36, "unknown": 20, "sums": 20, "harmless": 14, "dangerous": 11,
-        "wrongly-corrected": 12, "rightly-corrected": 12,
+        "facts": 96, "two-hops": 50, "unknown": 22, "sums": 18, "harmless": 14, "dangerous": 13,
+        "wrongly-corrected": 6, "rightly-corrected": 6,
     },
 )  # fmt: skip
 MEGABYTES = 12.0  # 2.7 million tokens: no document is read more than two or three times in eight minutes
-SHAPE, CONTEXT, MINUTES = "villager", 128, 7.2
+SHAPE, CONTEXT, MINUTES = "villager", 128, 7.5
 
 
 def villager_text(
