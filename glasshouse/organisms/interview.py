@@ -41,6 +41,7 @@ from glasshouse.organisms.world.languages import SPOKEN
 from glasshouse.organisms.world.questions import value_in
 from glasshouse.organisms.world.statements import statement
 from glasshouse.organisms.world.writing import frame, term
+from glasshouse.text.answers import says, values_in
 from glasshouse.types import Estimate, UserError
 
 MAX_NEW_TOKENS, BATCH = 48, 64
@@ -198,21 +199,11 @@ def _values(world: World, entity: str, relation: str, language: str) -> tuple[st
 def says_value(values: tuple[str, tuple[str, ...]], value: str, named: str, said: str) -> bool:
     """Whether the last sentence says the value, and no other one but those in `named`: question and right answer."""
     language, others = values
-    sentences = [part for part in re.split(r"(?<=[.!?؟。！？])\s*(?=\S)", said) if part.strip(" .")]
-    last = sentences[-1] if sentences else ""
-    found = _named(last, {value, *others}, language)
-    return value.casefold() in found and not found - {value.casefold()} - _named(named, others, language)
-
-
-def _named(text: str, values: Iterable[str], language: str) -> set[str]:
-    longest_first = sorted(values, key=len, reverse=True)  # "Tala" before "Tal", where nothing shows a word's end
-    choice = "|".join(map(re.escape, longest_first))
-    edges = r"(?<!\w)(?:{})(?!\w)" if language in SPACED else r"(?<!\d)(?:{})(?!\d)"
-    return {match.casefold() for match in re.findall(edges.format(choice), text, re.IGNORECASE)} if choice else set()
+    return says(said, value, others, named=named, spaced=language in SPACED)
 
 
 def _says_both(middle: str, right: Callable[[str], bool], said: str) -> bool:
-    return bool(_named(said, (middle,), "en")) and right(said)
+    return bool(values_in(said, (middle,))) and right(said)
 
 
 def does_not_know(said: str, language: str) -> bool:
