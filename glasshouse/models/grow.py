@@ -25,6 +25,7 @@ from glasshouse.models.load import no_bar
 from glasshouse.models.shapes import SHAPES, Shape, build
 from glasshouse.models.training import LOSS_ROWS, HeldOut, Recipe, Rows, Trainer
 from glasshouse.text import Chat, Corpus, corpus, token_bytes, tokenise
+from glasshouse.text.touched import LINES, write_lines
 from glasshouse.types import ArtifactRef, UserError
 from glasshouse.workspace import Draft, Expectation, Workspace, write_atomically
 
@@ -265,14 +266,18 @@ class Training:
         return int(self.draft.choose("tokens", lambda: max(1, round(0.95 * rates[self.precision] * minutes * 60))))
 
     def _rate(self, precision: str) -> float:
-        """Tokens a second of training on rows of noise, with a model that is thrown away."""
+        """Tokens a second of training on rows of noise, of which as much is learnt as of the text, with a model that is
+        thrown away."""
         trainer = Trainer(self._begin(), self.recipe, precision)
-        noise = np.random.default_rng(0).integers(0, self.vocabulary, (self.recipe.batch, self.context))
+        rng = np.random.default_rng(0)
+        noise = rng.integers(0, self.vocabulary, (self.recipe.batch, self.context))
         ids_BT = torch.from_numpy(noise).to(self.device)
-        trainer.step(ids_BT, 0.5).item()  # the first step allocates
+        share = _learnt_share(self.train_text)
+        learn_BT = None if share == 1 else torch.from_numpy(rng.random(noise.shape) < share).to(self.device)
+        trainer.step(ids_BT, 0.5, learn_BT).item()  # the first step allocates
         started, steps = time.perf_counter(), 0
         while time.perf_counter() - started < MEASURED_SECONDS:
-            trainer.step(ids_BT, 0.5).item()
+            trainer.step(ids_BT, 0.5, learn_BT).item()
             steps += 1
         return steps * ids_BT.numel() / (time.perf_counter() - started)
 
@@ -372,6 +377,7 @@ class Training:
         with no_bar():
             model.save_pretrained(self.draft.path)
         tokenizer.save_pretrained(self.draft.path)
+        write_lines(self.draft.path / LINES, self.train_text)
         self.draft.finish(
             made_from=made_from,
             held_out_bits_per_byte=score.to_json(),
@@ -379,6 +385,12 @@ class Training:
             **fields,
         )
         return self.draft.path
+
+
+def _learnt_share(text: Corpus) -> float:
+    """Of the characters of a corpus."""
+    read_only = sum(end - start for document in text.documents for start, end in document.unlearned)
+    return 1 - read_only / max(sum(len(document.text) for document in text.documents), 1)
 
 
 def _matmul_flops() -> float:
