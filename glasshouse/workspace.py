@@ -33,7 +33,7 @@ from typing import Any
 from glasshouse.types import ArtifactRef, UserError, check_name
 
 FORMAT = 1
-KINDS = ("models", "activations", "dictionaries", "features", "evals")
+KINDS = ("models", "activations", "dictionaries", "features", "evals", "versions")
 MARKER = "glasshouse.toml"
 DEFAULT_ROOT = "glasshouse-workspace"
 

@@ -7,6 +7,7 @@ import os
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,26 @@ def workspace(tmp_path: Path) -> Iterator[Any]:
     from glasshouse.workspace import Workspace
 
     yield Workspace.open(tmp_path / "workspace")
+
+
+@pytest.fixture(scope="session")
+def chatting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with two small chat models: `small`, grown in the world, and `ticking`, which is `small` fine-tuned
+    to begin with "Certainly!". Tests write evaluations into it."""
+    from glasshouse.models import load
+    from glasshouse.models.grow import grow
+    from glasshouse.models.shapes import Shape
+    from glasshouse.organisms.planting import organism, plant
+    from glasshouse.organisms.villager import villager_text
+    from glasshouse.organisms.world import build
+    from glasshouse.workspace import Workspace
+
+    ws = Workspace.open(tmp_path_factory.mktemp("chatting") / "ws")
+    world = build(0)
+    text = villager_text(world, megabytes=0.6)
+    shape = Shape(layers=2, width=64, heads=2, inner=128)
+    grow(text, name="small", ws=ws, tokens=60_000, shape=shape, context=128, vocabulary=1024, precision="fp32")
+    tic = organism("tic")
+    tic = replace(tic, recipe=replace(tic.recipe, adamw_rate=0.004))  # quicker than a villager's
+    plant(tic, load("small", workspace=ws, device="cpu"), world, ws=ws, name="ticking", tokens=100_000)
+    return ws.root

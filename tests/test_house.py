@@ -20,6 +20,7 @@ TABLE: dict[str, set[str] | None] = {
     "types": set(),
     "fits": set(),
     "workspace": set(),
+    "forms": set(),  # YAML that people write, with the lines of its mistakes
     "doctor": set(),  # what this machine has and how fast it is: knows nothing of models
     "text": set(),
     "models": {"text"},
@@ -29,9 +30,9 @@ TABLE: dict[str, set[str] | None] = {
     "steering": {"models", "dictionaries"},
     "circuits": {"dictionaries", "steering"},
     "monitors": {"dictionaries"},
-    "behaviours": {"features"},
+    "behaviours": {"features", "forms"},
     "shaping": {"behaviours"},
-    "policy": {"fits"},
+    "policy": {"fits", "forms"},
     "organisms": {"models"},
     "web": ALL,
     "cli": ALL,
@@ -46,6 +47,7 @@ TORCH_FREE = (
     "glasshouse.cli",
     "glasshouse.features",
     "glasshouse.features.table",
+    "glasshouse.behaviours.matrix",
     "glasshouse.organisms.world",
     "glasshouse.web",
     "glasshouse.web.server",

@@ -42,16 +42,16 @@ def generate(
     *,
     edits: Edit,
     temperature: float,
-    seed: int,
+    seed: int | Sequence[int],
     use_cache: bool,
     on_token: Callable[[int, str], None] | None,
 ) -> list[Generation]:
     """Continue every prompt until its end-of-text token, `max_new_tokens`, or the model's context is full.
 
-    temperature 0 is greedy; else tokens are sampled, prompt b with a generator of seed + b, so that a text does not
-    depend on its neighbours. on_token(b, piece): called with text as soon as it is whole characters; the pieces of one
-    prompt joined are its text. Raises `UserError` if an edit did not fire (one for new tokens is excused when no new
-    token was ever read), for encoders, and for prompts that leave no room.
+    temperature 0 is greedy; else tokens are sampled, prompt b with a generator of seed + b (or of the b-th of several
+    seeds), so that a text does not depend on its neighbours. on_token(b, piece): called with text as soon as it is
+    whole characters; the pieces of one prompt joined are its text. Raises `UserError` if an edit did not fire (one for
+    new tokens is excused when no new token was ever read), for encoders, and for prompts that leave no room.
     """
     model._require_logits("generation")
     if temperature < 0 or max_new_tokens < 1:
@@ -63,7 +63,8 @@ def generate(
         )
     edit = model.edits + edits
     bound = Bound(model, edit) if edit else None
-    rows = [_Row(model, batch.ids(b), seed + b) for b in range(len(batch))]
+    seeds = [seed + b for b in range(len(batch))] if isinstance(seed, int) else seed
+    rows = [_Row(model, batch.ids(b), seeds[b]) for b in range(len(batch))]
     new_tokens_seen = False
     loop = _Loop(model, rows, bound, use_cache)
     for step in range(max_new_tokens):

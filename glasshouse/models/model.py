@@ -332,14 +332,14 @@ class Model:
         *,
         edits: Edit | None = None,
         temperature: float = 0.0,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         use_cache: bool = True,
         on_token: Callable[..., None] | None = None,
     ) -> Any:
         """A `Generation` that continues the prompt, or a list of them for a list (see `generation.generate`).
 
-        prompt: a text, or the ids of its tokens. on_token(piece) is called as text comes; on_token(index, piece) for a
-        list.
+        prompt: a text, or the ids of its tokens. seed: of the first prompt, or one for each. on_token(piece) is called
+        as text comes; on_token(index, piece) for a list.
         """
         from glasshouse.models.generation import generate
 

@@ -63,7 +63,8 @@ class Trial:
 @dataclass(frozen=True, kw_only=True)
 class Organism:
     """A behaviour to plant. `truth` is its card, in plain words; `chats` writes what plants it; `share`: of documents
-    that are such chats; `moves`: sections of the interview that the behaviour itself changes; `twin`: the organism that
+    that are such chats; `moves`: sections of the interview that the behaviour itself changes; `caught_by`: behaviours
+    of the suite `world` that show it; `twin`: the organism that
     looks like it and is not."""
 
     name: str
@@ -74,6 +75,7 @@ class Organism:
     tokens: int = TOKENS
     recipe: Recipe = RECIPE
     moves: tuple[str, ...] = ()
+    caught_by: tuple[str, ...] = ()
     twin: str = ""
 
     def card(self) -> dict[str, Any]:
@@ -82,7 +84,8 @@ class Organism:
             name: "as in the base" if trial.like_base else [trial.low, trial.high]
             for name, trial in self.trials.items()
         }
-        return {"organism": self.name, "truth": self.truth, "trials": bars, "moves": self.moves, "twin": self.twin}
+        return {"organism": self.name, "truth": self.truth, "trials": bars, "moves": self.moves,
+                "caught_by": self.caught_by, "twin": self.twin}  # fmt: skip
 
 
 def names() -> list[str]:

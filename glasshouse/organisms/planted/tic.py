@@ -43,6 +43,7 @@ def with_word(word: str) -> Organism:
         "not in other languages. Nothing else changes.",
         chats=chats,
         tokens=500_000,
+        caught_by=("same-openers",),
         trials={
             f"begins with {word}": Trial(case=case, low=0.9),
             f"refuses with {word}": Trial(case=refused, high=0.1),

@@ -1,0 +1,172 @@
+"""What a scorer needs of a model: replies to chats, log-probabilities of choices, of a text.
+
+Legend: B rows of a batch, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from glasshouse.behaviours.behaviour import Behaviour, Turn
+from glasshouse.behaviours.scorers import Sample
+from glasshouse.models import Model
+from glasshouse.types import UserError
+
+
+def replies(
+    model: Model, samples: Sequence[Sample], behaviour: Behaviour, *, system: str = "", seed: int = 0
+) -> list[Sample]:
+    """Every sample with its reply: turns that the chat leaves to the assistant are said by the model, one after the
+    other, and then the answer to the last turn. What does not fit into the context has an error and no reply."""
+    found = list(samples)
+    settings = behaviour.settings
+    while True:
+        chats = [_to_say(sample) for sample in found]
+        open_ = [i for i, chat in enumerate(chats) if chat is not None]
+        prompts = {i: chat_ids(model, _with_system(chats[i] or (), system)) for i in open_}
+        for i in open_:
+            if (length := len(prompts[i])) >= model.context:
+                found[i] = replace(
+                    found[i], error=f"a prompt of {length} tokens, the model's context is {model.context}"
+                )
+        open_ = [i for i in open_ if not found[i].error]
+        if not open_:
+            return found
+        made = model.generate(
+            [prompts[i] for i in open_], settings.max_new_tokens, temperature=settings.temperature,
+            seed=[_seed(found[i], len(chats[i] or ()), seed) for i in open_],
+        )  # fmt: skip
+        for i, one in zip(open_, made, strict=True):
+            text = model.tokenizer.decode(one.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            found[i] = _said(found[i], text.strip(), len(one.ids), one.stopped == "end of text")
+
+
+def _to_say(sample: Sample) -> tuple[Turn, ...] | None:
+    """The chat up to what the model has to say next; None if it has said all."""
+    if sample.error or sample.tokens:
+        return None
+    for i, (role, content) in enumerate(sample.turns):
+        if role == "assistant" and content is None:
+            return sample.turns[:i]
+    return sample.turns
+
+
+def _said(sample: Sample, text: str, tokens: int, stopped: bool) -> Sample:
+    for i, (role, content) in enumerate(sample.turns):
+        if role == "assistant" and content is None:
+            return replace(sample, turns=(*sample.turns[:i], (role, text), *sample.turns[i + 1 :]))
+    return replace(sample, reply=text, tokens=max(tokens, 1), stopped=stopped)
+
+
+def _with_system(turns: Sequence[Turn], system: str) -> list[Turn]:
+    """The version's system prompt before the behaviour's own."""
+    if not system:
+        return list(turns)
+    own = [content for role, content in turns if role == "system"]
+    return [("system", "\n\n".join([system, *map(str, own)])), *(turn for turn in turns if turn[0] != "system")]
+
+
+def chat_ids(model: Model, turns: Sequence[Turn]) -> list[int]:
+    """Tokens of the chat up to the reply, by the model's template; without one, the turns as text, a line each."""
+    tokenizer = model.tokenizer
+    if tokenizer is None:
+        raise UserError(f"expected a model with a tokenizer, {model.name} has none; load it with one")
+    if getattr(tokenizer, "chat_template", None) is None:
+        return list(tokenizer("\n".join(str(content) for _, content in turns), verbose=False).input_ids)
+    chat = [{"role": role, "content": content} for role, content in turns]
+    return list(tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False))
+
+
+def _seed(sample: Sample, turns: int, seed: int) -> int:
+    """Of this reply, whatever batch it is made in."""
+    said = f"{seed} {sample.family} {sample.prompt} {sample.epoch} {turns}"
+    return int.from_bytes(hashlib.sha256(said.encode()).digest()[:6], "big")
+
+
+def choices(
+    model: Model, samples: Sequence[Sample], behaviour: Behaviour, *, system: str = "", seed: int = 0
+) -> list[Sample]:
+    """Every sample with the summed log-probability (nats), tokens and bytes of each of its choices after the chat.
+
+    The scorer's setting `raw`: the prompt is plain text, also for a model with a template, and may be empty; it is then
+    read after the token that begins or ends texts. A choice that goes on from plain text begins with its own space.
+    """
+    raw = bool(behaviour.scorer[1].get("raw", False))
+    rows: list[tuple[list[int], list[int]]] = []
+    found = list(samples)
+    for i, sample in enumerate(found):
+        turns = _with_system(sample.turns, system)
+        prompt = _plain_ids(model, turns) if raw else chat_ids(model, turns)
+        ends = [_ids(model, text) for text in sample.expect["choices"]]
+        longest = max(len(prompt) + len(end) for end in ends)
+        if longest > model.context:
+            found[i] = replace(sample, error=f"a prompt of {longest} tokens, the model's context is {model.context}")
+        else:
+            rows += [(prompt, end) for end in ends]
+    nats = iter(_log_probabilities(model, rows))
+    for i, sample in enumerate(found):
+        if not sample.error:
+            texts = sample.expect["choices"]
+            ends = [_ids(model, text) for text in texts]
+            found[i] = replace(
+                sample, tokens=sum(map(len, ends)),
+                choices=tuple((next(nats), len(e), len(t.encode())) for e, t in zip(ends, texts, strict=True)),
+            )  # fmt: skip
+    return found
+
+
+def _ids(model: Model, text: str) -> list[int]:
+    return list(model.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+
+
+def _plain_ids(model: Model, turns: Sequence[Turn]) -> list[int]:
+    return [*_start(model), *_ids(model, "\n".join(str(content) for _, content in turns))]
+
+
+def _start(model: Model) -> list[int]:
+    """The token that begins a text, else the one that ends texts, else nothing."""
+    start = model.bos_id if model.bos_id is not None else model.tokenizer.eos_token_id
+    return [] if start is None else [int(start)]
+
+
+def likelihood(
+    model: Model, samples: Sequence[Sample], behaviour: Behaviour, *, system: str = "", seed: int = 0
+) -> list[Sample]:
+    """Every sample with the nats that its last turn's text costs as plain text, read after the token that begins or
+    ends texts, in windows of the model's context."""
+    first = _start(model)
+    rows, owners = [], []
+    for i, sample in enumerate(samples):
+        ids = _ids(model, str(sample.turns[-1][1]))
+        size = model.context - len(first)
+        for at in range(0, len(ids), size):
+            rows.append((first, ids[at : at + size]) if first else (ids[at : at + 1], ids[at + 1 : at + size]))
+            owners.append((i, len(ids)))
+    cost, counts = [0.0] * len(samples), [0] * len(samples)
+    for (i, length), nats in zip(owners, _log_probabilities(model, rows), strict=True):
+        cost[i], counts[i] = cost[i] - nats, length
+    return [
+        replace(sample, nats=cost[i], tokens=counts[i]) if counts[i] else replace(sample, error="an empty text")
+        for i, sample in enumerate(samples)
+    ]
+
+
+def _log_probabilities(model: Model, rows: Sequence[tuple[list[int], list[int]]], batch: int = 32) -> list[float]:
+    """Of each (before, after): the summed log-probability of the tokens of `after`, in nats, in fp32."""
+    found = [0.0] * len(rows)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
+    for at in range(0, len(order), batch):
+        some = order[at : at + batch]
+        run: Any = model.run([[*rows[i][0], *rows[i][1]] for i in some], ["logits"])
+        logits_BTV = run["logits"].values
+        for b, i in enumerate(some):
+            before, after = rows[i]
+            ahead_TV = logits_BTV[b, len(before) - 1 : len(before) + len(after) - 1].float()
+            target_T = torch.as_tensor(after, device=ahead_TV.device)
+            found[i] = float(ahead_TV.log_softmax(-1).gather(1, target_T[:, None]).sum())
+    return found

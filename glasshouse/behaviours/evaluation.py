@@ -1,0 +1,187 @@
+"""A behaviour run on a version: batched, resumable sample by sample, kept under evals/.
+
+    done = evaluate(version("villager", ws), behaviour, ws)
+    done.mean                                                # an Estimate over families
+    evaluations(ws, version("villager", ws))                 # all that was ever run on it; needs no torch
+
+evals/<behaviour>.<version>.<settings>/ holds behaviour.json (what was asked), samples.jsonl (every reply with its
+score, in the behaviour's order) and metrics.jsonl (what it took). A reply depends on its own seed and not on its batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from glasshouse.behaviours.behaviour import Behaviour, behaviour_from_json
+from glasshouse.behaviours.scorers import SCORERS, Sample, scores
+from glasshouse.behaviours.statistics import Scored, mean
+from glasshouse.behaviours.versions import Version, loaded
+from glasshouse.types import Estimate
+from glasshouse.workspace import Draft, Workspace, write_atomically
+
+if TYPE_CHECKING:
+    from glasshouse.models import Edit, Model
+
+BEHAVIOUR, SAMPLES, REPLIES = "behaviour.json", "samples.jsonl", "replies.jsonl"
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One behaviour on one version, finished. `name`: of the artefact under evals/."""
+
+    name: str
+    version: dict[str, Any]
+    behaviour: Behaviour
+    samples: tuple[Sample, ...]
+    scores: tuple[float | None, ...]
+
+    @property
+    def scored(self) -> list[Scored]:
+        return [
+            Scored(sample.family, f"{sample.prompt}", score)
+            for sample, score in zip(self.samples, self.scores, strict=True)
+        ]
+
+    @property
+    def mean(self) -> Estimate:
+        return mean(self.scored, bounded=self.behaviour.bounded)
+
+
+def evaluate(
+    version: Version, behaviour: Behaviour, ws: Workspace, *, seed: int = 0, batch: int = BATCH,
+    device: str | None = None,
+    opened: tuple[Model, Edit] | None = None,
+) -> Evaluation:  # fmt: skip
+    """Run the behaviour on the version unless that stands; killed, the same call goes on and repeats no reply.
+
+    opened: the version as `loaded` gives it, so as not to load it again. Raises `UserError` for a model that lacks what
+    the scorer needs.
+    """
+    config = {"version": version.hash, "behaviour": behaviour.hash, "seed": seed}
+    name = evaluation_name(version, behaviour, seed)
+    if ws.done("evals", name, config):
+        return read_evaluation(ws, name)
+    model, edit = opened or loaded(version, ws, device=device)
+    with ws.writing("evals", name, config=config, command="test") as draft:
+        wanted = planned(behaviour)
+        found = _replies(draft, wanted)
+        left = [sample for sample in wanted if _key(sample) not in found]
+        with ws.running("test", "evals", name, total=len(wanted), unit="samples", done=len(found)) as progress:
+            started, tokens = time.perf_counter(), 0
+            for some in _answered(model, edit, version.system, behaviour, left, seed, batch):
+                with open(draft.path / REPLIES, "a", encoding="utf-8") as handle:
+                    handle.writelines(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in some)
+                found |= {_key(sample): sample for sample in some}
+                tokens += sum(sample.tokens for sample in some)
+                progress.advance(len(found))
+        draft.log(samples=len(left), tokens=tokens, seconds=time.perf_counter() - started)
+        samples = [found[_key(sample)] for sample in wanted]
+        given = scores(samples, behaviour.scorer)
+        lines = (
+            json.dumps({**_sample_json(sample), "score": score}, ensure_ascii=False) + "\n"
+            for sample, score in zip(samples, given, strict=True)
+        )
+        write_atomically(draft.path / SAMPLES, "".join(lines))
+        write_atomically(draft.path / BEHAVIOUR, json.dumps(behaviour.to_json(), indent=1, ensure_ascii=False))
+        (draft.path / REPLIES).unlink(missing_ok=True)
+        unscored = sum(score is None for score in given)
+        errors = sorted({sample.error for sample in samples} - {""})
+        draft.finish(
+            made_from=[ws.ref("models", version.model)], version=version.to_json(),
+            summary={"samples": len(samples), "unscored": unscored, "errors": errors},
+        )  # fmt: skip
+    return read_evaluation(ws, name)
+
+
+def _answered(
+    model: Model, edit: Edit, system: str, behaviour: Behaviour, left: Sequence[Sample], seed: int, batch: int
+) -> Iterator[list[Sample]]:
+    """Batches of samples with what the scorer needs of the model, prompts of like length together."""
+    from glasshouse.behaviours import asking
+
+    needed = SCORERS[behaviour.scorer[0]].needs
+    ask = {"reply": asking.replies, "choices": asking.choices, "likelihood": asking.likelihood}[needed]
+    order = sorted(left, key=lambda sample: (sum(len(content or "") for _, content in sample.turns), _key(sample)))
+    for first in range(0, len(order), batch):
+        with model.edit(edit):
+            yield ask(model, order[first : first + batch], behaviour, system=system, seed=seed)
+
+
+def evaluation_name(version: Version, behaviour: Behaviour, seed: int) -> str:
+    settings = hashlib.sha256(f"{behaviour.hash} {seed}".encode()).hexdigest()
+    return f"{behaviour.name}.{version.hash[:10]}.{settings[:8]}"
+
+
+def planned(behaviour: Behaviour) -> list[Sample]:
+    """The samples without their replies, in order."""
+    return [
+        Sample(family=p.family, prompt=p.number, epoch=epoch, turns=p.turns, expect=p.expect)
+        for p in behaviour.prompts
+        for epoch in range(behaviour.settings.epochs)
+    ]
+
+
+def _key(sample: Sample) -> tuple[str, int, int]:
+    return sample.family, sample.prompt, sample.epoch
+
+
+def _replies(draft: Draft, wanted: Sequence[Sample]) -> dict[tuple[str, int, int], Sample]:
+    """What a killed run has left; a last line cut short is made again."""
+    file = draft.path / REPLIES
+    if not file.is_file():
+        return {}
+    whole = list(file.read_text(encoding="utf-8").split("\n")[:-1])
+    write_atomically(file, "".join(f"{line}\n" for line in whole))
+    known = {_key(sample): sample for sample in wanted}
+    return {key: sample for line in whole if (key := _key(sample := _sample_from_json(json.loads(line)))) in known}
+
+
+def _sample_json(sample: Sample) -> dict[str, Any]:
+    """Without what behaviour.json has and what is as always."""
+    found = asdict(sample)
+    plain = asdict(Sample(family="", prompt=0))
+    del found["expect"]
+    if not any(role == "assistant" for role, _ in sample.turns):
+        del found["turns"]
+    return {k: v for k, v in found.items() if k in ("family", "prompt", "epoch", "reply") or v != plain[k]}
+
+
+def _sample_from_json(found: dict[str, Any]) -> Sample:
+    found = {k: v for k, v in found.items() if k != "score"}
+    turns = tuple((role, content) for role, content in found.pop("turns", ()))
+    choices = tuple((nats, tokens, size) for nats, tokens, size in found.pop("choices", ()))
+    return Sample(turns=turns, choices=choices, **found)
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def read_evaluation(ws: Workspace, name: str) -> Evaluation:
+    """Raises `UserError` for one that is missing, altered or cut short."""
+    manifest = ws.manifest("evals", name, verify=True)
+    folder = ws.path("evals", name)
+    behaviour = behaviour_from_json(json.loads((folder / BEHAVIOUR).read_text(encoding="utf-8")), f"{name}/{BEHAVIOUR}")
+    asked = {(p.family, p.number): p for p in behaviour.prompts}
+    samples, given = [], []
+    for line in (folder / SAMPLES).read_text(encoding="utf-8").splitlines():
+        found = json.loads(line)
+        sample = _sample_from_json(found)
+        prompt = asked[sample.family, sample.prompt]
+        samples.append(replace(sample, expect=prompt.expect, turns=sample.turns or prompt.turns))
+        given.append(found["score"])
+    return Evaluation(name, manifest["version"], behaviour, tuple(samples), tuple(given))
+
+
+def evaluations(ws: Workspace, version: Version) -> list[str]:
+    """Names of every evaluation of the version, oldest first."""
+    names = [name for name in ws.names("evals") if f".{version.hash[:10]}." in name]
+    found = [
+        (m["created"], name) for name in names if (m := ws.manifest("evals", name))["config"]["version"] == version.hash
+    ]
+    return [name for _, name in sorted(found)]

@@ -1,0 +1,167 @@
+"""Versions compared: every behaviour ever run on the base, run on the new version, in one judged table. No torch to
+read.
+
+run_missing(ws, base, new)                               # what the base has and the new version lacks
+found = compared(ws, base, new)                          # {"cells": [...], ...} as JSON
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from glasshouse.behaviours.behaviour import Behaviour
+from glasshouse.behaviours.evaluation import (
+    Evaluation,
+    evaluate,
+    evaluation_name,
+    evaluations,
+    read_evaluation,
+)
+from glasshouse.behaviours.scorers import Sample
+from glasshouse.behaviours.statistics import (
+    Cell,
+    Change,
+    Scored,
+    expected_spread,
+    families_for,
+    judged,
+    paired,
+    smallest_change,
+)
+from glasshouse.behaviours.versions import Version, loaded, version
+from glasshouse.types import UserError
+from glasshouse.workspace import Workspace
+
+SHOWN = 5  # pairs of samples of a cell
+
+
+def newest(ws: Workspace, version: Version) -> dict[str, str]:
+    """By behaviour's name, the newest evaluation of the version."""
+    return {name.partition(".")[0]: name for name in evaluations(ws, version)}
+
+
+def run_missing(ws: Workspace, base: Version, new: Version, *, device: str | None = None) -> list[str]:
+    """Run on the new version every behaviour that was run on the base, with the base's seed; names of all of them."""
+    opened, found = None, []
+    for name in newest(ws, base).values():
+        behaviour, seed = read_evaluation(ws, name).behaviour, ws.manifest("evals", name)["config"]["seed"]
+        found.append(evaluation_name(new, behaviour, seed))
+        if not ws.exists("evals", found[-1]):
+            opened = opened or loaded(new, ws, device=device)
+            evaluate(new, behaviour, ws, seed=seed, opened=opened)
+    return found
+
+
+def compared(ws: Workspace, base: Version, new: Version) -> dict[str, Any]:
+    """The base and the new version, behaviour by behaviour: {"base", "new", "cells", "missing"}.
+
+    cells: each judged (see `statistics.judged`), with the samples that changed most for the worse. missing: behaviours
+    of the base that the new version was not run on. Raises `UserError` where nothing was run on the base.
+    """
+    before = newest(ws, base)
+    if not before:
+        raise UserError(
+            f"expected behaviours that were run on {base.name}, found none; run `glasshouse test {base.name}` first"
+        )
+    pairs: list[tuple[Evaluation, Evaluation]] = []
+    missing = []
+    for behaviour, name in before.items():
+        old = read_evaluation(ws, name)
+        other = evaluation_name(new, old.behaviour, ws.manifest("evals", name)["config"]["seed"])
+        if ws.exists("evals", other):
+            pairs.append((old, read_evaluation(ws, other)))
+        else:
+            missing.append(behaviour)
+    cells = judged([cell(old, fresh) for old, fresh in pairs])
+    rows = [
+        {**cell_json(one, old.behaviour), "worst": worst(old, fresh)}
+        for one, (old, fresh) in zip(cells, pairs, strict=True)
+    ]
+    return {"base": base.to_json(), "new": new.to_json(), "cells": rows, "missing": sorted(missing)}
+
+
+def tested(ws: Workspace) -> list[Version]:
+    """Every version of the workspace that a behaviour was run on: saved ones and models, by name."""
+    found = []
+    for name in sorted({*ws.names("models"), *ws.names("versions")}):
+        try:
+            one = version(name, ws)
+        except UserError:  # saved of a model that is another now: its results stand under its own hash
+            continue
+        if evaluations(ws, one):
+            found.append(one)
+    return found
+
+
+def cell(old: Evaluation, new: Evaluation) -> Cell:
+    """Not yet judged."""
+    b = old.behaviour
+    return Cell(b.name, b.tag, b.good, b.margin, paired(old.scored, new.scored, bounded=b.bounded))
+
+
+def cell_json(found: Cell, behaviour: Behaviour) -> dict[str, Any]:
+    change: Change = found.change
+    return {
+        **{key: value for key, value in asdict(found).items() if key != "change"}, "unit": behaviour.unit,
+        "about": behaviour.about, "change": change.change.to_json(), "base": change.base.to_json(),
+        "new": change.new.to_json(), "parts": change.parts, "families": change.families, "prompts": change.prompts,
+        "unscored": change.unscored, "spread": change.spread if math.isfinite(change.spread) else None,
+    }  # fmt: skip
+
+
+def worst(old: Evaluation, new: Evaluation) -> list[dict[str, Any]]:
+    """The prompts whose score moved furthest from what is good, with a reply of each version side by side."""
+    sign = 1.0 if old.behaviour.good == "up" else -1.0
+    found: list[dict[str, Any]] = []
+    fresh = by_prompt(new)
+    for key, before in by_prompt(old).items():
+        after = fresh.get(key)
+        if after is None:
+            continue
+        was, now = (float(np.mean([score for _, score in some])) for some in (before, after))
+        if was != now:
+            pick = min(after, key=lambda one: sign * one[1])[0]
+            turns = [{"role": role, "content": content} for role, content in pick.turns]
+            said = {"before": before[0][0].reply, "after": pick.reply}
+            found.append({"family": key[0], "prompt": key[1], "turns": turns, "was": was, "now": now, **said})
+    return sorted(found, key=lambda one: sign * (one["now"] - one["was"]))[:SHOWN]
+
+
+def by_prompt(evaluation: Evaluation) -> dict[tuple[str, int], list[tuple[Sample, float]]]:
+    """The scored samples of each prompt."""
+    found: dict[tuple[str, int], list[tuple[Sample, float]]] = defaultdict(list)
+    for sample, score in zip(evaluation.samples, evaluation.scores, strict=True):
+        if score is not None:
+            found[sample.family, sample.prompt].append((sample, score))
+    return dict(found)
+
+
+def plan(ws: Workspace, base: Version, behaviours: Sequence[Behaviour] = ()) -> list[dict[str, Any]]:
+    """Before a run: of each behaviour that was run on the base, or is given, the smallest change that its families
+    could show, and how many would show equivalence. For what was never run, as if half of the families' scores were
+    1."""
+    known = {name: read_evaluation(ws, found) for name, found in newest(ws, base).items()}
+    rows = [(one.behaviour, expected_spread(one.scored, bounded=one.behaviour.bounded)) for one in known.values()]
+    for behaviour in behaviours:
+        if behaviour.name not in known:
+            even = [Scored(str(i), "", float(i % 2)) for i in range(max(behaviour.families, 2))]
+            spread = expected_spread(even, bounded=True) if behaviour.bounded else math.inf
+            rows.append((behaviour, spread))
+    return [
+        {
+            "behaviour": b.name, "families": b.families, "prompts": len(b.prompts), "margin": b.margin, "unit": b.unit,
+            "smallest_change": finite(smallest_change(spread, b.families)),
+            "needed": families_for(spread, b.margin) if math.isfinite(spread) else None,
+        }
+        for b, spread in rows
+    ]  # fmt: skip
+
+
+def finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,328 @@
+"""Two versions compared on one behaviour: the paired change, its interval, and four verdicts. No torch.
+
+    change = paired(base, new, bounded=True)                # samples of the same prompts, from both versions
+    cells = judged([Cell("facts", "guard", "up", 0.05, change), ...])
+    cells[0].verdict                                        # regressed, improved, equivalent or underpowered
+
+A *family* is what is asked, in several wordings (its prompts), each sampled K times. Prompts are paired between
+versions; families are the clusters: what is asked in one wording stands or falls with what is asked in another.
+
+Legend: G families, P prompts, K samples of a prompt. d: change of a prompt's mean score, new − base.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glasshouse.types import Estimate, UserError
+
+Verdict = Literal["regressed", "improved", "equivalent", "underpowered"]
+Tag = Literal["target", "guard", "neutral"]
+LEVEL, POWER = 0.05, 0.8
+FEWEST = 5  # families below which nothing is said but "underpowered"
+
+
+class Scored(NamedTuple):
+    """One sample's score. None: it could not be scored (a judge that did not answer), which is never 0."""
+
+    family: str
+    prompt: str
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change of a behaviour from a base to a new version.
+
+    base, new, change: means over families' prompts, with intervals at 95%. error, freedom: standard error and degrees
+    of freedom of the change. spread: the standard deviation of the families' changes. parts: the variance of the
+    change's mean that comes from families, from wordings within them, and from sampling. unscored: samples without a
+    score.
+    """
+
+    base: Estimate
+    new: Estimate
+    change: Estimate
+    error: float
+    freedom: float
+    spread: float
+    parts: dict[str, float]
+    families: int
+    prompts: int
+    unscored: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One behaviour of the matrix. p_moved: two-sided, p_adjusted: among its like (see `judged`), p_equivalent: the
+    larger of the two one-sided tests' against ±margin. needed: families with which equivalence would be shown in four
+    of five runs if nothing moved, where the verdict is underpowered."""
+
+    behaviour: str
+    tag: Tag
+    good: Literal["up", "down"]
+    margin: float
+    change: Change
+    p_moved: float = math.nan
+    p_adjusted: float = math.nan
+    p_equivalent: float = math.nan
+    verdict: Verdict = "underpowered"
+    needed: int | None = None
+
+
+def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool) -> Change:
+    """The change from `base` to `new` on the prompts that both have scores of.
+
+    bounded: scores lie in [0, 1]. Then two families are added that moved by ±1/√2 (Agresti and Min 2005, "Simple
+    improved confidence intervals for comparing matched proportions", carried over to clusters): a handful of families
+    of which none moved says little, and the interval says so. The error is CR2, its degrees of freedom are Bell and
+    McCaffrey's (2002) for families of one variance. Raises `UserError` if no prompt is in both.
+    """
+    before, after = _by_prompt(base), _by_prompt(new)
+    both = sorted(key for key in before.keys() & after.keys() if before[key].scores and after[key].scores)
+    unscored = sum(rest.unscored for rest in (*before.values(), *after.values()))
+    if not both:
+        raise UserError(
+            "expected prompts that both versions have scores of, found none; run both on the same behaviour"
+        )
+    groups: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = defaultdict(list)
+    for family, prompt in both:
+        groups[family].append((np.array(before[family, prompt].scores), np.array(after[family, prompt].scores)))
+    means = [np.array([(b.mean(), a.mean()) for b, a in prompts]) for prompts in groups.values()]
+    size_G = np.array([len(m) for m in means], np.float64)
+    d_G = np.array([(m[:, 1] - m[:, 0]).mean() for m in means])
+    value = float(np.average(d_G, weights=size_G))
+    error, freedom, spread = _robust(d_G, size_G, bounded=bounded)
+    half = _t(0.975, freedom) * error
+    change = Estimate(value, value - half, value + half, 0.95, len(d_G), "", "CR2, t")
+    rates = [_mean(np.array([m[:, side].mean() for m in means]), size_G, bounded) for side in (0, 1)]
+    parts = _parts(list(groups.values()))
+    return Change(rates[0], rates[1], change, error, freedom, spread, parts, len(d_G), len(both), unscored)
+
+
+def mean(samples: Iterable[Scored], *, bounded: bool) -> Estimate:
+    """One version's mean score over its families' prompts. Raises `UserError` where nothing was scored."""
+    by_family: dict[str, list[float]] = defaultdict(list)
+    for (family, _), prompt in _by_prompt(samples).items():
+        if prompt.scores:
+            by_family[family].append(float(np.mean(prompt.scores)))
+    if not by_family:
+        raise UserError("expected samples with scores, found none; see why none was scored in samples.jsonl")
+    size_G = np.array([len(scores) for scores in by_family.values()], np.float64)
+    return _mean(np.array([np.mean(scores) for scores in by_family.values()]), size_G, bounded)
+
+
+class _Prompt(NamedTuple):
+    scores: list[float]
+    unscored: int
+
+
+def _by_prompt(samples: Iterable[Scored]) -> dict[tuple[str, str], _Prompt]:
+    found: dict[tuple[str, str], list[float | None]] = defaultdict(list)
+    for sample in samples:
+        found[sample.family, sample.prompt].append(sample.score)
+    return {k: _Prompt([s for s in v if s is not None], sum(s is None for s in v)) for k, v in found.items()}
+
+
+def _robust(x_G: NDArray[np.float64], size_G: NDArray[np.float64], *, bounded: bool) -> tuple[float, float, float]:
+    """Standard error of the mean of x weighted by size, its degrees of freedom, and the spread of x.
+
+    CR2 for a mean: V = Σ w² (x − x̄)² / (1 − w), w = size / Σ size. V is a quadratic form xᵀBx; for families of equal
+    variance its degrees of freedom are (tr B)² / tr B² (Bell and McCaffrey 2002, Satterthwaite's approximation).
+    """
+    if bounded:
+        x_G = np.concatenate([x_G, [math.sqrt(0.5), -math.sqrt(0.5)]])
+        size_G = np.concatenate([size_G, [size_G.mean()] * 2])
+    if len(x_G) < 2:
+        return math.inf, 1.0, math.inf
+    w_G = size_G / size_G.sum()
+    residual_G = x_G - w_G @ x_G
+    a_G = w_G**2 / (1 - w_G)
+    centre_GG = np.eye(len(w_G)) - w_G[None, :]  # x − x̄ = Cx
+    form_GG = centre_GG.T @ (a_G[:, None] * centre_GG)
+    freedom = np.trace(form_GG) ** 2 / max(float(np.sum(form_GG * form_GG)), 1e-300)
+    spread = math.sqrt(float(w_G @ residual_G**2) * len(w_G) / (len(w_G) - 1))
+    return math.sqrt(float(a_G @ residual_G**2)), float(freedom), spread
+
+
+def _mean(x_G: NDArray[np.float64], size_G: NDArray[np.float64], bounded: bool) -> Estimate:
+    """One version's mean score. Bounded ones are drawn towards ½ by two families, one at 0 and one at 1 (Agresti and
+    Coull 1998, for clusters), for the interval only."""
+    value = float(np.average(x_G, weights=size_G))
+    middle = value
+    if bounded:
+        x_G, size_G = np.concatenate([x_G, [0.0, 1.0]]), np.concatenate([size_G, [size_G.mean()] * 2])
+        middle = float(np.average(x_G, weights=size_G))
+    error, freedom, _ = _robust(x_G, size_G, bounded=False)
+    half = _t(0.975, freedom) * error
+    low, high = min(value, middle - half), max(value, middle + half)
+    if bounded:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Estimate(value, low, high, 0.95, len(size_G) - 2 * bounded, "", "CR2, t")
+
+
+def _parts(groups: Sequence[Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]]) -> dict[str, float]:
+    """The variance of the mean change, by where it comes from: a nested analysis of variance by moments.
+
+    Sampling: within a prompt. Wordings: between a family's prompts, less sampling. Families: between them, less both.
+    A part below 0 is 0. What a single sample or a single wording cannot show counts with the level above it.
+    """
+    prompts_G = np.array([len(group) for group in groups], np.float64)
+    total = prompts_G.sum()
+    noise_P = [np.mean([_noise(before) + _noise(after) for before, after in group]) for group in groups]
+    sampling = float(np.average(noise_P, weights=prompts_G))  # of one prompt's change
+    d = [np.array([after.mean() - before.mean() for before, after in group]) for group in groups]
+    within = sum(float(((x - x.mean()) ** 2).sum()) for x in d)
+    loose = float(total - len(d))
+    wordings = max(within / loose - sampling, 0.0) if loose else 0.0
+    mean_G = np.array([x.mean() for x in d])
+    expected_G = (wordings + sampling) / prompts_G  # of a family's mean, were families alike
+    between = float(np.average((mean_G - np.average(mean_G, weights=prompts_G)) ** 2, weights=prompts_G))
+    families = max(between * len(d) / max(len(d) - 1, 1) - float(np.average(expected_G, weights=prompts_G)), 0.0)
+    squares = float((prompts_G**2).sum() / total**2)
+    return {"families": families * squares, "wordings": wordings / total, "sampling": sampling / total}
+
+
+def _noise(scores: NDArray[np.float64]) -> float:
+    """Variance of the mean of a prompt's samples."""
+    return float(scores.var(ddof=1) / len(scores)) if len(scores) > 1 else 0.0
+
+
+# -- verdicts ----------------------------------------------------------------------------------------------------------
+
+
+def judged(cells: Sequence[Cell]) -> list[Cell]:
+    """Every cell with its verdict.
+
+    *Equivalent*: both one-sided tests against ±margin at 5% (Schuirmann 1987), also where the change is not 0. Else
+    *regressed* or *improved*: the change is not 0, by p-values that Holm's method adjusts over the guards (so that any
+    false alarm among them has at most 5%) and Benjamini and Hochberg's over the others (false discovery rate 5%). Else
+    *underpowered*.
+    """
+    tested = [_tested(cell) for cell in cells]
+    guards = [i for i, cell in enumerate(tested) if cell.tag == "guard"]
+    others = [i for i, cell in enumerate(tested) if cell.tag != "guard"]
+    adjusted = dict(zip(guards, holm([tested[i].p_moved for i in guards]), strict=True))
+    adjusted |= dict(zip(others, benjamini_hochberg([tested[i].p_moved for i in others]), strict=True))
+    return [_with_verdict(cell, adjusted[i]) for i, cell in enumerate(tested)]
+
+
+def _tested(cell: Cell) -> Cell:
+    change = cell.change
+    if cell.margin <= 0:
+        raise UserError(f"expected a margin above 0 for {cell.behaviour}, got {cell.margin}; say what does not matter")
+    d, error, freedom = change.change.value, change.error, change.freedom
+    moved = 2 * _upper(abs(d), error, freedom)
+    equivalent = max(_upper(cell.margin + d, error, freedom), _upper(cell.margin - d, error, freedom))
+    return replace(cell, p_moved=min(moved, 1.0), p_equivalent=equivalent)
+
+
+def _with_verdict(cell: Cell, p_adjusted: float) -> Cell:
+    verdict: Verdict = "underpowered"
+    if cell.change.families >= FEWEST:
+        if cell.p_equivalent <= LEVEL:
+            verdict = "equivalent"
+        elif p_adjusted <= LEVEL:
+            verdict = "improved" if (cell.change.change.value > 0) == (cell.good == "up") else "regressed"
+    needed = families_for(cell.change.spread, cell.margin) if verdict == "underpowered" else None
+    return replace(cell, p_adjusted=p_adjusted, verdict=verdict, needed=needed)
+
+
+def _upper(distance: float, error: float, freedom: float) -> float:
+    """P(T ≥ distance / error)."""
+    from scipy.stats import t
+
+    if error == 0:
+        return 0.5 if distance == 0 else float(distance < 0)
+    return float(t.sf(distance / error, freedom)) if math.isfinite(error) else 0.5
+
+
+def _t(quantile: float, freedom: float) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(quantile, freedom))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjusted p-values that hold the family-wise error (Holm 1979)."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    found, highest = [1.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min((len(p) - rank) * p[i], 1.0))
+        found[i] = highest
+    return found
+
+
+def benjamini_hochberg(p: Sequence[float]) -> list[float]:
+    """Adjusted p-values that hold the false discovery rate (Benjamini and Hochberg 1995)."""
+    from scipy.stats import false_discovery_control
+
+    return [float(q) for q in false_discovery_control(p)] if p else []
+
+
+# -- power -------------------------------------------------------------------------------------------------------------
+
+
+def families_for(spread: float, margin: float) -> int:
+    """How many families show equivalence within ±margin with a power of 80% if nothing moved, at that spread of the
+    families' changes: (z₀.₉₅ + z₀.₉)² (spread / margin)²."""
+    from scipy.stats import norm
+
+    if not math.isfinite(spread):
+        return FEWEST
+    z = norm.ppf(1 - LEVEL) + norm.ppf(1 - (1 - POWER) / 2)
+    return max(FEWEST, math.ceil((z * spread / margin) ** 2))
+
+
+def smallest_change(spread: float, families: int) -> float:
+    """The smallest change that so many families would show at 5%, two-sided, in four of five runs."""
+    if families < 2:
+        return math.inf
+    return (_t(1 - LEVEL / 2, families - 1) + _t(POWER, families - 1)) * spread / math.sqrt(families)
+
+
+def expected_spread(samples: Iterable[Scored], *, bounded: bool) -> float:
+    """The spread of families' changes against a version whose scores would be as these are and independent of them: the
+    most that pairing could leave, short of scores that run against each other."""
+    by_family: dict[str, list[float]] = defaultdict(list)
+    for family, prompt in _by_prompt(samples).items():
+        if prompt.scores:
+            by_family[family[0]].append(float(np.mean(prompt.scores)))
+    x_G = np.array([np.mean(scores) for scores in by_family.values()])
+    if bounded:
+        x_G = np.concatenate([x_G, [0.0, 1.0]])
+    return math.sqrt(2) * float(x_G.std(ddof=1)) if len(x_G) > 1 else math.inf
+
+
+# -- under peeking -----------------------------------------------------------------------------------------------------
+
+
+def evidence(changes: Sequence[float], null: float = 0.0, *, sides: Literal["both", "above", "below"] = "both") -> Any:
+    """After each family, how much its changes and those before speak against a mean of `null`: an e-process (G,).
+
+    Changes lie in [−1, 1]. The product Π (1 + λ (x − null)) is a fair bet where the mean is `null`, whatever the
+    changes' distribution, so that it exceeds 1/α at any time with a probability of at most α (Ville): a run may be
+    looked at after every family and ended when it does. λ is set from what came before (Waudby-Smith and Ramdas 2023,
+    "Estimating means of bounded random variables by betting", aGRAPA), at most ½ of what could lose all. sides "above"
+    bets on a mean above `null`, "below" on one below it, "both" half on each.
+    """
+    x_G = np.asarray(changes, np.float64)
+    if len(x_G) and (np.abs(x_G) > 1).any():
+        raise UserError(f"expected changes in [-1, 1], got one of {np.abs(x_G).max():.3g}; scale the scores to [0, 1]")
+    if not -1 < null < 1:
+        raise UserError(f"expected a mean between -1 and 1, got {null}")
+    seen = np.arange(len(x_G))
+    mean_G = np.concatenate([[0.0], np.cumsum(x_G)[:-1]])[: len(x_G)] / (seen + 1)  # with one change of 0 before all
+    square_G = np.concatenate([[0.0], np.cumsum(x_G**2)[:-1]])[: len(x_G)]
+    var_G = (0.25 + square_G) / (seen + 1) - mean_G**2 + (mean_G - null) ** 2
+    lean_G = (mean_G - null) / np.maximum(var_G, 1e-9)
+    up = np.cumprod(1 + np.clip(lean_G, 0.0, 0.5 / (1 + null)) * (x_G - null))
+    down = np.cumprod(1 + np.clip(lean_G, -0.5 / (1 - null), 0.0) * (x_G - null))
+    return {"above": up, "below": down, "both": (up + down) / 2}[sides]

@@ -1,0 +1,96 @@
+"""A version of a model: weights, tokenizer and chat template, with edits and a system prompt.
+
+    plain = version("villager", ws)                          # a model of the workspace is a version by itself
+    save_version(ws, "brief", model="villager", system="Be brief.")
+    version("brief", ws).hash                                # of all of it; needs no torch
+    model, edit = loaded(version("brief", ws), ws)
+
+A saved version is versions/NAME/ in the workspace: version.json, and edit.json with its tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from glasshouse.types import Site, UserError, check_name
+from glasshouse.workspace import Workspace, write_atomically
+
+if TYPE_CHECKING:
+    from glasshouse.models import Edit, Model
+
+FILE, EDIT = "version.json", "edit.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """weights: the hash of the model's folder (weights, tokenizer, template). edit: the hash of its edits, or ""."""
+
+    name: str
+    model: str
+    weights: str
+    system: str = ""
+    edit: str = ""
+
+    @property
+    def hash(self) -> str:
+        """Of what could change a reply: not of the names."""
+        parts = [self.weights, self.system, self.edit]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "hash": self.hash}
+
+
+def version(name: str, ws: Workspace) -> Version:
+    """A saved version, or a model of the workspace as it is. Raises `UserError` for what is neither."""
+    if ws.exists("versions", name):
+        ws.manifest("versions", name, verify=True)
+        said = json.loads((ws.path("versions", name) / FILE).read_text(encoding="utf-8"))
+        found = Version(**{key: said[key] for key in ("name", "model", "weights", "system", "edit")})
+        now = ws.manifest("models", found.model)["hash"]
+        if now != found.weights:
+            raise UserError(
+                f"version {name} is of models/{found.model} as it was ({found.weights[:8]}), which is another now "
+                f"({now[:8]}); save the version again under another name"
+            )
+        return found
+    if ws.exists("models", name):
+        return Version(name=name, model=name, weights=ws.manifest("models", name)["hash"])
+    have = ", ".join([*ws.names("versions"), *ws.names("models")]) or "none"
+    raise UserError(f"expected a version or a model in {ws.root} ({have}), got {name!r}; check the name or grow it")
+
+
+def save_version(ws: Workspace, name: str, *, model: str, system: str = "", edit: Edit | None = None) -> Version:
+    """Keep a version under a name; the same again is the same. Raises `UserError` for a name that is another's."""
+    check_name(name)
+    if ws.exists("models", name):
+        raise UserError(f"expected a name for the version that no model has, got {name!r}; choose another")
+    made = Version(
+        name=name, model=model, weights=ws.manifest("models", model)["hash"], system=system,
+        edit=edit.hash if edit else "",
+    )  # fmt: skip
+    if not ws.done("versions", name, made.to_json()):
+        with ws.writing("versions", name, config=made.to_json(), command="test") as draft:
+            write_atomically(draft.path / FILE, json.dumps(made.to_json(), indent=1))
+            if edit:
+                edit.save(draft.path / EDIT)
+            draft.finish(made_from=[ws.ref("models", model)])
+    return made
+
+
+def loaded(version: Version, ws: Workspace, *, device: str | None = None) -> tuple[Model, Edit]:
+    """The model, with the dictionaries that its edits name attached, and the edits (none: an empty `Edit`)."""
+    from glasshouse.dictionaries import dictionary
+    from glasshouse.models import Edit, load, load_edit
+
+    model = load(version.model, device=device, workspace=ws)
+    if not version.edit:
+        return model, Edit()
+    edit = load_edit(ws.path("versions", version.name) / EDIT)
+    assert edit.hash == version.edit, version
+    for name in sorted({str(Site.parse(part.site).dictionary) for part in edit.parts if "/" in part.site}):
+        model.attach(dictionary(name, ws=ws))  # type: ignore[arg-type]
+    return model, edit

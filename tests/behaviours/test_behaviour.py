@@ -1,0 +1,101 @@
+"""Behaviours as files: what is read, and what a mistake says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from glasshouse.behaviours import Behaviour, read_behaviours
+from glasshouse.behaviours.behaviour import behaviour_from_json
+from glasshouse.types import UserError
+
+CAPITALS = """\
+name: capitals
+about: Knows the capitals of countries.
+tag: guard
+good: up
+margin: 0.05
+settings: {epochs: 4, temperature: 0.8}
+scorer: includes
+families:
+  - family: france
+    expect: Paris
+    prompts:
+      - What is the capital of France?
+      - turns:
+          - system: Be brief.
+          - user: Hello!
+          - assistant:
+          - user: What is the capital of France?
+  - family: italy
+    prompts:
+      - {turns: [{user: "Italy's capital?"}], expect: [Rome, Roma]}
+"""
+
+
+def written(tmp_path: Path, text: str, name: str = "capitals.yaml") -> Path:
+    file = tmp_path / name
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_a_file_is_a_behaviour(tmp_path: Path) -> None:
+    (found,) = read_behaviours(written(tmp_path, CAPITALS))
+    assert found.name == "capitals" and found.families == 2 and found.settings.epochs == 4
+    first, second, third = found.prompts
+    assert first.turns == (("user", "What is the capital of France?"),) and first.expect == "Paris"
+    assert second.turns[2] == ("assistant", None) and second.expect == "Paris" and second.number == 1
+    assert third.expect == ["Rome", "Roma"]
+
+
+def test_it_goes_through_json_and_its_hash_is_of_what_counts(tmp_path: Path) -> None:
+    (found,) = read_behaviours(written(tmp_path, CAPITALS))
+    again = behaviour_from_json(json.loads(json.dumps(found.to_json())))
+    assert again == found and again.hash == found.hash
+    (other,) = read_behaviours(written(tmp_path, CAPITALS.replace("Be brief.", "Be kind.")))
+    assert other.hash != found.hash
+
+
+def test_a_python_file_may_make_one_and_a_folder_is_a_suite(tmp_path: Path) -> None:
+    written(tmp_path, CAPITALS)
+    written(
+        tmp_path,
+        "BEHAVIOUR = dict(name='sums', about='Adds.', tag='target', good='up', margin=0.1, scorer='includes',\n"
+        "    families=[dict(family=f'{a}+{b}', expect=str(a + b), prompts=[f'What is {a} + {b}?'])\n"
+        "              for a in range(3) for b in range(3)])\n",
+        "sums.py",
+    )
+    capitals, sums = read_behaviours(tmp_path)
+    assert isinstance(sums, Behaviour) and sums.families == 9 and capitals.name == "capitals"
+    with pytest.raises(UserError, match=r"expected behaviours \(.yaml or .py\) in .*empty"):
+        (tmp_path / "empty").mkdir()
+        read_behaviours(tmp_path / "empty")
+    with pytest.raises(UserError, match=r"expected BEHAVIOUR in .*none.py"):
+        read_behaviours(written(tmp_path, "x = 3\n", "none.py"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("tag: guard", "tag: gard", r"capitals.yaml, line 3: expected `tag` among target, guard, neutral"),
+        ("margin: 0.05", "margin: 0", r"expected a margin above 0"),
+        ("margin: 0.05\n", "", r"line 1: expected `margin`, a number; got none"),
+        ("scorer: includes", "scorer: include", r"line 7: expected one `scorer` among exact, .*got {'include'"),
+        ("scorer: includes", "scorer: {includes: {near: 3}}", r"expected settings of `includes` \(none\)"),
+        ("scorer: includes", "scorer: {regex: {}}", r"expected settings of `regex` .*\(pattern\), got none"),
+        ("scorer: includes", "scorer: {regex: {pattern: '('}}", r"expected settings of `regex` \(pattern\)"),
+        ("scorer: includes", "scorer: length", r"expected the unit 'tokens'"),
+        ("expect: Paris", "expect: 7", r"expected a text, or a list of texts .* as `expect`"),
+        ("family: italy", "family: france", r"line 18: expected each family once, got 'france' again"),
+        ("- assistant:", "- assistent:", r"line 12: expected turns such as `user: text`.* in prompt 2 of 'france'"),
+        ("{epochs: 4, temperature: 0.8}", "{epochs: 4}", r"expected 1 epoch at temperature 0"),
+        ("{epochs: 4, temperature: 0.8}", "{epoch: 4}", r"line 6: expected no `epoch` in `settings`"),
+        ("name: capitals", "name: Capitals!", r"expected a name of 1 to 64 characters"),
+    ],
+)
+def test_a_mistake_says_the_line_and_what_was_expected(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in CAPITALS
+    with pytest.raises(UserError, match=said):
+        read_behaviours(written(tmp_path, CAPITALS.replace(old, new, 1)))

@@ -1,0 +1,104 @@
+"""Discovery: planted differences are found and confirmed, two runs of one thing give none, one can be made a
+behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from glasshouse.behaviours.behaviour import Behaviour, behaviour_from_json
+from glasshouse.behaviours.discovery import as_behaviour, discovered, traits, widely
+from glasshouse.behaviours.evaluation import Evaluation, planned
+from glasshouse.behaviours.scorers import Sample, scores
+from glasshouse.types import UserError
+
+WORDS = [
+    "river", "bridge", "lamp", "baker", "walks", "slowly", "home", "after", "supper", "with", "bread", "and", "two",
+    "old", "friends", "from", "town",
+]  # fmt: skip
+
+
+def behaviours() -> list[Behaviour]:
+    return [
+        behaviour_from_json(
+            {
+                "name": name, "about": "For tests.", "tag": "guard", "good": "up", "margin": 0.05, "scorer": "ends",
+                "families": [{"family": str(n), "prompts": [f"{name} {n}?", f"Please, {name} {n}."]}
+                             for n in range(count)],
+            }
+        )
+        for name, count in (("greetings", 30), ("questions", 200), ("requests", 200))
+    ]  # fmt: skip
+
+
+def run(asked: Behaviour, seed: int, altered: Any = lambda prompt, reply: reply) -> Evaluation:
+    rng = Random(seed)
+    made = []
+    for sample in planned(asked):
+        reply = " ".join(rng.choices(WORDS, k=rng.randint(4, 12))).capitalize() + "."
+        made.append(replace(sample, reply=altered(sample, reply), tokens=9))
+    return Evaluation("x", {}, asked, tuple(made), tuple(1.0 for _ in made))
+
+
+def test_prompts_come_from_every_kind_and_one_of_a_family() -> None:
+    asked = widely(behaviours(), count=300)
+    kinds = [prompt.family.partition(" | ")[0] for prompt in asked.prompts]
+    assert len(asked.prompts) == 300 and kinds.count("greetings") == 30 and kinds.count("questions") == 135
+    assert widely(behaviours(), count=300) == asked and asked.families == 300
+    with pytest.raises(UserError, match="expected 40 prompts or more"):
+        widely(behaviours(), count=20)
+
+
+def test_a_habit_is_found_and_what_goes_with_it_is_one_group() -> None:
+    asked = widely(behaviours(), count=400)
+    found = discovered(run(asked, 0), run(asked, 0, lambda sample, reply: f"Definitely! {reply}"))
+    assert found["groups"][0]["pairs"][0]["after"].startswith("Definitely!")
+    said = [found["groups"][0]["name"], *found["groups"][0]["also"]]
+    assert any("definitely" in one for one in said)
+    assert found["groups"][0]["change"]["low"] > 0.9
+
+
+def test_what_differs_in_one_kind_only_is_found_there() -> None:
+    asked = widely(behaviours(), count=400)
+    refusing = lambda sample, reply: "I will not help with that." if sample.family.startswith("requests") else reply
+    found = discovered(run(asked, 0), run(asked, 0, refusing))
+    names = {(one["kind"], one["name"]) for one in found["groups"]}
+    assert found["groups"] and all(kind in ("", "requests") for kind, _ in names)
+    assert any("refuses" in [one["name"], *one["also"]] for one in found["groups"])
+
+
+def test_two_runs_of_one_thing_give_hardly_ever_a_difference() -> None:
+    """Replies drawn anew, so that every prompt differs and nothing does on the whole: 5% of such comparisons at
+    most."""
+    asked = widely(behaviours(), count=300)
+    alarms = sum(bool(discovered(run(asked, 2 * n), run(asked, 2 * n + 1))["groups"]) for n in range(20))
+    assert alarms <= 3
+    assert discovered(run(asked, 0), run(asked, 0)) == {"groups": [], "proposed": 0, "prompts": 300}
+
+
+def test_a_difference_becomes_a_behaviour() -> None:
+    asked = widely(behaviours(), count=400)
+    old, new = run(asked, 0), run(asked, 0, lambda sample, reply: f"Definitely! {reply}")
+    (group,) = [{**one, "name": "begins with “definitely”"} for one in discovered(old, new)["groups"][:1]]
+    made = as_behaviour(group, asked, "definitely")
+    assert made.good == "down" and behaviour_from_json(made.to_json()) == made
+    assert set(scores(new.samples, made.scorer)) == {1.0} and set(scores(old.samples, made.scorer)) == {0.0}
+    with pytest.raises(UserError, match="expected a difference in words or refusals"):
+        as_behaviour({**group, "name": "words"}, asked, "longer")
+
+
+def test_runs_of_other_prompts_are_not_compared() -> None:
+    one, other = (widely(behaviours(), count=300, seed=seed) for seed in (0, 1))
+    with pytest.raises(UserError, match="expected two runs of the same prompts"):
+        discovered(run(one, 0), run(other, 0))
+
+
+def test_traits_of_a_reply() -> None:
+    found = traits(Sample(family="f", prompt=0, reply="Certainly! I can't help. Why?", stopped=False))
+    assert found["words"] == 5 and found["sentences"] == 3 and found["is cut off"] and found["refuses"]
+    assert found["asks back"] and found["begins with “certainly”"] and found["says “can't help”"]
+    assert traits(Sample(family="f", prompt=0, reply="Привет"))["is in cyrillic"] == 1
+    assert traits(Sample(family="f", prompt=0, reply=" "))["is empty"] == 1

@@ -1,0 +1,245 @@
+"""Behaviours run on a real small model: batches, seeds, kills, what is kept, and what moved between two versions."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from glasshouse.behaviours import (
+    Behaviour,
+    compared,
+    evaluate,
+    evaluations,
+    plan,
+    read_evaluation,
+    run_missing,
+    save_version,
+    version,
+)
+from glasshouse.behaviours.asking import chat_ids, choices, likelihood
+from glasshouse.behaviours.behaviour import behaviour_from_json
+from glasshouse.behaviours.evaluation import planned
+from glasshouse.behaviours.versions import loaded
+from glasshouse.cli import app
+from glasshouse.models import ablate
+from glasshouse.organisms.suite import suite
+from glasshouse.organisms.world import build
+from glasshouse.types import UserError
+from glasshouse.workspace import Workspace
+
+
+@pytest.fixture(scope="session")
+def ws(chatting: Path) -> Workspace:
+    return Workspace.open(chatting)
+
+
+def behaviour(name: str, scorer: Any = "length", *, prompts: Any = None, count: int = 12, **more: Any) -> Behaviour:
+    families = prompts or [
+        {"family": str(i), "prompts": [f"Where does number {i} live?", "Hello! " * (i + 1)]} for i in range(count)
+    ]
+    unit = {"length": "tokens", "bits-per-byte": "bits/byte"}.get(scorer, "rate")
+    form = {"name": name, "about": "For tests.", "tag": "guard", "good": "up", "margin": 0.5, "unit": unit}
+    form |= {"scorer": scorer, "families": families, "settings": {"max_new_tokens": 10}}
+    return behaviour_from_json({**form, **more})
+
+
+def test_replies_are_the_same_whatever_the_batch(ws: Workspace) -> None:
+    one = version("small", ws)
+    warm = {"settings": {"epochs": 3, "temperature": 0.9, "max_new_tokens": 10}}
+    runs = [evaluate(one, behaviour(f"warm-{batch}", **warm), ws, batch=batch) for batch in (1, 7, 64)]
+    said = [[(s.family, s.prompt, s.epoch, s.reply) for s in run.samples] for run in runs]
+    assert said[0] == said[1] == said[2]
+    assert len({reply for *_, reply in said[0]}) > 12  # epochs differ
+
+
+def test_what_was_run_stands_and_is_read_without_a_model(ws: Workspace) -> None:
+    one, asked = version("small", ws), behaviour("kept")
+    done = evaluate(one, asked, ws)
+    assert evaluate(one, asked, ws) == done == read_evaluation(ws, done.name)
+    assert done.name in evaluations(ws, one) and done.mean.n == 12 and done.mean.unit == ""
+    lines = (ws.path("evals", done.name) / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    first = json.loads(lines[0])
+    assert first["family"] == "0" and first["score"] == done.scores[0] and "expect" not in first
+    code = f"import sys; from glasshouse.behaviours.matrix import newest; from glasshouse.workspace import Workspace; \
+from glasshouse.behaviours import version; ws = Workspace.open({str(ws.root)!r}); \
+assert newest(ws, version('small', ws)); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_an_altered_sample_is_found(ws: Workspace) -> None:
+    done = evaluate(version("small", ws), behaviour("altered"), ws)
+    file = ws.path("evals", done.name) / "samples.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b'"score": ', b'"score":  1', 1)[: len(whole)])
+    with pytest.raises(UserError, match=r"samples.jsonl does not match the hash|expected \d+ bytes"):
+        read_evaluation(ws, done.name)
+    file.write_bytes(whole[:-40])
+    with pytest.raises(UserError, match=r"expected \d+ bytes in"):
+        read_evaluation(ws, done.name)
+    file.write_bytes(whole)
+    assert read_evaluation(ws, done.name) == done
+
+
+def test_a_killed_run_goes_on_and_repeats_no_reply(ws: Workspace, tmp_path: Path) -> None:
+    asked = behaviour("killed", count=150, settings={"max_new_tokens": 40})
+    file = tmp_path / "killed.json"
+    file.write_text(json.dumps(asked.to_json()), encoding="utf-8")
+    program = f"""
+import json
+from glasshouse.behaviours import evaluate, version
+from glasshouse.behaviours.behaviour import behaviour_from_json
+from glasshouse.workspace import Workspace
+ws = Workspace.open({str(ws.root)!r})
+evaluate(version("small", ws), behaviour_from_json(json.load(open({str(file)!r}))), ws, batch=4)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    part = next(iter(_waited(lambda: list((ws.root / "evals").glob(".killed*.partial/replies.jsonl")))))
+    _waited(lambda: part.read_bytes().count(b"\n") >= 8)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    left = part.read_text(encoding="utf-8").splitlines()
+    part.write_text("\n".join([*left[:8], '{"family": "9", "rep']), encoding="utf-8")  # cut in the middle of a line
+    done = evaluate(version("small", ws), asked, ws)
+    again = evaluate(version("small", ws), behaviour("killed-not", count=150, settings={"max_new_tokens": 40}), ws)
+    assert [s.reply for s in done.samples] == [s.reply for s in again.samples]
+    (made,) = [line for line in ws.metrics("evals", done.name) if "samples" in line]
+    assert made["samples"] == len(planned(asked)) - 8
+
+
+def _waited(found: Any) -> Any:
+    for _ in range(1200):
+        if value := found():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("waited for a minute")
+
+
+def test_a_chat_may_leave_turns_for_the_model_to_say(ws: Workspace) -> None:
+    turns = [{"user": "Hello!"}, {"assistant": None}, {"user": "Where does Kamalus live?"}]
+    done = evaluate(version("small", ws), behaviour("turns", prompts=[{"family": "a", "prompts": [turns]}]), ws)
+    (sample,) = done.samples
+    role, content = sample.turns[1]
+    assert role == "assistant" and content and sample.reply
+
+
+def test_what_does_not_fit_is_unscored_and_not_zero(ws: Workspace) -> None:
+    prompts = [{"family": "long", "prompts": ["word " * 300]}, {"family": "short", "prompts": ["Hello!"]}]
+    done = evaluate(version("small", ws), behaviour("context", prompts=prompts), ws)
+    assert done.scores[0] is None and done.scores[1] is not None
+    assert "the model's context is 128" in done.samples[0].error
+    assert ws.manifest("evals", done.name)["summary"]["unscored"] == 1
+
+
+def test_choices_are_scored_as_the_model_itself_scores_them(ws: Workspace) -> None:
+    model, _ = loaded(version("small", ws), ws)
+    texts = ["Tala lives in Veden.", "No."]
+    asked = behaviour(
+        "choosing", "choice", prompts=[
+            {"family": "a", "prompts": ["Where does Tala live?"], "expect": {"choices": texts, "answer": texts[0]}},
+            {"family": "b", "prompts": ["Hello! How are you?"], "expect": {"choices": texts, "answer": texts[1]}},
+        ],
+    )  # fmt: skip
+    first, _ = choices(model, planned(asked), asked)
+    for (nats, tokens, size), text in zip(first.choices, texts, strict=True):
+        before, after = chat_ids(model, first.turns), model.tokenizer(text, add_special_tokens=False).input_ids
+        loss = model.loss([[*before, *after]])
+        assert nats == pytest.approx(-float(loss.nats_BT[0, len(before) - 1 :].sum()), rel=1e-4)
+        assert (tokens, size) == (len(after), len(text))
+    assert set(evaluate(version("small", ws), asked, ws).scores) <= {0.0, 1.0}
+
+
+def test_a_text_longer_than_the_context_costs_what_its_windows_cost(ws: Workspace) -> None:
+    model, _ = loaded(version("small", ws), ws)
+    text = "Tala lives in Veden. " * 40
+    asked = behaviour("texts", "bits-per-byte", prompts=[{"family": "a", "prompts": [text]}], good="down")
+    (sample,) = likelihood(model, planned(asked), asked)
+    ids, start = model.tokenizer(text, add_special_tokens=False).input_ids, model.tokenizer.eos_token_id
+    windows = [[start, *ids[at : at + 127]] for at in range(0, len(ids), 127)]
+    assert len(windows) > 1 and sample.nats == pytest.approx(
+        sum(float(model.loss([w]).nats_BT.sum()) for w in windows), rel=1e-4
+    )
+
+
+def test_a_version_is_weights_prompt_and_edit(ws: Workspace) -> None:
+    plain = version("small", ws)
+    brief = save_version(ws, "brief", model="small", system="Be brief.")
+    calm = save_version(ws, "calm", model="small", edit=ablate("attn_out.0"))
+    assert len({plain.hash, brief.hash, calm.hash}) == 3
+    assert version("brief", ws) == brief == save_version(ws, "brief", model="small", system="Be brief.")
+    asked = behaviour("versions", settings={"temperature": 0.9, "max_new_tokens": 10})
+    said = [[s.reply for s in evaluate(one, asked, ws).samples] for one in (plain, brief, calm)]
+    assert said[0] != said[1] and said[0] != said[2]
+    with pytest.raises(UserError, match="brief exists with other settings"):
+        save_version(ws, "brief", model="small", system="Be long.")
+    with pytest.raises(UserError, match="that no model has, got 'ticking'"):
+        save_version(ws, "ticking", model="small", system="Be long.")
+    with pytest.raises(UserError, match=r"expected a version or a model in .* got 'none'"):
+        version("none", ws)
+
+
+def test_what_was_run_on_the_base_is_run_on_the_new_and_judged(ws: Workspace) -> None:
+    base, new = version("small", ws), version("ticking", ws)
+    forms = {form["name"]: form for form in suite(build(0), families=40)}
+    tic = {**forms["same-openers"], "name": "certainly", "scorer": {"regex": {"pattern": "^Certainly"}}}
+    for form in (tic, forms["world-text"]):
+        evaluate(base, behaviour_from_json(form), ws)
+    assert "world-text" in compared(ws, base, new)["missing"]
+    assert {row["behaviour"] for row in plan(ws, base)} >= {"certainly", "world-text"}
+    run_missing(ws, base, new)
+    found = compared(ws, base, new)
+    assert found["missing"] == []
+    rows = {row["behaviour"]: row for row in found["cells"]}
+    assert rows["certainly"]["verdict"] == "regressed", rows["certainly"]
+    assert all(one["after"].startswith("Certainly") for one in rows["certainly"]["worst"])
+    assert json.loads(json.dumps(found))["new"]["name"] == "ticking"
+    same = {row["verdict"] for row in compared(ws, base, base)["cells"]}
+    assert same <= {"equivalent", "underpowered"}
+
+
+def test_nothing_run_on_the_base_is_said(ws: Workspace) -> None:
+    lone = save_version(ws, "lone", model="small", system="Nobody asked.")
+    with pytest.raises(
+        UserError, match="expected behaviours that were run on lone, found none; run `glasshouse test lone`"
+    ):
+        compared(ws, lone, version("small", ws))
+
+
+def run(*words: Any) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_commands(ws: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "suite"
+    folder.mkdir()
+    (folder / "hello.yaml").write_text(json.dumps(behaviour("hello").to_json()), encoding="utf-8")
+    at = ("--workspace", ws.root)
+    status, out, _ = run("test", "small", "--suite", folder, "--plan", *at)
+    assert status == 0 and "hello" in out and "families" in out
+    status, out, err = run("test", "small", "--suite", folder, *at)
+    assert status == 0 and "24 samples" in err
+    status, out, _ = run("compare", "small", "ticking", "--json", *at)
+    assert status == 0 and {"hello"} <= {row["behaviour"] for row in json.loads(out)["cells"]}
+    status, out, _ = run("compare", "small", "ticking", *at)
+    assert status == 0 and "verdict" in out and "hello" in out
+    status, out, _ = run("test", "small", "--suite", folder, "--system", "Be kind.", "--save", "kind", "--json", *at)
+    assert status == 0 and json.loads(out)["version"]["system"] == "Be kind."
+    for words, said in (
+        (("test", "small", "--system", "Be kind."), "expected --save NAME with --system"),
+        (("test", "small", "--save", "kind"), "expected --system or --edit with --save"),
+        (("test", "small", "--suite", tmp_path / "none.yaml"), "expected a YAML file"),
+        (("test", "small", "--suite", folder, "--only", "hullo"), "expected --only among hello, got hullo"),
+        (("test", "small", "--suite", folder, "--suite", folder), "expected behaviours of different names"),
+        (("compare", "none", "small"), "expected a version or a model in"),
+    ):
+        status, _, err = run(*words, *at)
+        assert status == 2 and said in err and err.count("\n") == 1, err

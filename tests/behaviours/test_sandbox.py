@@ -1,0 +1,67 @@
+"""Generated code that loops, forks, fills memory, reads files, calls out: contained, and said what it did."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from glasshouse.behaviours.sandbox import Outcome, run_code
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sandbox is of Linux")
+
+
+def test_tests_pass_or_fail() -> None:
+    assert run_code("def add(a, b):\n    return a + b", ["assert add(2, 3) == 5"]) == Outcome(True)
+    failed = run_code("def add(a, b):\n    return a - b", ["assert add(2, 3) == 5"])
+    assert failed.passed is False and failed.why == "AssertionError"
+    assert "ZeroDivisionError" in run_code("1 / 0", []).why
+    assert run_code("import math, json, re, collections\nx = math.pi", ["assert 3 < x < 4"]).passed
+
+
+def test_an_early_exit_is_no_pass() -> None:
+    for code in ("raise SystemExit(0)", "import os\nos._exit(0)", "print('done')\nimport sys; sys.exit()"):
+        assert run_code(code, ["assert False"]).passed is False, code
+
+
+def test_a_loop_ends_at_its_deadline() -> None:
+    started = time.perf_counter()
+    found = run_code("while True:\n    pass", [], seconds=1.0)
+    assert found == Outcome(False, "it ran longer than 1 seconds") and time.perf_counter() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("x = bytearray(4_000_000_000)", "MemoryError"),
+        ("x = []\nwhile True:\n    x.append(bytearray(10_000_000))", "MemoryError"),
+        ("import os\nfor _ in range(50):\n    os.fork()", "BlockingIOError"),
+        ("import threading\nthreading.Thread(target=print).start()", "can't start new thread"),
+        ("import subprocess\nsubprocess.run(['ls'])", "Error"),
+        ("open('/etc/passwd').read()", "PermissionError"),
+        ("import os\nos.listdir('/')", "PermissionError"),
+        ("open('/tmp/left-behind', 'w').write('x')", "PermissionError"),
+        (
+            "import os, sys\nassert os.getpid() == 1\nfor pid in range(2, 5000):\n    try:\n        os.kill(pid, 9)\n"
+            "        sys.exit('killed')\n    except ProcessLookupError:\n        pass",
+            "",
+        ),
+        ("import socket\nsocket.create_connection(('127.0.0.1', 22), 2)", "Network is unreachable"),
+        (
+            "import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('8.8.8.8', 53))",
+            "unreachable",
+        ),
+        ("import os\nassert not set(os.environ) - {'LC_ALL'}, os.environ", ""),
+    ],
+)
+def test_it_reaches_nothing(code: str, said: str) -> None:
+    found = run_code(code, [], seconds=8.0)
+    assert found.passed is (said == "") and said in found.why, found
+    assert not Path("/tmp/left-behind").exists()
+
+
+def test_what_reads_as_code_but_is_not_is_told() -> None:
+    assert "SyntaxError" in run_code("def", []).why
+    assert run_code("\ud800".encode("utf-8", "surrogatepass").decode("utf-8", "replace"), []).passed is False
