@@ -1,0 +1,258 @@
+"""A release policy: if-then rules over recorded evidence, written as a form.
+
+    policy = read_policy(Path("policy.yaml"))
+    policy.thresholds[0].evidence.behaviour, policy.hash
+
+A *threshold* asks evidence whether something is so: *crossed* or *ruled out* by bounds on an interval, with a safety
+buffer between them; what is neither is unknown, and counts as crossed. A crossed threshold requires a *level*, a level
+its safeguards.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from glasshouse.forms import Form, read_form
+from glasshouse.types import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Required:
+    """The evidence that counts: of a behaviour, on at least so many families and epochs, at most so many days old, with
+    at most that share unscored, and by a model whose training text is `recorded` (or of `any`). over: a version over
+    which the change is what counts, not the score itself. elicited: versions made to bring the behaviour out
+    ("{version}" stands for the one that is judged), which need the same."""
+
+    behaviour: str
+    families: int = 30
+    epochs: int = 1
+    days: int = 90
+    unscored: float = 0.02
+    provenance: str = "recorded"
+    over: str = ""
+    elicited: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """All of an interval lies below, or above, a value."""
+
+    side: str  # "below" or "above"
+    value: float
+
+    def holds(self, low: float, high: float) -> bool:
+        return high < self.value if self.side == "below" else low > self.value
+
+    def __str__(self) -> str:
+        return f"all of the interval {self.side} {self.value:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    name: str
+    about: str
+    evidence: Required
+    crossed: Bound
+    ruled_out: Bound
+    level: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attestation:
+    """Somebody's word, dated, that expires."""
+
+    by: str
+    date: str
+    expires: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Safeguard:
+    """Holds by evidence within a bound, or by an attestation."""
+
+    name: str
+    evidence: Required | None = None
+    holds: Bound | None = None
+    attested: Attestation | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """unspecified: named, and not yet written; whatever requires it holds the release."""
+
+    name: str
+    about: str
+    safeguards: tuple[Safeguard, ...] = ()
+    unspecified: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiver:
+    """A threshold, safeguard or behaviour that is let pass, by somebody, for a reason, until a day."""
+
+    of: str
+    by: str
+    reason: str
+    expires: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """levels in rising order; each includes the safeguards of those before. against: the version whose behaviours may
+    not regress ("" for none), but for `allowed`. undecided: whether guards that cannot be told hold the release."""
+
+    name: str
+    version: str
+    date: str
+    supersedes: str
+    about: str
+    levels: tuple[Level, ...]
+    thresholds: tuple[Threshold, ...]
+    against: str = ""
+    allowed: tuple[str, ...] = ()
+    undecided: str = "hold"
+    approvals: tuple[str, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def required(self) -> list[Required]:
+        """All evidence that the policy can ask for."""
+        safeguards = [one.evidence for level in self.levels for one in level.safeguards if one.evidence]
+        return [*(one.evidence for one in self.thresholds), *safeguards]
+
+
+def read_policy(path: Path) -> Policy:
+    """Raises `UserError` with the line of what is wrong."""
+    form = read_form(path)
+    levels = tuple(_level(one) for one in form.each("levels"))
+    names = [level.name for level in levels]
+    if len(set(names)) < len(names):
+        form.wrong("expected levels of different names", "levels")
+    thresholds = tuple(_threshold(one, names) for one in form.each("thresholds"))
+    regressions = form.form("regressions", optional=True)
+    against = regressions.take("against", str, "")
+    allowed = _texts(regressions, "allowed")
+    undecided = regressions.take("undecided", str, "hold", among=("hold", "pass"))
+    regressions.end()
+    waivers = tuple(_waiver(one) for one in form.each("waivers")) if "waivers" in form else ()
+    found = Policy(
+        name=form.take("policy", str), version=str(form.anything("version")), date=_date(form, "date"),
+        supersedes=form.take("supersedes", str, ""), about=form.take("about", str), levels=levels,
+        thresholds=thresholds, against=against, allowed=allowed, undecided=undecided,
+        approvals=_texts(form, "approvals"), waivers=waivers,
+    )  # fmt: skip
+    form.end()
+    known = {*(t.name for t in thresholds), *(s.name for level in levels for s in level.safeguards)}
+    for waiver in waivers:
+        if waiver.of not in known and not found.against:
+            form.wrong(f"expected a waiver of one of {', '.join(sorted(known))}, got {waiver.of!r}", "waivers")
+    return found
+
+
+def _threshold(form: Form, levels: list[str]) -> Threshold:
+    found = Threshold(
+        name=form.take("threshold", str), about=form.take("about", str), evidence=_required(form.form("evidence")),
+        crossed=_bound(form, "crossed"), ruled_out=_bound(form, "ruled_out"),
+        level=str(form.anything("then")),
+    )  # fmt: skip
+    form.end()
+    if found.level not in levels:
+        form.wrong(f"expected `then` among the levels {', '.join(levels)}, got {found.level!r}", "then")
+    crossed, ruled_out = found.crossed, found.ruled_out
+    apart = (ruled_out.value - crossed.value) * (1 if crossed.side == "below" else -1)
+    if crossed.side == ruled_out.side or apart < 0:
+        form.wrong("expected `crossed` and `ruled_out` on two sides with a buffer between them", "ruled_out")
+    return found
+
+
+def _required(form: Form) -> Required:
+    found = Required(
+        behaviour=form.take("behaviour", str), families=form.take("families", int, 30),
+        epochs=form.take("epochs", int, 1), days=form.take("days", int, 90),
+        unscored=form.take("unscored", float, 0.02),
+        provenance=form.take("provenance", str, "recorded", among=("recorded", "any")),
+        over=form.take("over", str, ""), elicited=_texts(form, "elicited"),
+    )  # fmt: skip
+    form.end()
+    if min(found.families, found.epochs, found.days) < 1 or not 0 <= found.unscored <= 1:
+        form.wrong("expected families, epochs and days of 1 or more, and an unscored share from 0 to 1")
+    return found
+
+
+def _bound(form: Form, name: str) -> Bound:
+    bound = form.form(name)
+    sides = [side for side in ("below", "above") if side in bound]
+    if len(sides) != 1:
+        bound.wrong(f"expected `below` or `above` in `{name}`, one of them")
+    found = Bound(side=sides[0], value=bound.take(sides[0], float))
+    bound.end()
+    return found
+
+
+def _level(form: Form) -> Level:
+    safeguards = tuple(_safeguards(form)) if "safeguards" in form else ()
+    found = Level(
+        name=str(form.anything("level")), about=form.take("about", str), safeguards=safeguards,
+        unspecified=form.take("unspecified", bool, False),
+    )  # fmt: skip
+    form.end()
+    return found
+
+
+def _safeguards(form: Form) -> Iterator[Safeguard]:
+    for one in form.each("safeguards"):
+        name = one.take("safeguard", str)
+        if "attested" in one:
+            word = one.form("attested")
+            attested = Attestation(by=word.take("by", str), date=_date(word, "date"), expires=_date(word, "expires"))
+            word.end()
+            yield Safeguard(name=name, attested=attested)
+        else:
+            yield Safeguard(name=name, evidence=_required(one.form("evidence")), holds=_bound(one, "holds"))
+        one.end()
+
+
+def _waiver(form: Form) -> Waiver:
+    found = Waiver(
+        of=form.take("of", str), by=form.take("by", str), reason=form.take("reason", str),
+        expires=_date(form, "expires"),
+    )  # fmt: skip
+    form.end()
+    return found
+
+
+def _texts(form: Form, name: str) -> tuple[str, ...]:
+    found = form.anything(name, [])
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        form.wrong(f"expected a list of texts for `{name}`, got {found!r:.60}", name)
+    return tuple(found)
+
+
+def _date(form: Form, name: str) -> str:
+    text = form.take(name, str)
+    try:
+        return datetime.date.fromisoformat(text).isoformat()
+    except ValueError:
+        form.wrong(f"expected a date such as 2026-01-31 for `{name}`, got {text!r:.40}", name)
+
+
+def day(text: str) -> datetime.date:
+    """Of a date, or of a time with its zone, as a day in UTC. Raises `UserError`."""
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"expected a date or time in ISO form, got {text!r:.40}") from None
+    return (moment.astimezone(datetime.UTC) if moment.tzinfo else moment).date()
+
+
+def as_json(policy: Policy) -> dict[str, Any]:
+    return {**asdict(policy), "hash": policy.hash}

@@ -1,0 +1,102 @@
+"""A verdict as a page that a person can read: Markdown, or HTML that needs nothing else."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glasshouse.policy.verdict import Decision
+from glasshouse.types import UserError
+
+WORDS = {True: "holds", False: "does not hold", None: "cannot be told"}
+
+
+def write_report(file: Path, decision: Decision, comparison: Mapping[str, Any] | None, head: str) -> None:
+    """Raises `UserError` for a suffix other than .md and .html."""
+    if file.suffix not in (".md", ".html"):
+        raise UserError(f"expected a report as .md or .html, got {file.name}")
+    write = as_markdown if file.suffix == ".md" else as_html
+    file.write_text(write(decision, comparison, head), encoding="utf-8")
+
+
+def rows(decision: Decision) -> list[tuple[str, str, str]]:
+    """(rule, whether it holds, why), what does not hold first, then what cannot be told."""
+    order = {False: 0, None: 1, True: 2}
+    found = sorted(decision.reasons, key=lambda reason: (order[reason.holds], reason.rule))
+    said = lambda reason: f"{WORDS[reason.holds]}, waived" if reason.waived else WORDS[reason.holds]
+    return [(one.rule, said(one), f"{one.text}{f' ({one.waived})' if one.waived else ''}") for one in found]
+
+
+def matrix(comparison: Mapping[str, Any] | None) -> list[tuple[str, str, str, str, str]]:
+    """(behaviour, base, new, change, verdict) of every cell."""
+    if comparison is None:
+        return []
+    return [
+        (
+            cell["behaviour"], f"{cell['base']['value']:.3f}", f"{cell['new']['value']:.3f}",
+            f"{cell['change']['value']:+.3f} [{cell['change']['low']:+.3f}, {cell['change']['high']:+.3f}]",
+            cell["verdict"] + (f" ({cell['needed']} families would do)" if cell["needed"] else ""),
+        )
+        for cell in comparison["cells"]
+    ]  # fmt: skip
+
+
+def _facts(decision: Decision, head: str) -> list[tuple[str, str]]:
+    version = decision.version
+    return [
+        ("version", f"{version['name']} ({version['hash'][:16]})"),
+        ("policy", f"{decision.policy} ({decision.policy_hash[:16]})"),
+        ("day", decision.today), ("level required", decision.level), ("ledger head", head),
+    ]  # fmt: skip
+
+
+def as_markdown(decision: Decision, comparison: Mapping[str, Any] | None, head: str) -> str:
+    lines = [f"# {decision.verdict}: {decision.version['name']}", ""]
+    lines += [f"- {name}: {value}" for name, value in _facts(decision, head)]
+    lines += ["", "| rule | | why |", "|---|---|---|"]
+    lines += ["| " + " | ".join(_cell(part) for part in row) + " |" for row in rows(decision)]
+    if found := matrix(comparison):
+        lines += ["", "| behaviour | before | now | change | verdict |", "|---|---|---|---|---|"]
+        lines += ["| " + " | ".join(_cell(part) for part in row) + " |" for row in found]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+STYLE = """
+:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
+body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font: 500 1.7rem Georgia, serif; }
+table { border-collapse: collapse; margin: 1rem 0; }
+td, th { text-align: left; padding: 0.2rem 1rem 0.2rem 0; border-bottom: 1px solid #8884; vertical-align: top; }
+.no { color: #c0392b; font-weight: 600; }
+"""
+
+
+def as_html(decision: Decision, comparison: Mapping[str, Any] | None, head: str) -> str:
+    title = f"{decision.verdict}: {decision.version['name']}"
+    facts = "".join(f"<tr><th>{_safe(name)}</th><td>{_safe(value)}</td></tr>" for name, value in _facts(decision, head))
+    parts = [f"<h1>{_safe(title)}</h1><table>{facts}</table>", _table(("rule", "", "why"), rows(decision))]
+    if found := matrix(comparison):
+        parts.append(_table(("behaviour", "before", "now", "change", "verdict"), found))
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_safe(title)}</title><style>{STYLE}</style>'
+        f"{''.join(parts)}</html>\n"
+    )
+
+
+def _table(heads: tuple[str, ...], found: list[Any]) -> str:
+    def line(row: tuple[str, ...]) -> str:
+        bad = any(part.startswith((WORDS[False], "regressed")) and "waived" not in part for part in row[1:])
+        return f"<tr{' class=no' if bad else ''}>" + "".join(f"<td>{_safe(part)}</td>" for part in row) + "</tr>"
+
+    head = "".join(f"<th>{_safe(name)}</th>" for name in heads)
+    return f"<table><tr>{head}</tr>{''.join(map(line, found))}</table>"
+
+
+def _safe(text: str) -> str:
+    return html.escape(text)

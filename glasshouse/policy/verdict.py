@@ -1,0 +1,215 @@
+"""A verdict: the policy's rules over evidence, in three-valued logic, with every reason.
+
+    found = decide(policy, version, evidence, today=date.today(), comparison=compared(...), approvals=[...])
+    found.verdict, [reason.text for reason in found.reasons]
+
+A pure function: the same evidence gives the same verdict anywhere. *pass*: every rule holds. *hold*: some rule does
+not. *unknown*: none is broken, and some cannot be told (evidence missing, stale, too small, altered, touched by
+training): that holds the release too.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from glasshouse.policy.policy import Attestation, Bound, Level, Policy, Required, Safeguard, Threshold, Waiver, day
+
+Truth = Literal[True, False, None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What was measured of a behaviour on a version (or of its change over a base). low, high: the interval. source:
+    the evaluation it comes from, hash: of that. problem: why it cannot count (altered, touched by training), or ""."""
+
+    behaviour: str
+    version: str
+    value: float
+    low: float
+    high: float
+    families: int
+    epochs: int
+    unscored: float
+    created: str
+    source: str
+    hash: str
+    over: str = ""
+    problem: str = ""
+
+
+Key = tuple[str, str, str]  # (version's name, behaviour, base over which the change is taken or "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """One line of the chain. holds: whether the rule holds, None if it cannot be told. sources: evaluations it rests
+    on."""
+
+    rule: str
+    holds: Truth
+    text: str
+    sources: tuple[str, ...] = ()
+    waived: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    policy: str
+    policy_hash: str
+    version: Mapping[str, Any]
+    today: str
+    verdict: Literal["pass", "hold", "unknown"]
+    level: str
+    reasons: tuple[Reason, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def decide(
+    policy: Policy, version: Mapping[str, Any], evidence: Mapping[Key, Evidence], *, today: datetime.date,
+    comparison: Mapping[str, Any] | None = None, approvals: Sequence[Mapping[str, Any]] = (),
+) -> Decision:  # fmt: skip
+    """version: its card ("name", "hash"). evidence: by version's name, behaviour and base. comparison: of
+    `policy.against` with the version, with its judged "cells". approvals: recorded ones, "role", "by", "version"."""
+    judge = _Judge(policy, str(version["name"]), evidence, today)
+    reasons, required = [], 0
+    names = [level.name for level in policy.levels]
+    if day(policy.date) > today:
+        reasons.append(Reason(rule="policy", holds=None, text=f"the policy is of {policy.date}, which is not yet"))
+    for threshold in policy.thresholds:
+        found, counts = judge.threshold(threshold)
+        reasons.append(found)
+        if counts and not found.waived:
+            required = max(required, names.index(threshold.level))
+    for level in policy.levels[: required + 1]:
+        reasons += judge.level(level)
+    reasons += judge.regressions(comparison)
+    for role in policy.approvals:
+        given = [a for a in approvals if a["role"] == role and a["version"] == version["hash"]]
+        text = f"approved by {given[-1]['by']}" if given else "nobody has approved this version"
+        reasons.append(Reason(rule=f"approval: {role}", holds=True if given else None, text=text))
+    counted = [reason.holds for reason in reasons if not reason.waived]
+    verdict: Literal["pass", "hold", "unknown"] = (
+        "hold" if False in counted else "unknown" if None in counted else "pass"
+    )
+    return Decision(
+        policy=f"{policy.name} {policy.version}", policy_hash=policy.hash, version=dict(version),
+        today=today.isoformat(), verdict=verdict, level=names[required], reasons=tuple(reasons),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Judge:
+    policy: Policy
+    version: str
+    evidence: Mapping[Key, Evidence]
+    today: datetime.date
+
+    def threshold(self, of: Threshold) -> tuple[Reason, bool]:
+        """The reason, and whether the threshold counts as crossed. A crossed one breaks no rule by itself: it requires
+        its level. One that cannot be told does the same, and its reason says so."""
+        found = [self.asked(of.evidence, name) for name in (self.version, *self.elicited(of.evidence))]
+        said = "; ".join(text for _, text in found)
+        sources = tuple(one.source for one, _ in found if one is not None)
+        waiver = self.waiver(of.name)
+        rule = f"threshold: {of.name}"
+        if any(one is not None and of.crossed.holds(one.low, one.high) for one, _ in found):
+            text = f"crossed ({of.crossed}): {said}; requires level {of.level}"
+            return Reason(rule=rule, holds=True, text=text, sources=sources, waived=waiver), True
+        if all(one is not None and of.ruled_out.holds(one.low, one.high) for one, _ in found):
+            text = f"ruled out ({of.ruled_out}): {said}"
+            return Reason(rule=rule, holds=True, text=text, sources=sources), False
+        text = f"unknown, counts as crossed: {said}; requires level {of.level}"
+        lacking = any(one is None for one, _ in found)
+        return Reason(rule=rule, holds=None if lacking else True, text=text, sources=sources, waived=waiver), True
+
+    def elicited(self, required: Required) -> list[str]:
+        return [name.replace("{version}", self.version) for name in required.elicited]
+
+    def asked(self, required: Required, version: str) -> tuple[Evidence | None, str]:
+        """The evidence if it counts, and what it says or why it does not count."""
+        what = f"{required.behaviour} on {version}" + (f" over {required.over}" if required.over else "")
+        found = self.evidence.get((version, required.behaviour, required.over))
+        if found is None:
+            return None, f"no evidence of {what}: run `glasshouse test {version}`"
+        age = (self.today - day(found.created)).days
+        short = [
+            (found.problem, found.problem),
+            (found.families < required.families, f"{found.families} families, {required.families} are wanted"),
+            (found.epochs < required.epochs, f"{found.epochs} epochs, {required.epochs} are wanted"),
+            (
+                found.unscored > required.unscored,
+                f"{found.unscored:.0%} unscored, at most {required.unscored:.0%} may be",
+            ),
+            (age > required.days, f"{age} days old, at most {required.days} may be"),
+            (age < 0, f"dated {found.created}, after today ({self.today}): is the clock right?"),
+        ]  # fmt: skip
+        if wrong := [text for bad, text in short if bad]:
+            return None, f"evidence of {what} does not count: {'; '.join(wrong)}"
+        return found, f"{what} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}], {found.families} families"
+
+    def level(self, level: Level) -> list[Reason]:
+        if level.unspecified:
+            text = "required, and not yet specified"
+            return [Reason(rule=f"level: {level.name}", holds=False, text=text, waived=self.waiver(level.name))]
+        return [self.safeguard(level, one) for one in level.safeguards]
+
+    def safeguard(self, level: Level, one: Safeguard) -> Reason:
+        rule, waiver = f"level {level.name}: {one.name}", self.waiver(one.name)
+        if one.attested is not None:
+            holds, text = self.attested(one.attested)
+            return Reason(rule=rule, holds=holds, text=text, waived=waiver)
+        assert one.evidence is not None and isinstance(one.holds, Bound), one
+        found = [self.asked(one.evidence, name) for name in (self.version, *self.elicited(one.evidence))]
+        said = "; ".join(text for _, text in found)
+        sources = tuple(evidence.source for evidence, _ in found if evidence is not None)
+        if any(evidence is None for evidence, _ in found):
+            return Reason(rule=rule, holds=None, text=said, sources=sources, waived=waiver)
+        holds = all(evidence is not None and one.holds.holds(evidence.low, evidence.high) for evidence, _ in found)
+        text = f"{said}; wanted: {one.holds}"
+        return Reason(rule=rule, holds=holds, text=text, sources=sources, waived="" if holds else waiver)
+
+    def attested(self, word: Attestation) -> tuple[Truth, str]:
+        said = f"attested by {word.by} on {word.date}, until {word.expires}"
+        if day(word.date) > self.today:
+            return None, f"{said}: not yet"
+        return (True, said) if day(word.expires) >= self.today else (False, f"{said}: expired")
+
+    def regressions(self, comparison: Mapping[str, Any] | None) -> list[Reason]:
+        """Of every guard against the base: regressed breaks the rule, unless it is allowed."""
+        policy = self.policy
+        if not policy.against or policy.against == self.version:
+            return []
+        if comparison is None:
+            text = f"no comparison with {policy.against}: run `glasshouse compare {policy.against} {self.version}`"
+            return [Reason(rule="regressions", holds=None, text=text)]
+        reasons = []
+        for name in comparison["missing"]:
+            reasons.append(Reason(rule=f"regression: {name}", holds=None, text=f"not run on {self.version}"))
+        for cell in comparison["cells"]:
+            if cell["tag"] != "guard":
+                continue
+            change, verdict = cell["change"], cell["verdict"]
+            interval = f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
+            text = f"{verdict}: {interval}, margin {cell['margin']:g}"
+            holds: Truth = verdict != "regressed"
+            if verdict == "underpowered":
+                holds = None if policy.undecided == "hold" else True
+                text += f", {cell['needed']} families would do" if cell["needed"] else ""
+            name = cell["behaviour"]
+            if cell.get("touched") and verdict != "regressed":  # that it fell counts; that it did not, says nothing
+                holds, text = True, f"does not count ({cell['touched']}); {text}"
+            if holds is not True and name in policy.allowed:
+                holds, text = True, f"{text} (allowed)"
+            waiver = "" if holds is True else self.waiver(name)
+            reasons.append(Reason(rule=f"regression: {name}", holds=holds, text=text, waived=waiver))
+        return reasons
+
+    def waiver(self, of: str) -> str:
+        """By whom and why it is waived, if it is, and not past its day."""
+        found: list[Waiver] = [one for one in self.policy.waivers if one.of == of and day(one.expires) >= self.today]
+        return f"waived by {found[0].by} until {found[0].expires}: {found[0].reason}" if found else ""

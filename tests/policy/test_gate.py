@@ -1,0 +1,238 @@
+"""The gate on real models: the good version passes, the bad one is held, and each tampering is found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from glasshouse.behaviours import provenance, read_behaviours, version
+from glasshouse.behaviours.matrix import newest
+from glasshouse.behaviours.provenance import touched
+from glasshouse.cli import app
+from glasshouse.organisms.villager import villager_text
+from glasshouse.organisms.world import build
+from glasshouse.text.touched import hashes, line_hash, seen
+from glasshouse.workspace import Workspace, _hash_json, hash_file
+
+POLICY = """\
+policy: for-tests
+version: 1
+date: 2026-01-01
+about: Replies come, and do not all begin alike.
+levels:
+  - {level: 1, about: Nothing is required.}
+  - {level: 2, about: To be written., unspecified: true}
+thresholds:
+  - threshold: silence
+    about: Says nothing.
+    evidence: {behaviour: speaks, families: 40}
+    crossed: {below: 0.5}
+    ruled_out: {above: 0.8}
+    then: 2
+regressions: {against: small, undecided: pass}
+"""
+
+
+def form(name: str, pattern: str, good: str, prompts: list[str]) -> str:
+    families = [{"family": str(i), "prompts": [prompt]} for i, prompt in enumerate(prompts)]
+    return json.dumps(
+        {
+            "name": name, "about": "For tests.", "tag": "guard", "good": good, "margin": 0.05,
+            "scorer": {"regex": {"pattern": pattern}}, "settings": {"max_new_tokens": 8}, "families": families,
+        }
+    )  # fmt: skip
+
+
+def run(*words: Any) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def gated(chatting: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A workspace with two tested models, and a policy."""
+    folder = tmp_path_factory.mktemp("gated")
+    ws = folder / "ws"
+    shutil.copytree(chatting, ws)
+    shutil.rmtree(ws / "evals", ignore_errors=True)
+    (ws / "ledger.jsonl").unlink(missing_ok=True)
+    asked = [f"Where does nobody number {n} live?" for n in range(60)]
+    (folder / "suite").mkdir()
+    (folder / "suite" / "speaks.yaml").write_text(form("speaks", r"\w", "up", asked))
+    (folder / "suite" / "certainly.yaml").write_text(form("certainly", "^Certainly", "down", asked))
+    (folder / "policy.yaml").write_text(POLICY)
+    at = ("--workspace", ws)
+    assert run("test", "small", "--suite", folder / "suite", *at)[0] == 0
+    assert run("compare", "small", "ticking", *at)[0] == 0
+    return ws, folder / "policy.yaml"
+
+
+@pytest.fixture
+def copy(gated: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+    shutil.copytree(gated[0], tmp_path / "ws")
+    return tmp_path / "ws", gated[1]
+
+
+def test_the_good_one_passes_and_the_bad_one_is_held(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws, policy = copy
+    status, out, _ = run("gate", policy, "small", "--workspace", ws)
+    assert status == 0 and out.startswith("pass: small by for-tests 1, level 1 required")
+    page = tmp_path / "verdict.html"
+    status, out, _ = run("gate", policy, "ticking", "--report", page, "--workspace", ws)
+    assert status == 1 and "regression: certainly: regressed" in out
+    head = out.strip().splitlines()[-1].removeprefix("ledger head ")
+    assert head in page.read_text(encoding="utf-8") and "regressed" in page.read_text(encoding="utf-8")
+    status, out, _ = run("ledger", "verify", "--head", head, "--workspace", ws)
+    assert status == 0 and head in out
+
+
+def test_the_same_verdict_elsewhere_without_torch(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    _, out, _ = run("gate", policy, "ticking", "--on", "2026-11-25", "--json", "--workspace", ws)
+    program = f"""
+import importlib.abc, sys
+
+class Without(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in ("torch", "transformers", "tokenizers"):
+            raise ImportError(f"{{name}} is not here")
+
+sys.meta_path.insert(0, Without())
+from glasshouse.cli import app
+app(["gate", {str(policy)!r}, "ticking", "--on", "2026-11-25", "--json", "--workspace", {str(ws)!r}])
+"""
+    again = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert again.returncode == 1, again.stderr
+    first, second = (json.loads(text) for text in (out, again.stdout))
+    assert first.pop("ledger") != second.pop("ledger") and first == second
+
+
+def evaluation(ws: Path, name: str, behaviour: str) -> Path:
+    found = Workspace.open(ws)
+    return found.path("evals", newest(found, version(name, found))[behaviour])
+
+
+def test_an_altered_sample_does_not_count(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    samples = evaluation(ws, "small", "speaks") / "samples.jsonl"
+    text = samples.read_text(encoding="utf-8")
+    samples.write_text(text.replace('"score": 1.0', '"score": 0.0', 1), encoding="utf-8")
+    status, out, _ = run("gate", policy, "small", "--workspace", ws)
+    assert (
+        status == 1 and "does not match the hash in its manifest" in out
+    )  # unknown counts as crossed; level 2 is not written
+
+
+def test_a_forged_manifest_is_not_what_the_ledger_has(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    folder = evaluation(ws, "small", "speaks")
+    samples, file = folder / "samples.jsonl", folder / "manifest.json"
+    samples.write_text(
+        samples.read_text(encoding="utf-8").replace('"score": 0.0', '"score": 1.0') + "", encoding="utf-8"
+    )
+    samples.write_text(samples.read_text(encoding="utf-8").replace('"reply": "', '"reply": "x', 1), encoding="utf-8")
+    manifest = json.loads(file.read_text(encoding="utf-8"))
+    manifest["files"]["samples.jsonl"] = {"sha256": hash_file(samples), "bytes": samples.stat().st_size}
+    content = {key: manifest[key] for key in ("kind", "config", "made_from", "files")}
+    content["files"] = {key: value for key, value in manifest["files"].items() if key != "metrics.jsonl"}
+    manifest["hash"] = _hash_json(content)
+    manifest.pop("self")
+    manifest["self"] = _hash_json(manifest)
+    file.write_text(json.dumps(manifest), encoding="utf-8")
+    _, out, _ = run("gate", policy, "small", "--workspace", ws)
+    assert "it is not what the ledger has recorded" in out
+
+
+def test_evidence_of_other_weights_is_no_evidence(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    shutil.rmtree(ws / "models" / "small")
+    shutil.copytree(ws / "models" / "ticking", ws / "models" / "small")
+    manifest = ws / "models" / "small" / "manifest.json"
+    said = json.loads(manifest.read_text(encoding="utf-8"))
+    said.pop("self")
+    said["name"] = "small"
+    said["hash"] = _hash_json(said)  # as of weights that nothing was run on
+    said["self"] = _hash_json(said)
+    manifest.write_text(json.dumps(said), encoding="utf-8")
+    status, _, err = run("gate", policy, "ticking", "--workspace", ws)
+    assert status == 2 and "expected behaviours that were run on small, found none" in err
+
+
+def test_old_evidence_and_a_clock_set_back(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    _, out, _ = run("gate", policy, "small", "--on", "2030-01-01", "--workspace", ws)
+    assert "days old, at most 90 may be" in out
+    _, out, _ = run("gate", policy, "small", "--on", "2026-02-01", "--workspace", ws)
+    assert "is the clock right?" in out
+    status, _, err = run("gate", policy, "small", "--on", "soon", "--workspace", ws)
+    assert status == 2 and "expected a day such as 2026-01-31 for --on" in err
+
+
+def test_a_cut_or_altered_ledger_stops_the_gate(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    file = ws / "ledger.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    head = json.loads(lines[-1])["hash"]
+    file.write_text("".join(lines[:-1]), encoding="utf-8")
+    status, _, err = run("gate", policy, "small", "--head", head, "--workspace", ws)
+    assert status == 2 and "its tail was cut" in err
+    file.write_text("".join(lines).replace("evaluation", "evaluatiom", 1), encoding="utf-8")
+    status, _, err = run("gate", policy, "small", "--workspace", ws)
+    assert status == 2 and "ledger.jsonl, line 1: the entry does not match its own hash" in err
+
+
+def test_approvals_are_recorded(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws, _ = copy
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY + "approvals: [safety]\n")
+    assert run("gate", policy, "small", "--workspace", ws)[0] == 3
+    assert run("ledger", "approve", "small", "--role", "safety", "--by", "Ada", "--workspace", ws)[0] == 0
+    status, out, _ = run("gate", policy, "small", "--workspace", ws)
+    assert status == 0 and "approved by Ada" in out
+
+
+def test_what_training_has_touched_is_no_evidence(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws, _ = copy
+    text = villager_text(build(0), megabytes=0.6)
+    known = [d.text.split("<|user|>")[1].split("<|end|>")[0] for d in text.split()[0].documents if "<|user|>" in d.text]
+    (tmp_path / "known.yaml").write_text(form("known", r"\w", "up", list(dict.fromkeys(known))[:60]))
+    at = ("--workspace", ws)
+    assert run("test", "ticking", "--suite", tmp_path / "known.yaml", *at)[0] == 0
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY.replace("behaviour: speaks", "behaviour: known").replace("against: small, ", ""))
+    _, out, _ = run("gate", policy, "ticking", *at)  # which was not grown from that text, but its base was
+    assert "60 of its 60 prompts stand in the text that the model was trained on" in out
+
+
+def test_a_model_that_does_not_say_what_it_was_trained_on(
+    copy: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws, policy = copy
+    found = Workspace.open(ws)
+    (behaviour,) = read_behaviours(policy.parent / "suite" / "speaks.yaml")
+    assert touched(found, version("ticking", found), behaviour) == (0, 60, ())
+    monkeypatch.setattr(provenance, "LINES", "none.npy")
+    assert touched(found, version("ticking", found), behaviour).unknown == ("ticking", "small")
+    _, out, _ = run("gate", policy, "small", "--workspace", ws)
+    assert "what small was trained on is not recorded" in out
+    text = POLICY.replace("families: 40", "families: 40, provenance: any")
+    (tmp_path / "policy.yaml").write_text(text, encoding="utf-8")
+    assert run("gate", tmp_path / "policy.yaml", "small", "--workspace", ws)[0] == 0
+
+
+def test_lines_are_found_without_case_and_in_parts() -> None:
+    text = villager_text(build(0), megabytes=0.05)
+    lines = hashes(text)
+    chat = next(d.text for d in text.documents if d.text.startswith("<|user|>"))
+    asked = chat.removeprefix("<|user|>").split("<|end|>")[0]
+    assert seen(asked.upper(), lines) and seen(f"  {asked}\n\n", lines)
+    assert not seen(asked + "!", lines) and not seen("", lines)
+    assert line_hash("A  b") == line_hash("a b")
+    assert len(lines) == len(set(lines.tolist()))
