@@ -96,6 +96,8 @@ def test_every_room_has_its_page() -> None:
         "dictionaries",
         "features",
         "steering",
+        "behaviours",
+        "policy",
         "organisms",
         "web",
         "workspace",

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from glasshouse.cli.discovering import discover
 from glasshouse.cli.entry import (
     Commands,
     CountOption,
@@ -29,6 +30,8 @@ from glasshouse.cli.entry import (
     begin,
     say,
 )
+from glasshouse.cli.gating import gate, ledger
+from glasshouse.cli.testing import compare, test
 from glasshouse.types import FeatureId, UserError, check_name
 from glasshouse.workspace import Workspace
 
@@ -66,6 +69,7 @@ def demo(
     from glasshouse.cli.page import page
     from glasshouse.cli.sources import WORLD, demonstrated
     from glasshouse.cli.summary import show_summary, summary
+    from glasshouse.cli.variants import show_variants, variants_summary
     from glasshouse.cli.villager import show_villager, villager_summary
     from glasshouse.features.opening import demo as run
 
@@ -75,9 +79,11 @@ def demo(
             found = summary(ws, opened)
             if corpus == WORLD:
                 found["world"] = villager_summary(ws, opened)
+                found["variants"] = variants_summary(ws, opened, quick=quick, say=say)
             answer(json, found)
             show_summary(found, quiet=json)
             show_villager(found, quiet=json)
+            show_variants(found, quiet=json)
             served.wait()
 
 
@@ -88,7 +94,7 @@ def grow(
     chat: Annotated[bool, typer.Option("--chat", help="Of `world`: a model to chat with, the villager.")] = False,
     tokens: Annotated[int | None, CountOption("Budget of training tokens.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Budget in minutes, turned into tokens once; 5 without it, 7.2 of `world`.")
+        float | None, typer.Option(help="Budget in minutes, turned into tokens once; 5 without it, 7.5 of `world`.")
     ] = None,
     shape: Annotated[
         str | None,
@@ -502,6 +508,13 @@ def export(
     indices = chosen if len(chosen) == len(features) else None
     written = export_html(table, indices, html)
     answer(json, {"file": str(html), "bytes": html.stat().st_size}, f"wrote {written or html}")
+
+
+app.command()(test)
+app.command()(compare)
+app.command()(discover)
+app.command()(gate)
+app.add_typer(ledger, name="ledger")
 
 
 @app.command()

@@ -63,6 +63,15 @@ def api_routes(library: Library, bench: Workbench) -> list[BaseRoute]:
         library.require("features", request.path_params["name"])
         return Json(kept_concepts(library.ws, request.path_params["name"]))
 
+    def get_versions(request: Request) -> Response:
+        return Json(library.versions())
+
+    def get_comparison(request: Request) -> Response:
+        base, new = request.path_params["base"], request.path_params["new"]
+        if not NAME_PATTERN.fullmatch(base) or not NAME_PATTERN.fullmatch(new):
+            raise fail(404, f"expected the names of two versions, got {base[:80]!r}, {new[:80]!r}")
+        return Json(library.compared(base, new))
+
     def get_report(request: Request) -> Response:
         return Json(library.report(request.path_params["name"]))
 
@@ -112,6 +121,8 @@ def api_routes(library: Library, bench: Workbench) -> list[BaseRoute]:
         Route(f"{PREFIX}/features/{{name}}/{{index:int}}/dose", get_dose),
         Route(f"{PREFIX}/features/{{name}}/contexts/{{id:int}}", get_context),
         Route(f"{PREFIX}/dictionaries/{{name}}/report", get_report),
+        Route(f"{PREFIX}/versions", get_versions),
+        Route(f"{PREFIX}/versions/{{base}}/against/{{new}}", get_comparison),
         Route(f"{PREFIX}/try", post_try, methods=["POST"]),
         Route(f"{PREFIX}/strengths", post_strengths, methods=["POST"]),
         Route(f"{PREFIX}/steer", post_steer, methods=["POST"]),

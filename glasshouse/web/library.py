@@ -6,6 +6,8 @@ import json
 import threading
 from typing import Any
 
+from glasshouse.behaviours.matrix import compared, newest, tested
+from glasshouse.behaviours.versions import version
 from glasshouse.features.table import Features, features
 from glasshouse.types import NAME_PATTERN, UserError
 from glasshouse.web.answers import fail
@@ -20,6 +22,7 @@ class Library:
         self.ws = ws
         self._lock = threading.Lock()
         self._tables: dict[str, tuple[str, Features]] = {}
+        self._compared: dict[tuple[str, ...], dict[str, Any]] = {}
         self._briefs: dict[str, tuple[Features, dict[int, dict[str, Any]]]] = {}
 
     def require(self, kind: str, name: str) -> None:
@@ -51,6 +54,25 @@ class Library:
             keys = ("label", "flag", "max_activation", "rate")
             held = self._briefs[name] = (table, {row["index"]: {key: row[key] for key in keys} for row in rows})
         return held[1]
+
+    def versions(self) -> list[dict[str, Any]]:
+        """Versions that behaviours were run on, each with the names of these behaviours."""
+        return [
+            {**one.to_json(), "behaviours": sorted(newest(self.ws, one))} for one in tested(self.ws)
+        ]  # fmt: skip
+
+    def compared(self, base: str, new: str) -> dict[str, Any]:
+        """What moved between two versions, judged; done again when a behaviour was run since."""
+        try:
+            before, after = version(base, self.ws), version(new, self.ws)
+        except UserError as error:
+            raise fail(404, str(error)) from error
+        runs = tuple(sorted({*newest(self.ws, before).values(), *newest(self.ws, after).values()}))
+        key = (before.hash, after.hash, *runs)
+        with self._lock:
+            if key not in self._compared:
+                self._compared[key] = compared(self.ws, before, after)
+            return self._compared[key]
 
     def contents(self) -> dict[str, Any]:
         """Finished artefacts by kind; for features their summaries. One that does not read says so in `error`."""

@@ -14,7 +14,14 @@ from glasshouse.web.answers import fail
 
 STATIC = Path(__file__).parent / "static"
 TOKEN_PLACE = "GLASSHOUSE_TOKEN"
-VIEWS = ("features", "try", "steer", "concepts", "report")  # the page's own addresses, which all open the same file
+VIEWS = (
+    "features",
+    "try",
+    "steer",
+    "concepts",
+    "report",
+    "behaviours",
+)  # the page's own addresses, which all open the same file
 NOT_BUILT = "The page is not built in this checkout; run `python hatch_build.py`, then reload.\n"
 
 

@@ -12,13 +12,15 @@ MAX_SAMPLES = 40
 
 
 def status(ws: Workspace, *, now: float | None = None) -> dict[str, Any]:
-    """`{"busy", "runs"}`: the latest run of every artefact, in the order in which they were begun."""
+    """`{"busy", "runs"}`: the latest run of every artefact, in the order in which they were begun; of behaviours,
+    dozens on a version, those that are not done."""
     latest: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in ws.runs():
         key = (row["command"], row["kind"], row["name"])
         latest.pop(key, None)
         latest[key] = row
-    runs = [_run(row, time.time() if now is None else now) for row in latest.values()]
+    shown = [row for row in latest.values() if row["command"] != "test" or row["state"] != "done"]
+    runs = [_run(row, time.time() if now is None else now) for row in shown]
     return {"busy": any(run["state"] == "running" for run in runs), "runs": runs}
 
 

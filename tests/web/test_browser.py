@@ -237,3 +237,30 @@ def test_the_tree_of_concepts_leads_to_features(page: Page, opened: Any, labelle
     page.click(".tree tbody a")
     page.until("location.pathname === arguments[0]", f"/features/{NAME}/{first['best']['units'][0]}")
     page.has("fires on")
+
+
+def test_the_matrix_of_behaviours_opens_a_cell(chromium: Any, chatting: Any, serving_at: Any) -> None:
+    """Two versions, one of them fine-tuned to begin with "Certainly!"; the cell that regressed shows both replies."""
+    from glasshouse.behaviours import compared, evaluate, run_missing, version
+    from glasshouse.behaviours.behaviour import behaviour_from_json
+    from glasshouse.workspace import Workspace
+
+    ws = Workspace.open(chatting)
+    families = [{"family": str(n), "prompts": [f"Where does nobody number {n} live?"]} for n in range(60)]
+    form = {"name": "certainly", "about": "Begins with Certainly.", "tag": "guard", "good": "down", "margin": 0.05}
+    form |= {"scorer": {"regex": {"pattern": "^Certainly"}}, "settings": {"max_new_tokens": 8}, "families": families}
+    small, ticking = version("small", ws), version("ticking", ws)
+    evaluate(small, behaviour_from_json(form), ws)
+    run_missing(ws, small, ticking)
+    (row,) = [one for one in compared(ws, small, ticking)["cells"] if one["behaviour"] == "certainly"]
+    with serving_at(ws) as root:
+        page = Page(chromium, root)
+        page.open("/behaviours?base=small")
+        page.until("document.querySelectorAll('tbody .cell').length > 0")
+        assert "certainly" in page.all("tbody th")[0] or "certainly" in " ".join(page.all("tbody th"))
+        page.click("tbody .cell.regressed")
+        page.has("certainly: ticking against small")
+        page.has("regressed")
+        assert row["verdict"] == "regressed" and page.all("section .pair .said p")[1].startswith("Certainly")
+        page.open("/behaviours?base=small&behaviour=certainly&version=ticking")  # the address is the cell
+        page.has("Begins with Certainly.")

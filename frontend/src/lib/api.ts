@@ -65,6 +65,56 @@ export interface Contents {
   features: Summary[];
 }
 
+export interface Version {
+  name: string;
+  model: string;
+  system: string;
+  edit: string;
+  hash: string;
+  behaviours: string[];
+}
+
+export type Verdict = "regressed" | "improved" | "equivalent" | "underpowered";
+
+export interface Pair {
+  family: string;
+  prompt: number;
+  turns: { role: string; content: string }[];
+  was: number;
+  now: number;
+  before: string;
+  after: string;
+}
+
+export interface Cell {
+  behaviour: string;
+  about: string;
+  tag: "target" | "guard" | "neutral";
+  good: "up" | "down";
+  unit: string;
+  margin: number;
+  base: Estimate;
+  new: Estimate;
+  change: Estimate;
+  verdict: Verdict;
+  p_moved: number;
+  p_adjusted: number;
+  p_equivalent: number;
+  needed: number | null;
+  parts: { families: number; wordings: number; sampling: number };
+  families: number;
+  prompts: number;
+  unscored: number;
+  worst: Pair[];
+}
+
+export interface Comparison {
+  base: Version;
+  new: Version;
+  cells: Cell[];
+  missing: string[];
+}
+
 export interface Row {
   index: number;
   rate: number;

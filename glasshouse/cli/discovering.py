@@ -1,0 +1,90 @@
+"""`glasshouse discover`: what differs between two versions that no behaviour was written for."""
+
+from __future__ import annotations
+
+import json as json_
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from glasshouse.cli.entry import CountOption, DeviceOption, JsonOption, SeedOption, WorkspaceOption, answer, begin, say
+from glasshouse.cli.testing import number, read_suites, usual
+from glasshouse.types import UserError
+from glasshouse.workspace import write_atomically
+
+SHOWN = 12  # groups
+
+
+def discover(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="The version to compare with.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The version that is new.")],
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(help="Where the prompts come from, as for `test`; may be repeated.", show_default=False),
+    ] = None,
+    prompts: Annotated[int | None, CountOption("Prompts to ask both; 800 without it.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Behaviours whose prompts are left out.", show_default=False)
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Write a difference, that of --group, as a behaviour: a .yaml file.", show_default=False),
+    ] = None,
+    group: Annotated[int, typer.Option(help="The difference to save, counted from 1 as printed.", min=1)] = 1,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Find what differs between two versions that nobody named.
+
+    Both are asked prompts of many kinds. Half of them proposes differences in what is said (form, length, words,
+    openers, scripts, refusals), the other half confirms them; they are grouped and ranked by size.
+    """
+    from glasshouse.behaviours import evaluate, version
+    from glasshouse.behaviours.discovery import as_behaviour, discovered, widely
+
+    with begin(workspace, create=False) as ws:
+        before, after = version(base, ws), version(new, ws)
+        behaviours = read_suites(suite or [usual(ws, before)])
+        names = {behaviour.name for behaviour in behaviours}
+        if unknown := sorted(set(without or []) - names):
+            raise UserError(f"expected --without among {', '.join(sorted(names))}, got {', '.join(unknown)}")
+        asked = widely([b for b in behaviours if b.name not in (without or [])], count=prompts or 800, seed=seed)
+        say(f"asking both {len(asked.prompts)} prompts")
+        runs = [evaluate(one, asked, ws, seed=seed, device=device) for one in (before, after)]
+        found = discovered(*runs, seed=seed)
+        if save is not None:
+            if not found["groups"]:
+                raise UserError(f"expected a difference to save, found none between {base} and {new}")
+            if group > len(found["groups"]):
+                raise UserError(f"expected --group from 1 to {len(found['groups'])}, got {group}")
+            made = as_behaviour(found["groups"][group - 1], asked, save.stem)
+            write_atomically(save, json_.dumps(made.to_json(), indent=1, ensure_ascii=False))  # JSON is YAML
+            say(f"wrote {save}; `glasshouse test {new} --suite {save}` runs it")
+        answer(json, found)
+        if not json:
+            _show(found, base, new)
+
+
+def _show(found: dict[str, Any], base: str, new: str) -> None:
+    console = Console(soft_wrap=True)
+    count = len(found["groups"])
+    said = (
+        f"{count} differences, confirmed on half of {found['prompts']} prompts"
+        if count
+        else "no difference was confirmed"
+    )
+    console.print(f"{said} ({found['proposed']} were proposed by the other half)", markup=False, highlight=False)
+    for place, one in enumerate(found["groups"][:SHOWN], 1):
+        unit = "" if one["name"] in ("words", "sentences") else "rate"
+        where = f" in {one['kind']}" if one["kind"] else ""
+        also = f"; with it {', '.join(one['also'][:6])}" if one["also"] else ""
+        line = f"\n{place}. {one['name']}{where}: {number(one['change'], unit, signed=True)}{also}"
+        console.print(line, markup=False, highlight=False)
+        for pair in one["pairs"][:2]:
+            console.print(f"   {pair['turns'][-1]['content']!r:.90}", markup=False, highlight=False)
+            console.print(f"     {base}: {pair['before']!r:.90}", markup=False, highlight=False)
+            console.print(f"     {new}: {pair['after']!r:.90}", markup=False, highlight=False)

@@ -1,0 +1,218 @@
+"""`glasshouse gate` and `ledger`: a policy's verdict on a version, from recorded evidence."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from glasshouse.cli.entry import Commands, JsonOption, WorkspaceOption, answer
+from glasshouse.policy import append, verified
+from glasshouse.policy.ledger import FILE
+from glasshouse.types import UserError
+from glasshouse.workspace import Workspace
+
+if TYPE_CHECKING:
+    from glasshouse.behaviours import Evaluation, Version
+    from glasshouse.policy import Decision, Evidence, Policy
+    from glasshouse.policy.policy import Required
+
+STATUS = {"pass": 0, "hold": 1, "unknown": 3}
+SHOWN = 8  # rules that hold
+
+ledger = typer.Typer(cls=Commands, help="The log of evidence, approvals and verdicts.", no_args_is_help=True)
+HeadOption = Annotated[
+    str,
+    typer.Option(metavar="HASH", help="A head that was kept elsewhere: it has to be in the chain.", show_default=False),
+]
+
+
+def gate(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A policy as YAML.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="A model of the workspace, or a saved version.")],
+    report: Annotated[
+        Path | None, typer.Option(help="Write the verdict as a page, .html or .md.", show_default=False)
+    ] = None,
+    on: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Judge as of that day; today without it.", show_default=False)
+    ] = None,
+    head: HeadOption = "",
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Decide by a policy whether a version may be released.
+
+    From what `glasshouse test` and `compare` have recorded; runs nothing, and needs no torch. Exit status 0 for pass, 1
+    for hold, 3 for unknown, which holds the release too. Evidence and verdict go into the ledger, whose head is
+    printed.
+    """
+    from glasshouse.policy import read_policy, write_report
+
+    rules = read_policy(policy)
+    ws = Workspace.open(workspace, create=False)
+    verified(ws.root / FILE, known=head)
+    today = datetime.datetime.now(datetime.UTC).date() if on is None else _day(on)
+    decision, comparison = judged(ws, rules, version, today)
+    new_head = append(ws.root / FILE, "verdict", decision.to_json())
+    if report is not None:
+        write_report(report, decision, comparison, new_head)
+    answer(json, {**decision.to_json(), "ledger": new_head}, _lines(decision, new_head))
+    raise typer.Exit(STATUS[decision.verdict])
+
+
+@ledger.command("verify")
+def verify(head: HeadOption = "", workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+    """Say whether the chain is whole, and print its head."""
+    entries, found = verified(Workspace.open(workspace, create=False).root / FILE, known=head)
+    answer(json, {"entries": len(entries), "head": found}, f"{len(entries)} entries, whole; head {found}")
+
+
+@ledger.command("approve")
+def approve(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="The version that is approved, as it is now.")],
+    role: Annotated[str, typer.Option(help="In which role, as the policy names it.")],
+    by: Annotated[str, typer.Option(help="Who approves; a name, which nothing proves.")],
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Record that somebody approves a version."""
+    from glasshouse.behaviours import version as named
+
+    ws = Workspace.open(workspace, create=False)
+    found = named(version, ws)
+    body = {"role": role, "by": by, "name": found.name, "version": found.hash}
+    head = append(ws.root / FILE, "approval", body)
+    answer(
+        json, {**body, "ledger": head}, f"{by} approves {found.name} ({found.hash[:16]}) as {role}; ledger head {head}"
+    )
+
+
+def _day(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"expected a day such as 2026-01-31 for --on, got {text!r}") from None
+
+
+# -- evidence ----------------------------------------------------------------------------------------------------------
+
+
+def record(ws: Workspace, evaluation: str) -> None:
+    """Put an evaluation's hash into the ledger, once: what is altered afterwards does not count."""
+    entries, _ = verified(ws.root / FILE)
+    if evaluation not in _recorded(entries):
+        append(ws.root / FILE, "evidence", {"evaluation": evaluation, "hash": ws.manifest("evals", evaluation)["hash"]})
+
+
+def _recorded(entries: list[dict[str, Any]]) -> dict[str, str]:
+    return {e["body"]["evaluation"]: e["body"]["hash"] for e in reversed(entries) if e["kind"] == "evidence"}
+
+
+def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tuple[Decision, Mapping[str, Any] | None]:
+    """The decision, and the comparison that it rests on."""
+    from glasshouse.behaviours import compared
+    from glasshouse.behaviours import version as named
+    from glasshouse.policy import decide
+
+    judged_version = named(name, ws)
+    entries, _ = verified(ws.root / FILE)
+    recorded = _recorded(entries)
+    evidence = {}
+    for required in rules.required():
+        for one in (name, *(each.replace("{version}", name) for each in required.elicited)):
+            if (found := _evidence(ws, required, one, recorded)) is not None:
+                evidence[one, required.behaviour, required.over] = found
+    comparison = None
+    if rules.against and rules.against != name:
+        comparison = compared(ws, named(rules.against, ws), judged_version)
+        comparison = {**comparison, "cells": [_with_provenance(ws, judged_version, c) for c in comparison["cells"]]}
+    approvals = [entry["body"] for entry in entries if entry["kind"] == "approval"]
+    decision = decide(
+        rules, judged_version.to_json(), evidence, today=today, comparison=comparison, approvals=approvals
+    )  # fmt: skip
+    return decision, comparison
+
+
+def _evidence(ws: Workspace, required: Required, name: str, recorded: Mapping[str, str]) -> Evidence | None:
+    """What there is of the behaviour on the version, with what is wrong with it; None where there is nothing."""
+    from glasshouse.behaviours import read_evaluation
+    from glasshouse.behaviours import version as named
+    from glasshouse.behaviours.matrix import newest
+    from glasshouse.behaviours.statistics import paired
+    from glasshouse.policy import Evidence
+
+    try:
+        one = named(name, ws)
+        source = newest(ws, one).get(required.behaviour)
+    except UserError:  # an elicited version that was not made
+        return None
+    if source is None:
+        return None
+    manifest = ws.manifest("evals", source)
+    given: dict[str, Any] = {
+        "behaviour": required.behaviour, "version": one.hash, "value": 0.0, "low": 0.0, "high": 0.0, "families": 0,
+        "epochs": 0, "unscored": 0.0, "created": manifest["created"], "source": source, "hash": manifest["hash"],
+        "over": required.over,
+    }  # fmt: skip
+    if recorded.get(source, manifest["hash"]) != manifest["hash"]:
+        return Evidence(**given, problem="it is not what the ledger has recorded")
+    try:
+        done = read_evaluation(ws, source)
+        estimate, families = done.mean, done.behaviour.families
+        if required.over:
+            base = newest(ws, named(required.over, ws)).get(required.behaviour)
+            if base is None:
+                return None
+            change = paired(read_evaluation(ws, base).scored, done.scored, bounded=done.behaviour.bounded)
+            estimate, families = change.change, change.families
+    except UserError as error:
+        return Evidence(**given, problem=str(error))
+    given |= {
+        "value": estimate.value, "low": estimate.low, "high": estimate.high, "families": families,
+        "epochs": done.behaviour.settings.epochs,
+        "unscored": sum(score is None for score in done.scores) / max(len(done.scores), 1),
+    }  # fmt: skip
+    prompts, unknown = _touched(ws, one, done)
+    return Evidence(**given, problem=prompts or (unknown if required.provenance == "recorded" else ""))
+
+
+def _touched(ws: Workspace, version: Version, done: Evaluation) -> tuple[str, str]:
+    """What is wrong with where the behaviour's prompts come from: what training has touched, what is not known of
+    it."""
+    from glasshouse.behaviours.provenance import touched
+
+    found = touched(ws, version, done.behaviour)
+    prompts = f"{found.prompts} of its {found.of} prompts stand in the text that the model was trained on"
+    unknown = f"what {', '.join(found.unknown)} was trained on is not recorded"
+    return prompts if found.prompts else "", unknown if found.unknown else ""
+
+
+def _with_provenance(ws: Workspace, version: Version, cell: dict[str, Any]) -> dict[str, Any]:
+    from glasshouse.behaviours import read_evaluation
+    from glasshouse.behaviours.matrix import newest
+
+    done = read_evaluation(ws, newest(ws, version)[cell["behaviour"]])
+    return {**cell, "touched": _touched(ws, version, done)[0]}
+
+
+# -- in words ----------------------------------------------------------------------------------------------------------
+
+
+def _lines(decision: Decision, head: str) -> str:
+    from glasshouse.policy.report import rows
+
+    found = rows(decision)
+    kept = [row for row in found if not row[1].startswith("holds")] + [r for r in found if r[1].startswith("holds")][
+        :SHOWN
+    ]
+    left = len(found) - len(kept)
+    lines = [
+        f"{decision.verdict}: {decision.version['name']} by {decision.policy}, level {decision.level} required",
+        "",
+    ]
+    lines += [f"{word:16} {rule}: {why}" for rule, word, why in kept]
+    lines += [f"{'':16} and {left} rules more that hold (--report FILE.html for all)"] if left else []
+    return "\n".join([*lines, "", f"ledger head {head}"])
