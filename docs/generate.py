@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,18 @@ def command_page(name: str, command: Any) -> str:
     return "\n".join(lines) + "\n"
 
 
+def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command with its name, those of a group under the group's."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
 def page() -> str:
     group: Any = typer.main.get_command(app)
-    return "\n".join([HEAD, *(command_page(name, command) for name, command in group.commands.items())])
+    return "\n".join([HEAD, *(command_page(name, command) for name, command in commands(group))])
 
 
 if __name__ == "__main__":

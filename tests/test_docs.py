@@ -61,7 +61,12 @@ def wrong_with(words: list[str]) -> str:
         return "" if words[1] == "--help" else f"no option {words[1]}"
     if words[1] not in GROUP.commands:
         return f"no command {words[1]}"
-    options = {option for parameter in GROUP.commands[words[1]].params for option in parameter.opts} | {"--help"}
+    command = GROUP.commands[words[1]]
+    if hasattr(command, "commands"):
+        if len(words) < 3 or words[2] not in command.commands:
+            return f"no command {' '.join(words[1:3])}"
+        command = command.commands[words[2]]
+    options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
     unknown = [word for word in words[2:] if word.startswith("--") and word.split("=")[0] not in options]
     return f"no option {unknown[0]} of {words[1]}" if unknown else ""
 
@@ -77,6 +82,7 @@ def test_the_checks_can_fail() -> None:
         wrong_with(["glasshouse", "fly"])
         and wrong_with(["make", "tea"])
         and wrong_with(["glasshouse", "demo", "--fast"])
+        and wrong_with(["glasshouse", "ledger", "burn"])
     )
     assert not wrong_with(["glasshouse", "chat", "m", "--set", "d/1=8x"])
 

@@ -79,7 +79,10 @@ def chat_ids(model: Model, turns: Sequence[Turn]) -> list[int]:
     if getattr(tokenizer, "chat_template", None) is None:
         return list(tokenizer("\n".join(str(content) for _, content in turns), verbose=False).input_ids)
     chat = [{"role": role, "content": content} for role, content in turns]
-    return list(tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False))
+    quiet = {"verbose": False}  # of a prompt beyond the context, which is told as its sample's error
+    return list(
+        tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False, tokenizer_kwargs=quiet)
+    )
 
 
 def _seed(sample: Sample, turns: int, seed: int) -> int:
