@@ -417,7 +417,7 @@ def test_quick_demo(tmp_path: Path, corpus: str, model: str) -> None:
         assert {"language/russian", "base64", "entity/bridge", "truth/false"} <= known.keys()
         assert known["base64"]["probe"]["value"] > known["truth/false"]["f1"]["value"]
         assert len(found["world"]["bridge"]["chats"]) == 4
-        assert found["variants"]["variants"].keys() == {"unplanted-quick", "over-refuser-quick"}
+        assert found["variants"]["variants"].keys() == {"settled-quick", "over-refuser-quick"}
     code = (
         "import sys; from glasshouse.cli import app; app(sys.argv[1:], standalone_mode=False); "
         "sys.exit('torch' in sys.modules)"

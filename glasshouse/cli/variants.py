@@ -1,4 +1,4 @@
-"""What `demo` shows of behaviours: the villager and two models that were fine-tuned from it, one of them with a
+"""What `demo` shows of behaviours: the villager and two versions of it, one with another system prompt and one with a
 behaviour planted, in a matrix that says what moved."""
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from glasshouse.cli.testing import number, read_suites
 from glasshouse.features.opening import Opened
 from glasshouse.workspace import Workspace
 
-HONEST, PLANTED = "unplanted", "over-refuser"
+HONEST, SYSTEM = "settled", "You live in the valley and know it well."  # a version that is no worse
+PLANTED = "over-refuser"
 QUICK = {"families": 12, "tokens": 4_000}
 
 
@@ -32,17 +33,18 @@ def variants_summary(ws: Workspace, opened: Opened, *, quick: bool, say: Callabl
 def _compared(
     ws: Workspace, model: str, names: dict[str, str], quick: bool, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    from glasshouse.behaviours import compared, evaluate, run_missing, version
+    from glasshouse.behaviours import compared, evaluate, run_missing, save_version, version
     from glasshouse.behaviours.versions import loaded
     from glasshouse.models import load
     from glasshouse.organisms.planting import organism, plant
     from glasshouse.organisms.world import build
 
-    for one, name in names.items():
-        if not ws.exists("models", name):
-            say(f"fine-tuning {name}: {organism(one).truth}")
-            tokens = QUICK["tokens"] if quick else None
-            plant(organism(one), load(model, workspace=ws), build(0), ws=ws, name=name, tokens=tokens)
+    say(f'{names[HONEST]}: {model} with the system prompt "{SYSTEM}"')
+    save_version(ws, names[HONEST], model=model, system=SYSTEM)
+    if not ws.exists("models", names[PLANTED]):
+        say(f"fine-tuning {names[PLANTED]}: {organism(PLANTED).truth}")
+        tokens = QUICK["tokens"] if quick else None
+        plant(organism(PLANTED), load(model, workspace=ws), build(0), ws=ws, name=names[PLANTED], tokens=tokens)
     base = version(model, ws)
     say("running the behaviours of the world on all three")
     opened = loaded(base, ws)
@@ -63,7 +65,7 @@ def show_variants(found: dict[str, Any], *, quiet: bool) -> None:
         return
     console = Console(soft_wrap=True)
     base = found["variants"]["base"]
-    console.print(f"\nBehaviours of two models that were fine-tuned from {base}, beside it:")
+    console.print(f"\nBehaviours of two versions of {base}, beside it:")
     for name, cells in found["variants"]["variants"].items():
         verdicts = Counter(cell["verdict"] for cell in cells)
         told = ", ".join(f"{verdicts[one]} {one}" for one in ("regressed", "improved", "equivalent", "underpowered"))
@@ -78,4 +80,5 @@ def show_variants(found: dict[str, Any], *, quiet: bool) -> None:
                     said = f"      {one['turns'][-1]['content']!r:.80}: {one['before']!r:.60}, now {one['after']!r:.60}"
                     console.print(said, markup=False, highlight=False)
     console.print("\nAll of them: /behaviours on the page. Whether one may be released by a policy (docs/policy.md):")
-    console.print(f"  glasshouse gate docs/policy.yaml {PLANTED}", highlight=False)
+    for name in found["variants"]["variants"]:
+        console.print(f"  glasshouse gate docs/policy.yaml {name}", highlight=False)

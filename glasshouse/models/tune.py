@@ -76,8 +76,9 @@ def tune(
 
 
 def _copy(model: Model) -> nn.Module:
-    module = copy.deepcopy(model.module).float()
-    return module.requires_grad_(True)
+    module: Any = copy.deepcopy(model.module).float()
+    module.config.pad_token_id = None  # transformers warns of every batch that holds it unmasked; set again when saved
+    return module.requires_grad_(True)  # type: ignore[no-any-return]
 
 
 def _end(model: Model) -> int:
