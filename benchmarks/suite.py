@@ -64,11 +64,11 @@ def main() -> None:
                 }
             )  # fmt: skip
             print(f"{name}: regressed {', '.join(fell) or 'nothing'}", flush=True)
-        result = {
-            "claim": (__doc__ or "").splitlines()[0], "families": options.families, "seeds": seed + 1,
-            "machine": describe(Path(__file__).parent), "rows": rows,
-        }  # fmt: skip
-        options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            result = {
+                "claim": (__doc__ or "").splitlines()[0], "families": options.families, "seeds": seed + 1,
+                "machine": describe(Path(__file__).parent), "rows": rows,
+            }  # fmt: skip
+            options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
