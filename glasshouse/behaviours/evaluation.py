@@ -33,9 +33,10 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One behaviour on one version, finished. `name`: of the artefact under evals/."""
+    """One behaviour on one version, finished. `name`: of the artefact under evals/; `created`: when, in UTC."""
 
     name: str
+    created: str
     version: dict[str, Any]
     behaviour: Behaviour
     samples: tuple[Sample, ...]
@@ -175,13 +176,18 @@ def read_evaluation(ws: Workspace, name: str) -> Evaluation:
         prompt = asked[sample.family, sample.prompt]
         samples.append(replace(sample, expect=prompt.expect, turns=sample.turns or prompt.turns))
         given.append(found["score"])
-    return Evaluation(name, manifest["version"], behaviour, tuple(samples), tuple(given))
+    return Evaluation(name, manifest["created"], manifest["version"], behaviour, tuple(samples), tuple(given))
 
 
 def evaluations(ws: Workspace, version: Version) -> list[str]:
     """Names of every evaluation of the version, oldest first."""
     names = [name for name in ws.names("evals") if f".{version.hash[:10]}." in name]
-    found = [
-        (m["created"], name) for name in names if (m := ws.manifest("evals", name))["config"]["version"] == version.hash
-    ]
-    return [name for _, name in sorted(found)]
+    return sorted(names, key=lambda name: (_created(ws, name), name))
+
+
+def _created(ws: Workspace, name: str) -> str:
+    """As the manifest says, unchecked: what is damaged is listed too, and refused when it is read."""
+    try:
+        return str(json.loads((ws.path("evals", name) / "manifest.json").read_text(encoding="utf-8"))["created"])
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -1,15 +1,14 @@
-"""Versions compared: every behaviour ever run on the base, run on the new version, in one judged table. No torch to
-read.
+"""Versions compared: every behaviour ever run on the base, run on the new version, in one judged table.
 
 run_missing(ws, base, new)                               # what the base has and the new version lacks
-found = compared(ws, base, new)                          # {"cells": [...], ...} as JSON
+found = compared(ws, base, new)                          # {"cells": [...], ...} as JSON; needs no torch
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -58,32 +57,35 @@ def run_missing(ws: Workspace, base: Version, new: Version, *, device: str | Non
     return found
 
 
-def compared(ws: Workspace, base: Version, new: Version) -> dict[str, Any]:
+def counterparts(ws: Workspace, base: Version, new: Version) -> dict[str, tuple[str, str]]:
+    """By behaviour of the base, the names of its evaluation there and on the new version, where it may be missing."""
+    return {
+        behaviour: (name, f"{behaviour}.{new.hash[:10]}.{name.rpartition('.')[2]}")
+        for behaviour, name in newest(ws, base).items()
+    }
+
+
+def compared(ws: Workspace, base: Version, new: Version, *, without: Collection[str] = ()) -> dict[str, Any]:
     """The base and the new version, behaviour by behaviour: {"base", "new", "cells", "missing"}.
 
-    cells: each judged (see `statistics.judged`), with the samples that changed most for the worse. missing: behaviours
-    of the base that the new version was not run on. Raises `UserError` where nothing was run on the base.
+    cells: each judged (see `statistics.judged`), with when the older run of the two was made and the samples that
+    changed most for the worse. missing: behaviours of the base that the new version was not run on. without: behaviours
+    that are left out. Raises `UserError` where nothing was run on the base, and for what was altered.
     """
-    before = newest(ws, base)
-    if not before:
+    both = counterparts(ws, base, new)
+    if not both:
         raise UserError(
             f"expected behaviours that were run on {base.name}, found none; run `glasshouse test {base.name}` first"
         )
-    pairs: list[tuple[Evaluation, Evaluation]] = []
-    missing = []
-    for behaviour, name in before.items():
-        old = read_evaluation(ws, name)
-        other = evaluation_name(new, old.behaviour, ws.manifest("evals", name)["config"]["seed"])
-        if ws.exists("evals", other):
-            pairs.append((old, read_evaluation(ws, other)))
-        else:
-            missing.append(behaviour)
+    missing = sorted(behaviour for behaviour, (_, other) in both.items() if not ws.exists("evals", other))
+    found = [pair for behaviour, pair in both.items() if behaviour not in missing and behaviour not in without]
+    pairs = [(read_evaluation(ws, old), read_evaluation(ws, fresh)) for old, fresh in found]
     cells = judged([cell(old, fresh) for old, fresh in pairs])
     rows = [
-        {**cell_json(one, old.behaviour), "worst": worst(old, fresh)}
+        {**cell_json(one, old.behaviour), "created": min(old.created, fresh.created), "worst": worst(old, fresh)}
         for one, (old, fresh) in zip(cells, pairs, strict=True)
     ]
-    return {"base": base.to_json(), "new": new.to_json(), "cells": rows, "missing": sorted(missing)}
+    return {"base": base.to_json(), "new": new.to_json(), "cells": rows, "missing": missing}
 
 
 def tested(ws: Workspace) -> list[Version]:

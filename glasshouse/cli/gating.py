@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glasshouse.cli.entry import Commands, JsonOption, WorkspaceOption, answer
+from glasshouse.cli.entry import Commands, JsonOption, VersionArgument, WorkspaceOption, answer
 from glasshouse.policy import append, verified
 from glasshouse.policy.ledger import FILE
 from glasshouse.types import UserError
@@ -32,7 +32,7 @@ HeadOption = Annotated[
 
 def gate(
     policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A policy as YAML.")],
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="A model of the workspace, or a saved version.")],
+    version: VersionArgument,
     report: Annotated[
         Path | None, typer.Option(help="Write the verdict as a page, .html or .md.", show_default=False)
     ] = None,
@@ -72,7 +72,7 @@ def verify(head: HeadOption = "", workspace: WorkspaceOption = None, json: JsonO
 
 @ledger.command("approve")
 def approve(
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="The version that is approved, as it is now.")],
+    version: VersionArgument,
     role: Annotated[str, typer.Option(help="In which role, as the policy names it.")],
     by: Annotated[str, typer.Option(help="Who approves; a name, which nothing proves.")],
     workspace: WorkspaceOption = None,
@@ -115,6 +115,7 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
     """The decision, and the comparison that it rests on."""
     from glasshouse.behaviours import compared
     from glasshouse.behaviours import version as named
+    from glasshouse.behaviours.matrix import counterparts
     from glasshouse.policy import decide
 
     judged_version = named(name, ws)
@@ -127,8 +128,15 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
                 evidence[one, required.behaviour, required.over] = found
     comparison = None
     if rules.against and rules.against != name:
-        comparison = compared(ws, named(rules.against, ws), judged_version)
-        comparison = {**comparison, "cells": [_with_provenance(ws, judged_version, c) for c in comparison["cells"]]}
+        base = named(rules.against, ws)
+        unsound = {
+            behaviour: problem
+            for behaviour, pair in counterparts(ws, base, judged_version).items()
+            if (problem := next(filter(None, (_problem(ws, one, recorded) for one in pair)), ""))
+        }
+        comparison = compared(ws, base, judged_version, without=unsound)
+        cells = [_with_provenance(ws, judged_version, cell) for cell in comparison["cells"]]
+        comparison = {**comparison, "cells": cells, "unsound": unsound}
     approvals = [entry["body"] for entry in entries if entry["kind"] == "approval"]
     decision = decide(
         rules, judged_version.to_json(), evidence, today=today, comparison=comparison, approvals=approvals
@@ -151,32 +159,47 @@ def _evidence(ws: Workspace, required: Required, name: str, recorded: Mapping[st
         return None
     if source is None:
         return None
-    manifest = ws.manifest("evals", source)
     given: dict[str, Any] = {
         "behaviour": required.behaviour, "version": one.hash, "value": 0.0, "low": 0.0, "high": 0.0, "families": 0,
-        "epochs": 0, "unscored": 0.0, "created": manifest["created"], "source": source, "hash": manifest["hash"],
+        "epochs": 0, "unscored": 0.0, "created": "", "source": source, "hash": recorded.get(source, ""),
         "over": required.over,
     }  # fmt: skip
-    if recorded.get(source, manifest["hash"]) != manifest["hash"]:
-        return Evidence(**given, problem="it is not what the ledger has recorded")
+    used = [source]
+    if required.over:
+        base = newest(ws, named(required.over, ws)).get(required.behaviour)
+        if base is None:
+            return None
+        used.append(base)
+    if problem := next(filter(None, (_problem(ws, each, recorded) for each in used)), ""):
+        return Evidence(**given, problem=problem)
+    done = read_evaluation(ws, source)
     try:
-        done = read_evaluation(ws, source)
         estimate, families = done.mean, done.behaviour.families
         if required.over:
-            base = newest(ws, named(required.over, ws)).get(required.behaviour)
-            if base is None:
-                return None
-            change = paired(read_evaluation(ws, base).scored, done.scored, bounded=done.behaviour.bounded)
+            change = paired(read_evaluation(ws, used[1]).scored, done.scored, bounded=done.behaviour.bounded)
             estimate, families = change.change, change.families
-    except UserError as error:
+    except UserError as error:  # nothing was scored, or nothing in common
         return Evidence(**given, problem=str(error))
     given |= {
         "value": estimate.value, "low": estimate.low, "high": estimate.high, "families": families,
-        "epochs": done.behaviour.settings.epochs,
+        "epochs": done.behaviour.settings.epochs, "created": done.created,
         "unscored": sum(score is None for score in done.scores) / max(len(done.scores), 1),
     }  # fmt: skip
     prompts, unknown = _touched(ws, one, done)
     return Evidence(**given, problem=prompts or (unknown if required.provenance == "recorded" else ""))
+
+
+def _problem(ws: Workspace, evaluation: str, recorded: Mapping[str, str]) -> str:
+    """Why an evaluation cannot be evidence: altered, or not in the ledger as it is; "" for one that is missing."""
+    if not ws.exists("evals", evaluation):
+        return ""
+    try:
+        found = ws.manifest("evals", evaluation, verify=True)["hash"]
+    except UserError as error:
+        return str(error)
+    if evaluation not in recorded:
+        return f"{evaluation} is not in the ledger; `glasshouse test` and `compare` put it there"
+    return "" if recorded[evaluation] == found else f"{evaluation} is not what the ledger has recorded"
 
 
 def _touched(ws: Workspace, version: Version, done: Evaluation) -> tuple[str, str]:

@@ -105,7 +105,8 @@ class Waiver:
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """levels in rising order; each includes the safeguards of those before. against: the version whose behaviours may
-    not regress ("" for none), but for `allowed`. undecided: whether guards that cannot be told hold the release."""
+    not regress ("" for none), but for `allowed`, by runs at most so many days old. undecided: whether guards that
+    cannot be told hold the release."""
 
     name: str
     version: str
@@ -116,6 +117,7 @@ class Policy:
     thresholds: tuple[Threshold, ...]
     against: str = ""
     allowed: tuple[str, ...] = ()
+    days: int = 90
     undecided: str = "hold"
     approvals: tuple[str, ...] = ()
     waivers: tuple[Waiver, ...] = ()
@@ -141,13 +143,14 @@ def read_policy(path: Path) -> Policy:
     regressions = form.form("regressions", optional=True)
     against = regressions.take("against", str, "")
     allowed = _texts(regressions, "allowed")
+    days = regressions.take("days", int, 90)
     undecided = regressions.take("undecided", str, "hold", among=("hold", "pass"))
     regressions.end()
     waivers = tuple(_waiver(one) for one in form.each("waivers")) if "waivers" in form else ()
     found = Policy(
         name=form.take("policy", str), version=str(form.anything("version")), date=_date(form, "date"),
         supersedes=form.take("supersedes", str, ""), about=form.take("about", str), levels=levels,
-        thresholds=thresholds, against=against, allowed=allowed, undecided=undecided,
+        thresholds=thresholds, against=against, allowed=allowed, days=days, undecided=undecided,
         approvals=_texts(form, "approvals"), waivers=waivers,
     )  # fmt: skip
     form.end()

@@ -136,21 +136,28 @@ class _Judge:
         found = self.evidence.get((version, required.behaviour, required.over))
         if found is None:
             return None, f"no evidence of {what}: run `glasshouse test {version}`"
-        age = (self.today - day(found.created)).days
+        if found.problem:
+            return None, f"evidence of {what} does not count: {found.problem}"
+        old = self.too_old(found.created, required.days)
         short = [
-            (found.problem, found.problem),
             (found.families < required.families, f"{found.families} families, {required.families} are wanted"),
             (found.epochs < required.epochs, f"{found.epochs} epochs, {required.epochs} are wanted"),
             (
                 found.unscored > required.unscored,
                 f"{found.unscored:.0%} unscored, at most {required.unscored:.0%} may be",
             ),
-            (age > required.days, f"{age} days old, at most {required.days} may be"),
-            (age < 0, f"dated {found.created}, after today ({self.today}): is the clock right?"),
+            (old, old),
         ]  # fmt: skip
         if wrong := [text for bad, text in short if bad]:
             return None, f"evidence of {what} does not count: {'; '.join(wrong)}"
         return found, f"{what} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}], {found.families} families"
+
+    def too_old(self, created: str, days: int) -> str:
+        """What is wrong with when it was made, or nothing."""
+        age = (self.today - day(created)).days
+        if age < 0:
+            return f"dated {created}, after today ({self.today}): is the clock right?"
+        return f"{age} days old, at most {days} may be" if age > days else ""
 
     def level(self, level: Level) -> list[Reason]:
         if level.unspecified:
@@ -182,14 +189,19 @@ class _Judge:
     def regressions(self, comparison: Mapping[str, Any] | None) -> list[Reason]:
         """Of every guard against the base: regressed breaks the rule, unless it is allowed."""
         policy = self.policy
-        if not policy.against or policy.against == self.version:
+        if not policy.against:
             return []
+        if policy.against == self.version:
+            return [Reason(rule="regressions", holds=True, text="it is itself what others are held against")]
         if comparison is None:
             text = f"no comparison with {policy.against}: run `glasshouse compare {policy.against} {self.version}`"
             return [Reason(rule="regressions", holds=None, text=text)]
         reasons = []
         for name in comparison["missing"]:
             reasons.append(Reason(rule=f"regression: {name}", holds=None, text=f"not run on {self.version}"))
+        for name, problem in comparison.get("unsound", {}).items():
+            text = f"evidence does not count: {problem}"
+            reasons.append(Reason(rule=f"regression: {name}", holds=None, text=text, waived=self.waiver(name)))
         for cell in comparison["cells"]:
             if cell["tag"] != "guard":
                 continue
@@ -201,6 +213,8 @@ class _Judge:
                 holds = None if policy.undecided == "hold" else True
                 text += f", {cell['needed']} families would do" if cell["needed"] else ""
             name = cell["behaviour"]
+            if old := self.too_old(cell["created"], policy.days):
+                holds, text = False if holds is False else None, f"evidence is {old}; {text}"
             if cell.get("touched") and verdict != "regressed":  # that it fell counts; that it did not, says nothing
                 holds, text = True, f"does not count ({cell['touched']}); {text}"
             if holds is not True and name in policy.allowed:

@@ -130,14 +130,12 @@ def test_an_altered_sample_does_not_count(copy: tuple[Path, Path]) -> None:
     )  # unknown counts as crossed; level 2 is not written
 
 
-def test_a_forged_manifest_is_not_what_the_ledger_has(copy: tuple[Path, Path]) -> None:
-    ws, policy = copy
-    folder = evaluation(ws, "small", "speaks")
+def forge(folder: Path, old: str, new: str) -> None:
+    """Alter the samples, and the manifest with all its hashes, as whoever can write the files could."""
     samples, file = folder / "samples.jsonl", folder / "manifest.json"
-    samples.write_text(
-        samples.read_text(encoding="utf-8").replace('"score": 0.0', '"score": 1.0') + "", encoding="utf-8"
-    )
-    samples.write_text(samples.read_text(encoding="utf-8").replace('"reply": "', '"reply": "x', 1), encoding="utf-8")
+    text = samples.read_text(encoding="utf-8")
+    assert old in text
+    samples.write_text(text.replace(old, new), encoding="utf-8")
     manifest = json.loads(file.read_text(encoding="utf-8"))
     manifest["files"]["samples.jsonl"] = {"sha256": hash_file(samples), "bytes": samples.stat().st_size}
     content = {key: manifest[key] for key in ("kind", "config", "made_from", "files")}
@@ -146,8 +144,41 @@ def test_a_forged_manifest_is_not_what_the_ledger_has(copy: tuple[Path, Path]) -
     manifest.pop("self")
     manifest["self"] = _hash_json(manifest)
     file.write_text(json.dumps(manifest), encoding="utf-8")
-    _, out, _ = run("gate", policy, "small", "--workspace", ws)
-    assert "it is not what the ledger has recorded" in out
+
+
+def test_a_forged_manifest_is_not_what_the_ledger_has(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    forge(evaluation(ws, "small", "speaks"), '"reply": "', '"reply": "x')
+    status, out, _ = run("gate", policy, "small", "--workspace", ws)
+    assert status == 1 and "is not what the ledger has recorded" in out
+
+
+@pytest.mark.parametrize("whose", ["small", "ticking"])
+def test_a_regression_cannot_be_forged_away(copy: tuple[Path, Path], whose: str) -> None:
+    ws, policy = copy
+    old, new = ('"score": 1.0', '"score": 0.0') if whose == "ticking" else ('"score": 0.0', '"score": 1.0')
+    forge(evaluation(ws, whose, "certainly"), old, new)
+    status, out, _ = run("gate", policy, "ticking", "--workspace", ws)
+    assert status == 3 and "regression: certainly: evidence does not count: certainly." in out
+    assert "is not what the ledger has recorded" in out
+
+
+def test_an_altered_run_of_the_comparison_is_named(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    samples = evaluation(ws, "ticking", "certainly") / "samples.jsonl"
+    samples.write_bytes(samples.read_bytes()[:-20])
+    status, out, _ = run("gate", policy, "ticking", "--workspace", ws)
+    assert status == 3 and "regression: certainly: evidence does not count: expected" in out and "bytes in" in out
+
+
+def test_evidence_that_the_ledger_does_not_have_does_not_count(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    (ws / "ledger.jsonl").unlink()
+    status, out, _ = run("gate", policy, "ticking", "--workspace", ws)
+    assert status == 1 and "is not in the ledger; `glasshouse test` and `compare` put it there" in out
+    assert run("test", "ticking", "--suite", policy.parent / "suite", "--workspace", ws)[0] == 0  # which runs nothing
+    _, out, _ = run("gate", policy, "ticking", "--workspace", ws)
+    assert "threshold: silence: ruled out" in out
 
 
 def test_evidence_of_other_weights_is_no_evidence(copy: tuple[Path, Path]) -> None:
@@ -167,8 +198,10 @@ def test_evidence_of_other_weights_is_no_evidence(copy: tuple[Path, Path]) -> No
 
 def test_old_evidence_and_a_clock_set_back(copy: tuple[Path, Path]) -> None:
     ws, policy = copy
-    _, out, _ = run("gate", policy, "small", "--on", "2030-01-01", "--workspace", ws)
-    assert "days old, at most 90 may be" in out
+    for name in ("small", "ticking"):
+        _, out, _ = run("gate", policy, name, "--on", "2030-01-01", "--workspace", ws)
+        assert "days old, at most 90 may be" in out
+    assert "regression: speaks: evidence is" in out  # of a comparison, too
     _, out, _ = run("gate", policy, "small", "--on", "2026-02-01", "--workspace", ws)
     assert "is the clock right?" in out
     status, _, err = run("gate", policy, "small", "--on", "soon", "--workspace", ws)

@@ -143,7 +143,7 @@ def cell(behaviour: str, verdict: str, tag: str = "guard", **more: Any) -> dict[
     change = {"value": -0.1, "low": -0.2, "high": 0.0}
     mean = {"value": 0.5}
     return {"behaviour": behaviour, "tag": tag, "verdict": verdict, "change": change, "margin": 0.05, "needed": None,
-            "base": mean, "new": mean, **more}  # fmt: skip
+            "base": mean, "new": mean, "created": "2026-11-20T10:00:00+00:00", **more}  # fmt: skip
 
 
 def test_regressions_allowed_undecided_waived_and_touched(tmp_path: Path) -> None:
