@@ -10,8 +10,7 @@ Names are loaded on first use (PEP 562), so `import glasshouse` is quick and bri
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from glasshouse.types import on_first_use
 
 _HOMES = {
     "Estimate": "glasshouse.types",
@@ -41,12 +40,7 @@ _HOMES = {
 
 __version__ = "0.1.0"
 __all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'glasshouse' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = on_first_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

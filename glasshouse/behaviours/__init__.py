@@ -8,28 +8,22 @@ Names are loaded on first use; only running a behaviour needs torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from glasshouse.types import on_first_use
 
 _HOMES = {
-    "Behaviour": "behaviour",
-    "read_behaviours": "behaviour",
-    "Version": "versions",
-    "save_version": "versions",
-    "version": "versions",
-    "Evaluation": "evaluation",
-    "evaluate": "evaluation",
-    "evaluations": "evaluation",
-    "read_evaluation": "evaluation",
-    "compared": "matrix",
-    "plan": "matrix",
-    "run_missing": "matrix",
+    "Behaviour": "glasshouse.behaviours.behaviour",
+    "read_behaviours": "glasshouse.behaviours.behaviour",
+    "Version": "glasshouse.behaviours.versions",
+    "save_version": "glasshouse.behaviours.versions",
+    "version": "glasshouse.behaviours.versions",
+    "Evaluation": "glasshouse.behaviours.evaluation",
+    "evaluate": "glasshouse.behaviours.evaluation",
+    "evaluations": "glasshouse.behaviours.evaluation",
+    "read_evaluation": "glasshouse.behaviours.evaluation",
+    "compared": "glasshouse.behaviours.matrix",
+    "plan": "glasshouse.behaviours.matrix",
+    "run_missing": "glasshouse.behaviours.matrix",
 }
 
 __all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'glasshouse.behaviours' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"glasshouse.behaviours.{_HOMES[name]}"), name)
+__getattr__ = on_first_use(__name__, _HOMES)

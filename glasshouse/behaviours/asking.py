@@ -15,6 +15,7 @@ import torch
 from glasshouse.behaviours.behaviour import Behaviour, Turn
 from glasshouse.behaviours.scorers import Sample
 from glasshouse.models import Model
+from glasshouse.models.generation import chat_ids
 from glasshouse.types import UserError
 
 
@@ -28,7 +29,7 @@ def replies(
     while True:
         chats = [_to_say(sample) for sample in found]
         open_ = [i for i, chat in enumerate(chats) if chat is not None]
-        prompts = {i: chat_ids(model, _with_system(chats[i] or (), system)) for i in open_}
+        prompts = {i: prompt_ids(model, _with_system(chats[i] or (), system)) for i in open_}
         for i in open_:
             if (length := len(prompts[i])) >= model.context:
                 found[i] = replace(
@@ -71,18 +72,14 @@ def _with_system(turns: Sequence[Turn], system: str) -> list[Turn]:
     return [("system", "\n\n".join([system, *map(str, own)])), *(turn for turn in turns if turn[0] != "system")]
 
 
-def chat_ids(model: Model, turns: Sequence[Turn]) -> list[int]:
+def prompt_ids(model: Model, turns: Sequence[Turn]) -> list[int]:
     """Tokens of the chat up to the reply, by the model's template; without one, the turns as text, a line each."""
-    tokenizer = model.tokenizer
-    if tokenizer is None:
+    if model.tokenizer is None:
         raise UserError(f"expected a model with a tokenizer, {model.name} has none; load it with one")
-    if getattr(tokenizer, "chat_template", None) is None:
-        return list(tokenizer("\n".join(str(content) for _, content in turns), verbose=False).input_ids)
-    chat = [{"role": role, "content": content} for role, content in turns]
-    quiet = {"verbose": False}  # of a prompt beyond the context, which is told as its sample's error
-    return list(
-        tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False, tokenizer_kwargs=quiet)
-    )
+    ids = chat_ids(model, [{"role": role, "content": str(content)} for role, content in turns])
+    if ids is not None:
+        return ids
+    return list(model.tokenizer("\n".join(str(content) for _, content in turns), verbose=False).input_ids)
 
 
 def _seed(sample: Sample, turns: int, seed: int) -> int:
@@ -104,7 +101,7 @@ def choices(
     found = list(samples)
     for i, sample in enumerate(found):
         turns = _with_system(sample.turns, system)
-        prompt = _plain_ids(model, turns) if raw else chat_ids(model, turns)
+        prompt = _plain_ids(model, turns) if raw else prompt_ids(model, turns)
         ends = [_ids(model, text) for text in sample.expect["choices"]]
         longest = max(len(prompt) + len(end) for end in ends)
         if longest > model.context:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
 import re
 import unicodedata
 from collections import defaultdict
@@ -205,7 +206,7 @@ def _choice(sample: Sample, settings: Settings) -> bool:
 
 def _bits_per_byte(sample: Sample, settings: Settings) -> float | None:
     content = sample.turns[-1][1] or ""
-    return None if sample.nats is None else sample.nats / 0.6931471805599453 / max(len(content.encode()), 1)
+    return None if sample.nats is None else sample.nats / math.log(2) / max(len(content.encode()), 1)
 
 
 # -- what replies have in common ---------------------------------------------------------------------------------------

@@ -178,6 +178,21 @@ class _Row:
         return Generation(prompt, self.text, tokens, self.new, self.stopped)
 
 
+def chat_ids(model: Model, chat: Sequence[dict[str, str]]) -> list[int] | None:
+    """Tokens of a chat ({"role", "content"}) up to the reply, by the model's template; None for one without.
+
+    A chat beyond the model's context is longer than it: whoever runs it says so.
+    """
+    if getattr(model.tokenizer, "chat_template", None) is None:
+        return None
+    quiet = {"verbose": False}  # the tokenizer's own warning of length
+    return list(
+        model.tokenizer.apply_chat_template(
+            list(chat), add_generation_prompt=True, return_dict=False, tokenizer_kwargs=quiet
+        )
+    )
+
+
 def end_ids(model: Model) -> set[int]:
     """The tokens that end a text: of the generation config, else the config, else the tokenizer."""
     for holder in (getattr(model.module, "generation_config", None), model.config, model.tokenizer):

@@ -22,6 +22,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from glasshouse.models import Model
+from glasshouse.models.generation import chat_ids
 from glasshouse.organisms.world import (
     FOREIGN,
     LANGUAGES,
@@ -100,21 +101,23 @@ def replies(
     model: Model, chats: Sequence[Sequence[dict[str, str]]], *, batch: int = BATCH, edits: Any = None
 ) -> list[tuple[str, bool]]:
     """The model's greedy next turn in each chat, and whether it ended by itself."""
-    tokenizer = model.tokenizer
-    if getattr(tokenizer, "chat_template", None) is None:
-        raise UserError(f"expected a model with a chat template, {model.name} has none; grow one with --chat")
-    ids = [
-        list(tokenizer.apply_chat_template(list(chat), add_generation_prompt=True, return_dict=False)) for chat in chats
-    ]
+    ids = [_chat_ids(model, chat) for chat in chats]
     found: list[tuple[str, bool]] = [("", False)] * len(chats)
     order = sorted(range(len(chats)), key=lambda i: len(ids[i]))
     for first in range(0, len(order), batch):
         some = order[first : first + batch]
         prompts: list[Any] = [ids[i] for i in some]
         for i, made in zip(some, model.generate(prompts, MAX_NEW_TOKENS, edits=edits), strict=True):
-            text = tokenizer.decode(made.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            text = model.tokenizer.decode(made.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
             found[i] = text.strip(), made.stopped == "end of text"
     return found
+
+
+def _chat_ids(model: Model, chat: Sequence[dict[str, str]]) -> list[int]:
+    ids = chat_ids(model, chat)
+    if ids is None:
+        raise UserError(f"expected a model with a chat template, {model.name} has none; grow one with --chat")
+    return ids
 
 
 # -- what is asked -----------------------------------------------------------------------------------------------------

@@ -9,31 +9,25 @@ Names are loaded on first use, so that a page which shows what was measured star
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from glasshouse.types import on_first_use
 
 _HOMES = {
-    "Strength": "amounts",
-    "parse": "amounts",
-    "strength": "amounts",
-    "strengths": "amounts",
-    "Completions": "pairs",
-    "asked": "pairs",
-    "completions": "pairs",
-    "embedding_change": "pairs",
-    "embedding_moves": "pairs",
-    "embeddings": "pairs",
-    "Dose": "doses",
-    "DoseResponse": "doses",
-    "dose_response": "doses",
-    "kept_dose": "kept",
-    "measure_dose": "kept",
+    "Strength": "glasshouse.steering.amounts",
+    "parse": "glasshouse.steering.amounts",
+    "strength": "glasshouse.steering.amounts",
+    "strengths": "glasshouse.steering.amounts",
+    "Completions": "glasshouse.steering.pairs",
+    "asked": "glasshouse.steering.pairs",
+    "completions": "glasshouse.steering.pairs",
+    "embedding_change": "glasshouse.steering.pairs",
+    "embedding_moves": "glasshouse.steering.pairs",
+    "embeddings": "glasshouse.steering.pairs",
+    "Dose": "glasshouse.steering.doses",
+    "DoseResponse": "glasshouse.steering.doses",
+    "dose_response": "glasshouse.steering.doses",
+    "kept_dose": "glasshouse.steering.kept",
+    "measure_dose": "glasshouse.steering.kept",
 }
 
 __all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'glasshouse.steering' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"glasshouse.steering.{_HOMES[name]}"), name)
+__getattr__ = on_first_use(__name__, _HOMES)

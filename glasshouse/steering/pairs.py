@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from glasshouse.models import Batch, Edit, Generation, Model
+from glasshouse.models.generation import chat_ids
 from glasshouse.steering.amounts import Strength, strengths
 from glasshouse.types import Estimate
 
@@ -61,10 +62,8 @@ def completions(
 
 def asked(model: Model, prompt: str) -> Any:
     """The prompt as a user's turn in the template of the model, as token ids; a model without one gets it as it is."""
-    if getattr(model.tokenizer, "chat_template", None) is None:
-        return prompt
-    turn = [{"role": "user", "content": prompt}]
-    return list(model.tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False))
+    ids = chat_ids(model, [{"role": "user", "content": prompt}])
+    return prompt if ids is None else ids
 
 
 def _teller(on_token: Callable[[str, str], None], side: str) -> Callable[[str], None]:
