@@ -26,7 +26,8 @@ FILE, EDIT = "version.json", "edit.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """weights: the hash of the model's folder (weights, tokenizer, template). edit: the hash of its edits, or ""."""
+    """weights: the hash of the model's folder (weights, tokenizer, template). edit: the hash of its edits with that of
+    the dictionaries whose features they name, or ""."""
 
     name: str
     model: str
@@ -70,7 +71,7 @@ def save_version(ws: Workspace, name: str, *, model: str, system: str = "", edit
         raise UserError(f"expected a name for the version that no model has, got {name!r}; choose another")
     made = Version(
         name=name, model=model, weights=ws.manifest("models", model)["hash"], system=system,
-        edit=edit.hash if edit else "",
+        edit=_edit_hash(ws, edit) if edit else "",
     )  # fmt: skip
     if not ws.done("versions", name, made.to_json()):
         with ws.writing("versions", name, config=made.to_json(), command="test") as draft:
@@ -90,7 +91,20 @@ def loaded(version: Version, ws: Workspace, *, device: str | None = None) -> tup
     if not version.edit:
         return model, Edit()
     edit = load_edit(ws.path("versions", version.name) / EDIT)
-    assert edit.hash == version.edit, version
-    for name in sorted({str(Site.parse(part.site).dictionary) for part in edit.parts if "/" in part.site}):
+    if _edit_hash(ws, edit) != version.edit:
+        raise UserError(
+            f"version {version.name} steers with dictionaries ({', '.join(_dictionaries(edit))}) that are others now; "
+            "save the version again under another name"
+        )
+    for name in _dictionaries(edit):
         model.attach(dictionary(name, ws=ws))  # type: ignore[arg-type]
     return model, edit
+
+
+def _dictionaries(edit: Edit) -> list[str]:
+    return sorted({str(Site.parse(part.site).dictionary) for part in edit.parts if "/" in part.site})
+
+
+def _edit_hash(ws: Workspace, edit: Edit) -> str:
+    parts = [edit.hash, *(ws.ref("dictionaries", name).hash for name in _dictionaries(edit))]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -80,6 +80,9 @@ WorkspaceOption = Annotated[
         show_default=False,
     ),
 ]
+VersionArgument = Annotated[
+    str, typer.Argument(metavar="VERSION", help="A model of the workspace, or a saved version.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 NameOption = Annotated[str | None, typer.Option(metavar="NAME", help="Name of what is made.", show_default=False)]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]

@@ -11,7 +11,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from glasshouse.cli.entry import DeviceOption, JsonOption, SeedOption, WorkspaceOption, answer, begin, say
+from glasshouse.cli.entry import (
+    DeviceOption,
+    JsonOption,
+    SeedOption,
+    VersionArgument,
+    WorkspaceOption,
+    answer,
+    begin,
+    say,
+)
 from glasshouse.cli.gating import record
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
@@ -22,9 +31,6 @@ if TYPE_CHECKING:
 WORLD, GENERAL = "world", "general"
 WIDE = 128  # columns of the table of verdicts, also where the terminal has fewer
 COLOURS = {"regressed": "bold red", "improved": "green", "equivalent": "dim", "underpowered": "yellow"}
-VersionArgument = Annotated[
-    str, typer.Argument(metavar="VERSION", help="A model of the workspace, or a saved version.")
-]
 PlanOption = Annotated[
     bool,
     typer.Option("--plan", help="Run nothing: say the smallest change that could be seen, and what it would take."),
@@ -45,7 +51,11 @@ def test(
         str | None, typer.Option(help="A system prompt: with --save, a version of its own.", show_default=False)
     ] = None,
     edit: Annotated[
-        Path | None, typer.Option(help="An edit saved as JSON: with --save, a version of its own.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            help="resid6/1234=8x or resid6/1234=0.8, as for `chat`, or an edit saved as .json: with --save, a version "
+            "of its own. May be repeated.", show_default=False,
+        ),
     ] = None,
     save: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the version that it makes.", show_default=False)
@@ -118,10 +128,10 @@ def compare(
             show_comparison(found)
 
 
-def _version(ws: Workspace, name: str, system: str | None, edit: Path | None, save: str | None) -> Version:
+def _version(ws: Workspace, name: str, system: str | None, edit: list[str] | None, save: str | None) -> Version:
     from glasshouse.behaviours import save_version, version
 
-    if system is None and edit is None:
+    if system is None and not edit:
         if save is not None:
             raise UserError("expected --system or --edit with --save, got neither; say what the version is")
         return version(name, ws)
@@ -130,11 +140,13 @@ def _version(ws: Workspace, name: str, system: str | None, edit: Path | None, sa
     base = version(name, ws)
     if base.model != name:
         raise UserError(f"expected a model with --system or --edit, got the version {name}; give {base.model}")
-    if edit is None:
+    if not edit:
         return save_version(ws, save, model=name, system=system or "")
-    from glasshouse.models import load_edit
+    from glasshouse.models import Edit, load_edit
+    from glasshouse.steering import parse
 
-    return save_version(ws, save, model=name, system=system or "", edit=load_edit(edit))
+    parts = [load_edit(text) if text.endswith(".json") else parse(text) for text in edit]
+    return save_version(ws, save, model=name, system=system or "", edit=sum(parts, Edit()))
 
 
 def usual(ws: Workspace, version: Version) -> str:

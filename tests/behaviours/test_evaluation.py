@@ -25,12 +25,12 @@ from glasshouse.behaviours import (
     save_version,
     version,
 )
-from glasshouse.behaviours.asking import chat_ids, choices, likelihood
+from glasshouse.behaviours.asking import choices, likelihood, prompt_ids
 from glasshouse.behaviours.behaviour import behaviour_from_json
 from glasshouse.behaviours.evaluation import planned
 from glasshouse.behaviours.versions import loaded
 from glasshouse.cli import app
-from glasshouse.models import ablate
+from glasshouse.models import ablate, add
 from glasshouse.organisms.suite import suite
 from glasshouse.organisms.world import build
 from glasshouse.types import UserError
@@ -150,7 +150,7 @@ def test_choices_are_scored_as_the_model_itself_scores_them(ws: Workspace) -> No
     )  # fmt: skip
     first, _ = choices(model, planned(asked), asked)
     for (nats, tokens, size), text in zip(first.choices, texts, strict=True):
-        before, after = chat_ids(model, first.turns), model.tokenizer(text, add_special_tokens=False).input_ids
+        before, after = prompt_ids(model, first.turns), model.tokenizer(text, add_special_tokens=False).input_ids
         loss = model.loss([[*before, *after]])
         assert nats == pytest.approx(-float(loss.nats_BT[0, len(before) - 1 :].sum()), rel=1e-4)
         assert (tokens, size) == (len(after), len(text))
@@ -180,6 +180,8 @@ def test_a_version_is_weights_prompt_and_edit(ws: Workspace) -> None:
     assert said[0] != said[1] and said[0] != said[2]
     with pytest.raises(UserError, match="brief exists with other settings"):
         save_version(ws, "brief", model="small", system="Be long.")
+    with pytest.raises(UserError, match="expected dictionaries/d in"):  # a version is of its dictionaries, too
+        save_version(ws, "steered", model="small", edit=add("d/3", times_norm=0.5))
     with pytest.raises(UserError, match="that no model has, got 'ticking'"):
         save_version(ws, "ticking", model="small", system="Be long.")
     with pytest.raises(UserError, match=r"expected a version or a model in .* got 'none'"):
