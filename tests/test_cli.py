@@ -39,6 +39,7 @@ COMMANDS = [
     "test",
     "compare",
     "discover",
+    "did-it-change",
     "gate",
     "doctor",
     "ledger",

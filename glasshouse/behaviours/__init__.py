@@ -23,6 +23,7 @@ _HOMES = {
     "compared": "glasshouse.behaviours.matrix",
     "plan": "glasshouse.behaviours.matrix",
     "run_missing": "glasshouse.behaviours.matrix",
+    "sentences": "glasshouse.behaviours.system_prompt",
 }
 
 __all__ = list(_HOMES)

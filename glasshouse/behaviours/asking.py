@@ -98,25 +98,25 @@ def choices(
     """
     raw = bool(behaviour.scorer[1].get("raw", False))
     rows: list[tuple[list[int], list[int]]] = []
-    found = list(samples)
-    for i, sample in enumerate(found):
+    errors = []
+    for sample in samples:
         turns = _with_system(sample.turns, system)
         prompt = _plain_ids(model, turns) if raw else prompt_ids(model, turns)
         ends = [_ids(model, text) for text in sample.expect["choices"]]
         longest = max(len(prompt) + len(end) for end in ends)
-        if longest > model.context:
-            found[i] = replace(sample, error=f"a prompt of {longest} tokens, the model's context is {model.context}")
+        if not prompt:
+            errors.append("an empty prompt, and the tokenizer has no token that begins or ends texts")
+        elif longest > model.context:
+            errors.append(f"a prompt of {longest} tokens, the model's context is {model.context}")
         else:
+            errors.append("")
             rows += [(prompt, end) for end in ends]
-    nats = iter(_log_probabilities(model, rows))
-    for i, sample in enumerate(found):
-        if not sample.error:
-            texts = sample.expect["choices"]
-            ends = [_ids(model, text) for text in texts]
-            found[i] = replace(
-                sample, tokens=sum(map(len, ends)),
-                choices=tuple((next(nats), len(e), len(t.encode())) for e, t in zip(ends, texts, strict=True)),
-            )  # fmt: skip
+    scored = zip(rows, _log_probabilities(model, rows), strict=True)
+    found = []
+    for sample, error in zip(samples, errors, strict=True):
+        texts = [] if error else sample.expect["choices"]
+        each = [(nats, len(row[1]), len(text.encode())) for text, (row, nats) in zip(texts, scored, strict=False)]
+        found.append(replace(sample, error=error, tokens=sum(size for _, size, _ in each), choices=tuple(each)))
     return found
 
 

@@ -101,7 +101,9 @@ def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool) -> C
     value = float(np.average(d_G, weights=size_G))
     error, freedom, spread = _robust(d_G, size_G, bounded=bounded)
     half = _t(0.975, freedom) * error
-    change = Estimate(value, value - half, value + half, 0.95, len(d_G), "", "CR2, t")
+    limit = 1.0 if bounded else math.inf  # no change of a rate is larger
+    low, high = max(value - half, -limit), min(value + half, limit)
+    change = Estimate(value, low, high, 0.95, len(d_G), "", "CR2, t")
     rates = [_mean(np.array([m[:, side].mean() for m in means]), size_G, bounded) for side in (0, 1)]
     parts = _parts(list(groups.values()))
     return Change(rates[0], rates[1], change, error, freedom, spread, parts, len(d_G), len(both), unscored)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from glasshouse.cli.discovering import discover
+from glasshouse.cli.discovering import did_it_change, discover
 from glasshouse.cli.entry import (
     Commands,
     CountOption,
@@ -513,6 +513,7 @@ def export(
 app.command()(test)
 app.command()(compare)
 app.command()(discover)
+app.command("did-it-change")(did_it_change)
 app.command()(gate)
 app.add_typer(ledger, name="ledger")
 

@@ -1,4 +1,5 @@
-"""`glasshouse discover`: what differs between two versions that no behaviour was written for."""
+"""`glasshouse discover`: what differs between two versions that no behaviour was written for; `did-it-change`: a
+complaint about one prompt."""
 
 from __future__ import annotations
 
@@ -88,3 +89,47 @@ def _show(found: dict[str, Any], base: str, new: str) -> None:
             console.print(f"   {pair['turns'][-1]['content']!r:.90}", markup=False, highlight=False)
             console.print(f"     {base}: {pair['before']!r:.90}", markup=False, highlight=False)
             console.print(f"     {new}: {pair['after']!r:.90}", markup=False, highlight=False)
+
+
+def did_it_change(
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What is no longer answered as it was.")],
+    base: Annotated[str, typer.Argument(metavar="THEN", help="The version of then.")],
+    new: Annotated[str, typer.Argument(metavar="NOW", help="The version of now.")],
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(help="A reply is right that has this text; may be repeated.", show_default=False),
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="Or: a reply is right in which this pattern is found.", show_default=False)
+    ] = None,
+    also: Annotated[list[str] | None, typer.Option(help="Other wordings of the prompt.", show_default=False)] = None,
+    samples: Annotated[int, typer.Option(help="Replies to each wording.", min=2)] = 20,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Say whether two versions answer a prompt differently.
+
+    The prompt, rewordings of it and those that you give are each asked many times; told are both versions' hashes, how
+    often each is right, and the change with its interval and verdict.
+    """
+    from glasshouse.behaviours import evaluate, version
+    from glasshouse.behaviours.complaints import complaint
+    from glasshouse.behaviours.matrix import cell, cell_json, worst
+    from glasshouse.behaviours.statistics import judged
+
+    if (expect is None) == (pattern is None):
+        raise UserError("expected --expect TEXT or --pattern PATTERN, one of them; say what a right reply has")
+    with begin(workspace, create=False) as ws:
+        scorer = ("includes", {}) if pattern is None else ("regex", {"pattern": pattern})
+        asked = complaint(prompt, scorer=scorer, expect=expect, also=also or [], samples=samples)
+        then, now = version(base, ws), version(new, ws)
+        old, fresh = (evaluate(one, asked, ws, seed=seed, device=device) for one in (then, now))
+        (one,) = judged([cell(old, fresh)])
+        found = {"then": then.to_json(), "now": now.to_json(), **cell_json(one, asked), "worst": worst(old, fresh)}
+        sides = ((then, found["base"]), (now, found["new"]))
+        rates = [f"{v.name} ({v.hash[:12]}): right in {number(rate, 'rate')}" for v, rate in sides]
+        change = f"{found['verdict']}: {number(found['change'], 'rate', signed=True)}"
+        needed = f"; {found['needed']} wordings would do, there are {found['families']}" if found["needed"] else ""
+        answer(json, found, "\n".join([*rates, change + needed]))

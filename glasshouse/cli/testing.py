@@ -19,7 +19,6 @@ from glasshouse.cli.entry import (
     WorkspaceOption,
     answer,
     begin,
-    say,
 )
 from glasshouse.cli.gating import record
 from glasshouse.types import UserError
@@ -61,6 +60,9 @@ def test(
         str | None, typer.Option(metavar="NAME", help="Name of the version that it makes.", show_default=False)
     ] = None,
     plan: PlanOption = False,
+    sentences: Annotated[
+        bool, typer.Option("--sentences", help="Also leave out each sentence of the system prompt: which do any work.")
+    ] = False,
     seed: SeedOption = 0,
     device: DeviceOption = None,
     workspace: WorkspaceOption = None,
@@ -77,6 +79,8 @@ def test(
 
     with begin(workspace, create=False) as ws:
         chosen = _version(ws, version, system, edit, save)
+        if sentences and not chosen.system:
+            raise UserError(f"expected a version with a system prompt for --sentences, {version} has none; save one")
         behaviours = _named(read_suites(suite or [usual(ws, chosen)]), only or [])
         if plan:
             rows = planned(ws, chosen, behaviours)
@@ -93,9 +97,16 @@ def test(
             found.append(
                 {**row, "unit": behaviour.unit, "mean": mean, "samples": len(done.samples), "unscored": unscored}
             )
+            if not json:  # as each is done
+                answer(False, None, _result_line(found[-1]))
+        result = {"version": chosen.to_json(), "behaviours": found}
+        if sentences:
+            from glasshouse.behaviours.system_prompt import sentences as each_left_out
+
+            result["sentences"] = each_left_out(ws, chosen, device=device, done=lambda name: record(ws, name))
             if not json:
-                say(_result_line(found[-1]))
-        answer(json, {"version": chosen.to_json(), "behaviours": found})
+                answer(False, None, "\n".join(map(_sentence_line, result["sentences"])))
+        answer(json, result)
 
 
 def compare(
@@ -192,6 +203,14 @@ def _result_line(row: dict[str, Any]) -> str:
     unscored = f", {row['unscored']} unscored" if row["unscored"] else ""
     value = number(row["mean"], row["unit"]) if row["mean"] else "nothing scored"
     return f"{row['behaviour']:30} {value:>26}  {row['samples']} samples{unscored}"
+
+
+def _sentence_line(row: dict[str, Any]) -> str:
+    why = f"{len(row['undecided'])} behaviours undecided" if row["undecided"] else ""
+    if row["moved"]:
+        moved = (f"{one['behaviour']} {number(one['change'], one['unit'], signed=True)}" for one in row["moved"])
+        why = f"without it {', '.join(moved)}"
+    return f"{row['verdict']:12} {row['sentence']!r:.70}  {why}".rstrip()
 
 
 def number(estimate: dict[str, Any], unit: str, *, signed: bool = False) -> str:

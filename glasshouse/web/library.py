@@ -71,7 +71,10 @@ class Library:
         key = (before.hash, after.hash, *runs)
         with self._lock:
             if key not in self._compared:
-                self._compared[key] = compared(self.ws, before, after)
+                try:
+                    self._compared[key] = compared(self.ws, before, after)
+                except UserError as error:  # damaged, or nothing was run on the base
+                    raise fail(500 if newest(self.ws, before) else 404, str(error)) from error
             return self._compared[key]
 
     def contents(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from glasshouse.behaviours import (
     read_evaluation,
     run_missing,
     save_version,
+    sentences,
     version,
 )
 from glasshouse.behaviours.asking import choices, likelihood, prompt_ids
@@ -207,6 +208,22 @@ def test_what_was_run_on_the_base_is_run_on_the_new_and_judged(ws: Workspace) ->
     assert same <= {"equivalent", "underpowered"}
 
 
+def test_each_sentence_of_a_system_prompt_is_left_out(ws: Workspace) -> None:
+    prompt = "You are kind. Answer the question!\nSay only what is true."
+    wordy = save_version(ws, "wordy", model="small", system=prompt)
+    with pytest.raises(UserError, match="got wordy with 3 sentences and 0 behaviours"):
+        sentences(ws, wordy)
+    evaluate(wordy, behaviour("wordy-length", margin=100.0), ws)  # whatever moves does not matter
+    evaluate(wordy, behaviour("wordy-ends", "ends", count=6, margin=0.01), ws)  # too few to tell anything
+    made: list[str] = []
+    found = sentences(ws, wordy, done=made.append)
+    assert [row["sentence"] for row in found] == ["You are kind.", "Answer the question!", "Say only what is true."]
+    assert {row["verdict"] for row in found} == {"cannot tell"} and len(made) == 6
+    assert all([one["behaviour"] for one in row["undecided"]] == ["wordy-ends"] for row in found)
+    lacking = read_evaluation(ws, made[2]).version["system"]
+    assert lacking == "You are kind. Say only what is true."
+
+
 def test_nothing_run_on_the_base_is_said(ws: Workspace) -> None:
     lone = save_version(ws, "lone", model="small", system="Nobody asked.")
     with pytest.raises(
@@ -227,8 +244,8 @@ def test_the_commands(ws: Workspace, tmp_path: Path) -> None:
     at = ("--workspace", ws.root)
     status, out, _ = run("test", "small", "--suite", folder, "--plan", *at)
     assert status == 0 and "hello" in out and "families" in out
-    status, out, err = run("test", "small", "--suite", folder, *at)
-    assert status == 0 and "24 samples" in err
+    status, out, _ = run("test", "small", "--suite", folder, *at)
+    assert status == 0 and "24 samples" in out
     status, out, _ = run("compare", "small", "ticking", "--json", *at)
     assert status == 0 and {"hello"} <= {row["behaviour"] for row in json.loads(out)["cells"]}
     status, out, _ = run("compare", "small", "ticking", *at)
@@ -242,6 +259,18 @@ def test_the_commands(ws: Workspace, tmp_path: Path) -> None:
         (("test", "small", "--suite", folder, "--only", "hullo"), "expected --only among hello, got hullo"),
         (("test", "small", "--suite", folder, "--suite", folder), "expected behaviours of different names"),
         (("compare", "none", "small"), "expected a version or a model in"),
+        (("did-it-change", "Hello!", "small", "ticking"), "expected --expect TEXT or --pattern PATTERN"),
+        (("test", "small", "--suite", folder, "--sentences"), "expected a version with a system prompt"),
     ):
         status, _, err = run(*words, *at)
         assert status == 2 and said in err and err.count("\n") == 1, err
+
+
+def test_a_complaint_about_one_prompt(ws: Workspace) -> None:
+    words = ("did-it-change", "Where does nobody number 3 live?", "small", "ticking", "--pattern", "^Certainly")
+    status, out, _ = run(*words, "--samples", 6, "--also", "Nobody number 3 lives where?", "--workspace", ws.root)
+    then, now, change = out.splitlines()
+    assert status == 0 and then.startswith(f"small ({version('small', ws).hash[:12]}): right in ")
+    assert now.startswith("ticking (") and change.startswith("improved: +")
+    status, out, _ = run(*words, "--samples", 6, "--json", "--workspace", ws.root)
+    assert status == 0 and json.loads(out)["families"] == 7

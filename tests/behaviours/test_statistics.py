@@ -54,6 +54,11 @@ def test_two_families_are_added_to_bounded_scores() -> None:
     assert found.change.value == 0 and found.error == pytest.approx(error) and found.freedom == pytest.approx(9)
 
 
+def test_no_change_of_a_rate_is_larger_than_one() -> None:
+    found = paired(samples([[0.0]] * 30), samples([[1.0]] * 30), bounded=True).change
+    assert found.value == 1.0 == found.high and 0.8 < found.low < 1
+
+
 def test_a_family_counts_by_its_prompts_and_freedom_falls_where_one_is_large() -> None:
     before = [[0.0] * 30] + [[0.0]] * 9
     after = [[1.0] * 30] + [[0.0]] * 9

@@ -84,12 +84,6 @@ class serving:
 
 
 @pytest.fixture(scope="session")
-def serving_at() -> type[serving]:
-    """`serving`, for a workspace of a test's own."""
-    return serving
-
-
-@pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Headless Chromium with an empty profile. Skips where there is none."""
     driver, browser = shutil.which("chromedriver"), shutil.which("chromium") or shutil.which("google-chrome")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
+from glasshouse.behaviours import evaluate, version
+from glasshouse.behaviours.behaviour import behaviour_from_json
 from glasshouse.types import UserError
 from glasshouse.web import create_app
 from glasshouse.web.answers import dump
@@ -57,6 +61,8 @@ def test_a_feature_holds_all_its_evidence(client: TestClient) -> None:
         (f"/api/v1/features/{NAME}/x", 404),
         ("/api/v1/features/other", 404),
         ("/api/v1/dictionaries/other/report", 404),
+        ("/api/v1/versions/none/against/other", 404),
+        ("/api/v1/versions/No%20name/against/other", 404),
         ("/api/v1/nowhere", 404),
         (f"/api/v1/features/{NAME}?sort=loss", 400),
         (f"/api/v1/features/{NAME}?order=up", 400),
@@ -69,6 +75,27 @@ def test_mistakes_get_one_line_and_the_right_status(client: TestClient, path: st
     answer = client.get(path)
     assert answer.status_code == code
     assert list(answer.json()) == ["error"] and "\n" not in answer.json()["error"]
+
+
+def test_versions_compared(client: TestClient, chatting: Path, tmp_path: Path) -> None:
+    assert client.get("/api/v1/versions").json() == []
+    shutil.copytree(chatting, tmp_path / "ws")
+    ws = Workspace.open(tmp_path / "ws")
+    families = [{"family": str(n), "prompts": [f"Where does nobody number {n} live?"]} for n in range(8)]
+    form = {"name": "length", "about": "Length.", "tag": "guard", "good": "up", "margin": 1, "unit": "tokens"}
+    asked = behaviour_from_json({**form, "scorer": "length", "settings": {"max_new_tokens": 4}, "families": families})
+    small, ticking = version("small", ws), version("ticking", ws)
+    done = [evaluate(one, asked, ws) for one in (small, ticking)]
+    with TestClient(create_app(ws), base_url=ADDRESS, raise_server_exceptions=False) as other:
+        found = {one["name"]: one["behaviours"] for one in other.get("/api/v1/versions").json()}
+        assert "length" in found["small"] and "length" in found["ticking"]
+        cells = other.get("/api/v1/versions/small/against/ticking").json()["cells"]
+        assert {"behaviour", "change", "verdict", "needed", "parts", "worst", "created"} <= set(cells[0])
+        samples = ws.path("evals", done[1].name) / "samples.jsonl"
+        samples.write_bytes(samples.read_bytes()[:-9])
+    with TestClient(create_app(ws), base_url=ADDRESS, raise_server_exceptions=False) as other:
+        answer = other.get("/api/v1/versions/small/against/ticking")
+        assert answer.status_code == 500 and "bytes in" in answer.json()["error"]
 
 
 def test_changing_methods_are_not_there_for_what_is_read(client: TestClient) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.web.conftest import serving
+
 pytestmark = pytest.mark.browser
 NAME = "tiny-resid.2"
 BOTH_DONE = "[...document.querySelectorAll('.sides h3')].filter(h => /\\d+ tokens/i.test(h.innerText)).length === 2"
@@ -239,7 +241,7 @@ def test_the_tree_of_concepts_leads_to_features(page: Page, opened: Any, labelle
     page.has("fires on")
 
 
-def test_the_matrix_of_behaviours_opens_a_cell(chromium: Any, chatting: Any, serving_at: Any) -> None:
+def test_the_matrix_of_behaviours_opens_a_cell(chromium: Any, chatting: Any) -> None:
     """Two versions, one of them fine-tuned to begin with "Certainly!"; the cell that regressed shows both replies."""
     from glasshouse.behaviours import compared, evaluate, run_missing, version
     from glasshouse.behaviours.behaviour import behaviour_from_json
@@ -253,7 +255,7 @@ def test_the_matrix_of_behaviours_opens_a_cell(chromium: Any, chatting: Any, ser
     evaluate(small, behaviour_from_json(form), ws)
     run_missing(ws, small, ticking)
     (row,) = [one for one in compared(ws, small, ticking)["cells"] if one["behaviour"] == "certainly"]
-    with serving_at(ws) as root:
+    with serving(ws) as root:
         page = Page(chromium, root)
         page.open("/behaviours?base=small")
         page.until("document.querySelectorAll('tbody .cell').length > 0")
