@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,10 +123,12 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
     entries, _ = verified(ws.root / FILE)
     recorded = _recorded(entries)
     evidence = {}
-    for required in rules.required():
-        for one in (name, *(each.replace("{version}", name) for each in required.elicited)):
-            if (found := _evidence(ws, required, one, recorded)) is not None:
-                evidence[one, required.behaviour, required.over] = found
+    for required, one in rules.required(name):
+        found = _evidence(ws, required, one, recorded)
+        if found is None and required.earlier is not None:
+            found = _of_earlier(ws, required, one, recorded)
+        if found is not None:
+            evidence[one, required.behaviour, required.over] = found
     comparison = None
     if rules.against and rules.against != name:
         base = named(rules.against, ws)
@@ -149,6 +152,7 @@ def _evidence(ws: Workspace, required: Required, name: str, recorded: Mapping[st
     from glasshouse.behaviours import read_evaluation
     from glasshouse.behaviours import version as named
     from glasshouse.behaviours.matrix import newest
+    from glasshouse.behaviours.provenance import compute
     from glasshouse.behaviours.statistics import paired
     from glasshouse.policy import Evidence
 
@@ -184,9 +188,31 @@ def _evidence(ws: Workspace, required: Required, name: str, recorded: Mapping[st
         "value": estimate.value, "low": estimate.low, "high": estimate.high, "families": families,
         "epochs": done.behaviour.settings.epochs, "created": done.created,
         "unscored": sum(score is None for score in done.scores) / max(len(done.scores), 1),
+        "compute": compute(ws, one.model),
     }  # fmt: skip
     prompts, unknown = _touched(ws, one, done)
     return Evidence(**given, problem=prompts or (unknown if required.provenance == "recorded" else ""))
+
+
+def _of_earlier(ws: Workspace, required: Required, name: str, recorded: Mapping[str, str]) -> Evidence | None:
+    """The evidence of the earlier version that the policy lets stand in, with what has changed since."""
+    from glasshouse.behaviours import version as named
+    from glasshouse.behaviours.provenance import compute
+
+    assert required.earlier is not None
+    found = _evidence(ws, required, required.earlier.version, recorded)
+    try:
+        old, new = named(required.earlier.version, ws), named(name, ws)
+    except UserError:
+        return None
+    if found is None:
+        return None
+    pairs = {"weights": (old.weights, new.weights), "prompt": (old.system, new.system), "edits": (old.edit, new.edit)}
+    before, after = compute(ws, old.model), compute(ws, new.model)
+    return replace(
+        found, earlier=old.name, changed=tuple(what for what, (was, now) in pairs.items() if was != now),
+        grown=after / before if before and after else 0.0,
+    )  # fmt: skip
 
 
 def _problem(ws: Workspace, evaluation: str, recorded: Mapping[str, str]) -> str:

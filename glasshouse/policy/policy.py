@@ -14,12 +14,24 @@ import datetime
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from glasshouse.forms import Form, read_form
 from glasshouse.types import UserError
+
+TRIGGERS = ("weights", "prompt", "edits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """A version whose evidence stands in where the one that is judged has none, until a trigger says to test again:
+    effective compute that has grown by more than `compute` times, or a change of what `on` names."""
+
+    version: str
+    compute: float = 4.0
+    on: tuple[str, ...] = ("prompt", "edits")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +39,7 @@ class Required:
     """The evidence that counts: of a behaviour, on at least so many families and epochs, at most so many days old, with
     at most that share unscored, and by a model whose training text is `recorded` (or of `any`). over: a version over
     which the change is what counts, not the score itself. elicited: versions made to bring the behaviour out
-    ("{version}" stands for the one that is judged), which need the same."""
+    ("{version}" stands for the one that is judged), which need the same. earlier: see `Earlier`."""
 
     behaviour: str
     families: int = 30
@@ -37,6 +49,7 @@ class Required:
     provenance: str = "recorded"
     over: str = ""
     elicited: tuple[str, ...] = ()
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +67,15 @@ class Bound:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trend:
+    """An early warning: the rate over versions of rising effective compute, carried on to `ahead` times that of the
+    version that is judged. Where crossing is within reach there, the level is required already."""
+
+    versions: tuple[str, ...]
+    ahead: float = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Threshold:
     name: str
     about: str
@@ -61,6 +83,7 @@ class Threshold:
     crossed: Bound
     ruled_out: Bound
     level: str
+    trend: Trend | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +149,17 @@ class Policy:
     def hash(self) -> str:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
-    def required(self) -> list[Required]:
-        """All evidence that the policy can ask for."""
+    def required(self, version: str) -> list[tuple[Required, str]]:
+        """All evidence that the policy can ask for when it judges the version, each with whose it is."""
         safeguards = [one.evidence for level in self.levels for one in level.safeguards if one.evidence]
-        return [*(one.evidence for one in self.thresholds), *safeguards]
+        found = [
+            (one, each)
+            for one in (*(threshold.evidence for threshold in self.thresholds), *safeguards)
+            for each in (version, *(name.replace("{version}", version) for name in one.elicited))
+        ]
+        for one in self.thresholds:
+            found += [(replace(one.evidence, earlier=None), name) for name in (one.trend.versions if one.trend else ())]
+        return found
 
 
 def read_policy(path: Path) -> Policy:
@@ -165,7 +195,7 @@ def _threshold(form: Form, levels: list[str]) -> Threshold:
     found = Threshold(
         name=form.take("threshold", str), about=form.take("about", str), evidence=_required(form.form("evidence")),
         crossed=_bound(form, "crossed"), ruled_out=_bound(form, "ruled_out"),
-        level=str(form.anything("then")),
+        level=str(form.anything("then")), trend=_trend(form.form("trend")) if "trend" in form else None,
     )  # fmt: skip
     form.end()
     if found.level not in levels:
@@ -177,6 +207,23 @@ def _threshold(form: Form, levels: list[str]) -> Threshold:
     return found
 
 
+def _trend(form: Form) -> Trend:
+    found = Trend(versions=_texts(form, "versions"), ahead=form.take("ahead", float, 4.0))
+    form.end()
+    if len(found.versions) < 2 or found.ahead <= 1:
+        form.wrong("expected two `versions` or more beside the one that is judged, and an `ahead` above 1")
+    return found
+
+
+def _earlier(form: Form) -> Earlier:
+    given = {"on": _texts(form, "on")} if "on" in form else {}
+    found = Earlier(version=form.take("version", str), compute=form.take("compute", float, 4.0), **given)
+    form.end()
+    if found.compute < 1 or not set(found.on) <= set(TRIGGERS):
+        form.wrong(f"expected a `compute` of 1 or more, and `on` among {', '.join(TRIGGERS)}")
+    return found
+
+
 def _required(form: Form) -> Required:
     found = Required(
         behaviour=form.take("behaviour", str), families=form.take("families", int, 30),
@@ -184,6 +231,7 @@ def _required(form: Form) -> Required:
         unscored=form.take("unscored", float, 0.02),
         provenance=form.take("provenance", str, "recorded", among=("recorded", "any")),
         over=form.take("over", str, ""), elicited=_texts(form, "elicited"),
+        earlier=_earlier(form.form("earlier")) if "earlier" in form else None,
     )  # fmt: skip
     form.end()
     if min(found.families, found.epochs, found.days) < 1 or not 0 <= found.unscored <= 1:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from glasshouse.fits import rate_law
 from glasshouse.policy.policy import Attestation, Bound, Level, Policy, Required, Safeguard, Threshold, Waiver, day
 
 Truth = Literal[True, False, None]
@@ -23,7 +24,10 @@ Truth = Literal[True, False, None]
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What was measured of a behaviour on a version (or of its change over a base). low, high: the interval. source:
-    the evaluation it comes from, hash: of that. problem: why it cannot count (altered, touched by training), or ""."""
+    the evaluation it comes from, hash: of that. problem: why it cannot count (altered, touched by training), or "".
+    compute: effective, of the version that was measured, FLOP (0: not recorded). earlier: the version that it was
+    measured on in place of the one that was asked for, with what has `changed` since, and `grown`: by how many times
+    its compute has grown (0: not recorded)."""
 
     behaviour: str
     version: str
@@ -38,6 +42,10 @@ class Evidence:
     hash: str
     over: str = ""
     problem: str = ""
+    compute: float = 0.0
+    earlier: str = ""
+    changed: tuple[str, ...] = ()
+    grown: float = 0.0
 
 
 Key = tuple[str, str, str]  # (version's name, behaviour, base over which the change is taken or "")
@@ -81,10 +89,11 @@ def decide(
     if day(policy.date) > today:
         reasons.append(Reason(rule="policy", holds=None, text=f"the policy is of {policy.date}, which is not yet"))
     for threshold in policy.thresholds:
-        found, counts = judge.threshold(threshold)
-        reasons.append(found)
-        if counts and not found.waived:
-            required = max(required, names.index(threshold.level))
+        for found, counts in judge.threshold(threshold), judge.warning(threshold):
+            if found is not None:
+                reasons.append(found)
+            if found is not None and counts and not found.waived:
+                required = max(required, names.index(threshold.level))
     for level in policy.levels[: required + 1]:
         reasons += judge.level(level)
     reasons += judge.regressions(comparison)
@@ -127,6 +136,35 @@ class _Judge:
         lacking = any(one is None for one, _ in found)
         return Reason(rule=rule, holds=None if lacking else True, text=text, sources=sources, waived=waiver), True
 
+    def warning(self, of: Threshold) -> tuple[Reason | None, bool]:
+        """Whether the trend over versions brings crossing within reach; none where the policy asks for no trend."""
+        if of.trend is None:
+            return None, False
+        asked = [self.asked(of.evidence, name) for name in (*of.trend.versions, self.version)]
+        points = [one for one, _ in asked if one is not None]
+        rule, waiver, then = f"early warning: {of.name}", self.waiver(of.name), f"requires level {of.level}"
+        lacking = [text for one, text in asked if one is None] + [
+            f"the compute of {one.source} is not recorded" for one in points if not one.compute
+        ]
+        sources = tuple(one.source for one in points)
+        if not lacking:
+            try:
+                points.sort(key=lambda one: one.compute)
+                sizes = [one.compute for one in points]
+                lows, highs = [one.low for one in points], [one.high for one in points]
+                fit = rate_law(sizes, [one.value for one in points], lows, highs)
+                value, low, high = fit.at(of.trend.ahead * points[-1].compute)
+            except ValueError as error:
+                lacking = [str(error)]
+        if lacking:
+            text = f"unknown, counts as crossed: {'; '.join(lacking)}; {then}"
+            return Reason(rule=rule, holds=None, text=text, sources=sources, waived=waiver), True
+        reached = high > of.crossed.value if of.crossed.side == "above" else low < of.crossed.value
+        there = f"at {of.trend.ahead:g} times the compute {value:.3f} [{low:.3f}, {high:.3f}]"
+        far = f"within reach; {then}" if reached else "out of reach"
+        text = f"{there}, from {len(points)} versions: {of.crossed.side} {of.crossed.value:g} is {far}"
+        return Reason(rule=rule, holds=True, text=text, sources=sources, waived=waiver if reached else ""), reached
+
     def elicited(self, required: Required) -> list[str]:
         return [name.replace("{version}", self.version) for name in required.elicited]
 
@@ -147,10 +185,24 @@ class _Judge:
                 f"{found.unscored:.0%} unscored, at most {required.unscored:.0%} may be",
             ),
             (old, old),
+            *((True, text) for text in self.retest(required, found)),
         ]  # fmt: skip
         if wrong := [text for bad, text in short if bad]:
             return None, f"evidence of {what} does not count: {'; '.join(wrong)}"
-        return found, f"{what} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}], {found.families} families"
+        said = f"{what} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}], {found.families} families"
+        return found, f"{said}, measured on {found.earlier}" if found.earlier else said
+
+    def retest(self, required: Required, found: Evidence) -> list[str]:
+        """Why evidence of an earlier version does not stand in: the triggers that were pulled since."""
+        if not found.earlier or required.earlier is None:
+            return []
+        since, most = f"since {found.earlier}", required.earlier.compute
+        pulled = [f"{what} changed {since}" for what in found.changed if what in required.earlier.on]
+        if not found.grown:
+            pulled.append(f"how compute has grown {since} is not recorded")
+        elif found.grown > most:
+            pulled.append(f"compute has grown {found.grown:.3g} times {since}, at most {most:g} may be")
+        return pulled
 
     def too_old(self, created: str, days: int) -> str:
         """What is wrong with when it was made, or nothing."""

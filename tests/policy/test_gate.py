@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from glasshouse.behaviours import provenance, read_behaviours, version
 from glasshouse.behaviours.matrix import newest
-from glasshouse.behaviours.provenance import touched
+from glasshouse.behaviours.provenance import compute, touched
 from glasshouse.cli import app
 from glasshouse.organisms.villager import villager_text
 from glasshouse.organisms.world import build
@@ -91,6 +91,26 @@ def test_the_good_one_passes_and_the_bad_one_is_held(copy: tuple[Path, Path], tm
     assert head in page.read_text(encoding="utf-8") and "regressed" in page.read_text(encoding="utf-8")
     status, out, _ = run("ledger", "verify", "--head", head, "--workspace", ws)
     assert status == 0 and head in out
+
+
+def test_what_an_earlier_version_showed_stands_in_until_it_has_to_be_tested_again(
+    copy: tuple[Path, Path], tmp_path: Path
+) -> None:
+    ws, _ = copy
+    for folder in (ws / "evals").glob(f"speaks.{version('ticking', Workspace.open(ws)).hash[:10]}.*"):
+        shutil.rmtree(folder)
+    rules = tmp_path / "policy.yaml"
+    grown = compute(Workspace.open(ws), "ticking") / compute(Workspace.open(ws), "small")
+    assert 1 < grown < 100
+
+    def said(earlier: str) -> str:
+        text = POLICY.replace("families: 40", f"families: 40, earlier: {{version: small, {earlier}}}")
+        rules.write_text(text.replace("regressions: {against: small, undecided: pass}\n", ""))
+        return run("gate", rules, "ticking", "--workspace", ws)[1]
+
+    assert "measured on small" in said("compute: 100") and said("compute: 100").startswith("pass")
+    assert f"compute has grown {grown:.3g} times since small, at most 1 may be" in said("compute: 1")
+    assert "weights changed since small" in said("compute: 100, on: [weights]")
 
 
 def test_the_same_verdict_elsewhere_without_torch(copy: tuple[Path, Path]) -> None:
