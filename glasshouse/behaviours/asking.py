@@ -72,6 +72,11 @@ def _with_system(turns: Sequence[Turn], system: str) -> list[Turn]:
     return [("system", "\n\n".join([system, *map(str, own)])), *(turn for turn in turns if turn[0] != "system")]
 
 
+def asked_ids(model: Model, sample: Sample, system: str = "") -> list[int]:
+    """Tokens of a sample's chat up to the reply, with the version's system prompt."""
+    return prompt_ids(model, _with_system(sample.turns, system))
+
+
 def prompt_ids(model: Model, turns: Sequence[Turn]) -> list[int]:
     """Tokens of the chat up to the reply, by the model's template; without one, the turns as text, a line each."""
     if model.tokenizer is None:

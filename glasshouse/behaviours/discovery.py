@@ -1,7 +1,8 @@
-"""What nobody named: two versions sampled widely, and what differs in what they say.
+"""What nobody named: two versions sampled widely, and what differs in what they say and in what is active inside.
 
     asked = widely(behaviours, count=800, seed=0)            # prompts of many behaviours, as one
-    found = discovered(evaluate(base, asked, ws), evaluate(new, asked, ws))
+    runs = evaluate(base, asked, ws), evaluate(new, asked, ws)
+    found = discovered(*runs, inside=insides(ws, base, new, runs[0], dictionary("villager-resid.2", ws=ws)))
     found["groups"][0]["name"], found["groups"][0]["change"]
 
 Half of the prompts proposes differences, the other half confirms them: what is said of a difference (its size, its
@@ -9,7 +10,8 @@ interval, that it is one) comes from prompts that had no part in choosing it, wi
 proposed. A difference is looked for over all prompts and within each kind. Differences that the same prompts show are
 one group.
 
-Legend: P prompts, T traits of a reply. d: trait of the new version's reply less that of the base's.
+Legend: P prompts, T traits: of a reply, and features as it begins. d: the new version's trait less the
+base's.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +34,13 @@ from glasshouse.behaviours.scorers import Sample, refuses
 from glasshouse.behaviours.statistics import LEVEL, Scored, benjamini_hochberg, holm, paired
 from glasshouse.types import UserError
 
+if TYPE_CHECKING:
+    from glasshouse.behaviours.insides import Insides
+
 NAME, FAMILY_END = "discovery", " | "
 PROPOSED = 60  # differences that go on to be confirmed
-FEWEST = 6  # replies of either version with a trait, for it to be looked at
-TOGETHER = 0.5  # correlation of two differences over prompts, from which they are one group
+FEWEST = 6  # replies of either version with a trait, or prompts on which a feature moved, for it to be looked at
+TOGETHER = 0.5  # cosine of two differences over prompts, from which they are one group
 SHOWN = 5
 
 
@@ -89,43 +94,56 @@ def traits(sample: Sample) -> dict[str, float]:
 
 
 class _Table(NamedTuple):
-    """d_PT: differences; names_T; kinds_P: where each prompt comes from."""
+    """before_PT, after_PT: traits of either version, d_PT their difference. outside: how many of them are of replies;
+    the others are of features. kinds: where each prompt comes from."""
 
+    before_PT: NDArray[np.float64]
+    after_PT: NDArray[np.float64]
     d_PT: NDArray[np.float64]
     names: list[str]
+    outside: int
     kinds: list[str]
 
 
-def _table(pairs: Sequence[tuple[Sample, Sample]]) -> _Table:
-    before, after = ([traits(side) for side in sides] for sides in zip(*pairs, strict=True))
-    counts = [Counter(key for one in every for key in one) for every in (before, after)]
+def _table(pairs: Sequence[tuple[Sample, Sample]], inside: Insides | None) -> _Table:
+    sides = [[traits(side) for side in one] for one in zip(*pairs, strict=True)]
+    counts = [Counter(key for one in every for key in one) for every in sides]
     names = sorted(name for name in counts[0] | counts[1] if max(c[name] for c in counts) >= FEWEST)
     at = {name: i for i, name in enumerate(names)}
-    d_PT = np.zeros((len(pairs), len(names)))
-    for sign, every in ((-1.0, before), (1.0, after)):
+    tables = [np.zeros((len(pairs), len(names))) for _ in sides]
+    for table_PT, every in zip(tables, sides, strict=True):
         for p, one in enumerate(every):
             for name, value in one.items():
                 if name in at:
-                    d_PT[p, at[name]] += sign * value
-    return _Table(d_PT, names, [old.family.partition(FAMILY_END)[0] for old, _ in pairs])
+                    table_PT[p, at[name]] = value
+    if inside is not None:
+        often_F = (inside.before_PF != inside.after_PF).sum(0) >= FEWEST
+        shares = (inside.before_PF[:, often_F], inside.after_PF[:, often_F])
+        tables = [np.hstack([one, two]) for one, two in zip(tables, shares, strict=True)]
+        names += [name for name, often in zip(inside.names, often_F, strict=True) if often]
+    kinds = [old.family.partition(FAMILY_END)[0] for old, _ in pairs]
+    return _Table(tables[0], tables[1], tables[1] - tables[0], names, len(at), kinds)
 
 
 # -- proposing and confirming ------------------------------------------------------------------------------------------
 
 
-def discovered(base: Evaluation, new: Evaluation, *, seed: int = 0) -> dict[str, Any]:
+def discovered(base: Evaluation, new: Evaluation, *, seed: int = 0, inside: Insides | None = None) -> dict[str, Any]:
     """What differs: {"groups", "proposed", "prompts"}, groups by size.
 
-    A group: "name" (the trait that shows it most), "kind" ("" for all prompts), "change" (an `Estimate` as JSON, from
-    the confirming half), "p" (adjusted), "also" (traits that move with it), "pairs" (replies side by side, the clearest
-    first). Raises `UserError` for runs of different prompts.
+    A group: "name" (the trait that shows it most), "where" ("outside", in replies, or "inside"), "kind" ("" for all
+    prompts), "change" (an `Estimate` as JSON, from the confirming half), "p" (adjusted), "also" (traits that move with
+    it), "pairs" (replies side by side, the clearest first). inside: features of the prompts of `base`, in its order.
+    Raises `UserError` for runs of different prompts.
     """
     if base.behaviour.hash != new.behaviour.hash:
         raise UserError("expected two runs of the same prompts, got different ones; discover on both anew")
-    pairs = [
-        (old, fresh) for old, fresh in zip(base.samples, new.samples, strict=True) if not old.error and not fresh.error
-    ]
-    table = _table(pairs)
+    both = list(zip(base.samples, new.samples, strict=True))
+    sound = [p for p, (old, fresh) in enumerate(both) if not old.error and not fresh.error]
+    pairs = [both[p] for p in sound]
+    if inside is not None:
+        inside = inside._replace(before_PF=inside.before_PF[sound], after_PF=inside.after_PF[sound])
+    table = _table(pairs, inside)
     order = Random(f"halves {seed}").sample(range(len(pairs)), len(pairs))
     proposing, confirming = np.array(sorted(order[::2])), np.array(sorted(order[1::2]))
     proposals = _propose(table, proposing)
@@ -166,17 +184,22 @@ def _tests(d_PT: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def _propose(table: _Table, half: NDArray[np.int64]) -> list[_Difference]:
-    """The clearest differences, over all prompts and within each kind, at a false discovery rate of 10%."""
-    found: list[_Difference] = []
-    for kind in ("", *sorted(set(table.kinds))):
-        rows = _rows(table, half, kind)
-        if len(rows) >= 10:
-            p_T, effect_T = _tests(table.d_PT[rows])
-            found += [_Difference(i, kind, float(p), float(effect_T[i])) for i, p in enumerate(p_T) if p < 0.05]
-    tested = len(table.names) * (1 + len(set(table.kinds)))
-    padded = benjamini_hochberg([one.p for one in found] + [1.0] * (tested - len(found)))
-    kept = [one for one, q in zip(found, padded, strict=False) if q <= 0.1]
-    return sorted(kept, key=lambda one: one.p)[:PROPOSED]
+    """The clearest differences, over all prompts and within each kind, at a false discovery rate of 10%; outside and
+    inside apart, so that many features do not hide a few words."""
+    chosen: list[_Difference] = []
+    for columns in range(table.outside), range(table.outside, len(table.names)):
+        found: list[_Difference] = []
+        for kind in ("", *sorted(set(table.kinds))):
+            rows = _rows(table, half, kind)
+            if len(rows) >= 10 and columns:
+                p_T, effect_T = _tests(table.d_PT[np.ix_(rows, np.array(columns))])
+                clear = (p_T < 0.05).nonzero()[0]
+                found += [_Difference(columns[i], kind, float(p_T[i]), float(effect_T[i])) for i in clear]
+        tested = len(columns) * (1 + len(set(table.kinds)))
+        padded = benjamini_hochberg([one.p for one in found] + [1.0] * (tested - len(found)))
+        kept = [one for one, q in zip(found, padded, strict=False) if q <= 0.1]
+        chosen += sorted(kept, key=lambda one: one.p)[:PROPOSED]
+    return chosen
 
 
 def _confirm(table: _Table, proposals: Sequence[_Difference], half: NDArray[np.int64]) -> list[_Difference]:
@@ -201,12 +224,10 @@ def _grouped(table: _Table, found: Sequence[_Difference], half: NDArray[np.int64
     prompts."""
     groups: list[list[_Difference]] = []
     for one in sorted(found, key=lambda each: (each.p, each.kind)):
-        d_P = np.where(np.isin(np.arange(len(table.d_PT)), half), table.d_PT[:, one.trait], 0.0)
         for group in groups:
-            head = table.d_PT[:, group[0].trait]
             rows = _rows(table, half, one.kind or group[0].kind)
-            a, b = head[rows], d_P[rows]
-            if a.std() > 0 and b.std() > 0 and abs(float(np.corrcoef(a, b)[0, 1])) >= TOGETHER:
+            a, b = table.d_PT[rows, group[0].trait], table.d_PT[rows, one.trait]
+            if abs(float(a @ b)) >= TOGETHER * float(np.linalg.norm(a) * np.linalg.norm(b)) > 0:
                 group.append(one)
                 break
             if one.trait == group[0].trait:
@@ -223,18 +244,19 @@ def _group(
     head = group[0]
     rows = _rows(table, half, head.kind)
     name = table.names[head.trait]
-    scores: dict[str, list[Scored]] = defaultdict(list)
-    for p in rows:
-        for side, sample in zip(("before", "after"), pairs[p], strict=True):
-            scores[side].append(Scored(sample.family, "", traits(sample).get(name, 0.0)))
-    change = paired(scores["before"], scores["after"], bounded=name not in ("words", "sentences"))
+    before, after = (
+        [Scored(pairs[p][0].family, "", float(table_PT[p, head.trait])) for p in rows]
+        for table_PT in (table.before_PT, table.after_PT)
+    )
+    change = paired(before, after, bounded=name not in ("words", "sentences"))
     order = sorted(rows, key=lambda p: -np.sign(head.effect) * table.d_PT[p, head.trait])
     shown = [_pair(*pairs[p]) for p in order[:SHOWN] if table.d_PT[p, head.trait] * head.effect > 0]
     also = dict.fromkeys(table.names[one.trait] for one in group[1:])
+    where = "outside" if head.trait < table.outside else "inside"
     return {
-        "name": name, "kind": head.kind, "change": change.change.to_json(), "base": change.base.to_json(),
-        "new": change.new.to_json(), "p": head.p, "effect": head.effect, "share": len(rows) / max(len(half), 1),
-        "also": [one for one in also if one != name][:12], "pairs": shown,
+        "name": name, "where": where, "kind": head.kind, "change": change.change.to_json(),
+        "base": change.base.to_json(), "new": change.new.to_json(), "p": head.p, "effect": head.effect,
+        "share": len(rows) / max(len(half), 1), "also": [one for one in also if one != name][:12], "pairs": shown,
     }  # fmt: skip
 
 

@@ -4,7 +4,6 @@ torch."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +28,7 @@ def touched(ws: Workspace, version: Version, behaviour: Behaviour) -> Touched:
     """Of the version's model and of those that it was fine-tuned from. A prompt is its last turn: system prompts and
     the turns before may be common."""
     lines, unknown = [], []
-    for name in _descent(ws, version.model):
+    for name in descent(ws, version.model):
         file = ws.path("models", name) / LINES
         if file.is_file():
             lines.append(read_lines(file))
@@ -44,7 +43,7 @@ def compute(ws: Workspace, model: str) -> float:
     """Effective compute, FLOP: 6 · parameters · tokens (Kaplan et al. 2020, arXiv 2001.08361, but with embeddings),
     summed over the model and those that it was fine-tuned from. 0 where one of them does not say."""
     total = 0.0
-    for name in _descent(ws, model):
+    for name in descent(ws, model):
         if not ws.exists("models", name):
             return 0.0
         manifest = ws.manifest("models", name)
@@ -63,12 +62,13 @@ def _parameters(ws: Workspace, model: str) -> int:
     return count
 
 
-def _descent(ws: Workspace, model: str) -> Iterator[str]:
+def descent(ws: Workspace, model: str) -> list[str]:
     """The model and those that it was fine-tuned from, up to one that is not in the workspace."""
-    name, before = model, set[str]()
-    while name and name not in before:
-        before.add(name)
-        yield name
+    found: list[str] = []
+    name = model
+    while name and name not in found:
+        found.append(name)
         if not ws.exists("models", name):
-            return
+            break
         name = next((ref["name"] for ref in ws.manifest("models", name)["made_from"] if ref["kind"] == "models"), "")
+    return found

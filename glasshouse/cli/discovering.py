@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json as json_
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,7 +13,11 @@ from rich.console import Console
 from glasshouse.cli.entry import CountOption, DeviceOption, JsonOption, SeedOption, WorkspaceOption, answer, begin, say
 from glasshouse.cli.testing import number, read_suites, usual
 from glasshouse.types import UserError
-from glasshouse.workspace import write_atomically
+from glasshouse.workspace import Workspace, write_atomically
+
+if TYPE_CHECKING:
+    from glasshouse.behaviours import Evaluation, Version
+    from glasshouse.behaviours.insides import Insides
 
 SHOWN = 12  # groups
 
@@ -34,6 +38,13 @@ def discover(
         typer.Option(help="Write a difference, that of --group, as a behaviour: a .yaml file.", show_default=False),
     ] = None,
     group: Annotated[int, typer.Option(help="The difference to save, counted from 1 as printed.", min=1)] = 1,
+    dictionary: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose features are looked at; without it the newest one of a model that both come from.",
+            show_default=False,
+        ),
+    ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
     workspace: WorkspaceOption = None,
@@ -42,7 +53,8 @@ def discover(
     """Find what differs between two versions that nobody named.
 
     Both are asked prompts of many kinds. Half of them proposes differences in what is said (form, length, words,
-    openers, scripts, refusals), the other half confirms them; they are grouped and ranked by size.
+    openers, scripts, refusals) and in which features are on as a reply begins, the other half confirms them; they are
+    grouped and ranked by size.
     """
     from glasshouse.behaviours import evaluate, version
     from glasshouse.behaviours.discovery import as_behaviour, discovered, widely
@@ -56,7 +68,8 @@ def discover(
         asked = widely([b for b in behaviours if b.name not in (without or [])], count=prompts or 800, seed=seed)
         say(f"asking both {len(asked.prompts)} prompts")
         runs = [evaluate(one, asked, ws, seed=seed, device=device) for one in (before, after)]
-        found = discovered(*runs, seed=seed)
+        inside = _inside(ws, before, after, runs[0], dictionary, device)
+        found = discovered(*runs, seed=seed, inside=inside)
         if save is not None:
             if not found["groups"]:
                 raise UserError(f"expected a difference to save, found none between {base} and {new}")
@@ -68,6 +81,21 @@ def discover(
         answer(json, found)
         if not json:
             _show(found, base, new)
+
+
+def _inside(
+    ws: Workspace, base: Version, new: Version, asked: Evaluation, name: str | None, device: str | None
+) -> Insides | None:
+    """Which features are on; None where no dictionary is given and none fits."""
+    from glasshouse.behaviours.insides import fitting, insides
+    from glasshouse.dictionaries import dictionary
+
+    name = name or fitting(ws, base, new)
+    if name is None:
+        say("no dictionary of a model that both come from: only what they say is compared")
+        return None
+    say(f"reading the features of {name} on both")
+    return insides(ws, base, new, asked, dictionary(name, ws=ws), device=device)  # type: ignore[operator]
 
 
 def _show(found: dict[str, Any], base: str, new: str) -> None:
@@ -83,7 +111,8 @@ def _show(found: dict[str, Any], base: str, new: str) -> None:
         unit = "" if one["name"] in ("words", "sentences") else "rate"
         where = f" in {one['kind']}" if one["kind"] else ""
         also = f"; with it {', '.join(one['also'][:6])}" if one["also"] else ""
-        line = f"\n{place}. {one['name']}{where}: {number(one['change'], unit, signed=True)}{also}"
+        sort = "inside: " if one["where"] == "inside" else ""
+        line = f"\n{place}. {sort}{one['name']}{where}: {number(one['change'], unit, signed=True)}{also}"
         console.print(line, markup=False, highlight=False)
         for pair in one["pairs"][:2]:
             console.print(f"   {pair['turns'][-1]['content']!r:.90}", markup=False, highlight=False)

@@ -120,7 +120,7 @@ class Features:
         return {row["token"]: row["text"] for row in self._rows("SELECT token, text FROM vocabulary")}
 
     @cached_property
-    def _labels(self) -> dict[int, str | None]:
+    def labels(self) -> dict[int, str | None]:
         return {row["index"]: row["label"] for row in self._rows("SELECT index, label FROM catalogue")}
 
     def _visible(self, token: int | None) -> str:
@@ -300,7 +300,7 @@ class Features:
 
     def _near(self, pairs: list[dict[str, Any]] | None, key: str) -> list[dict[str, Any]]:
         return [
-            {"index": pair["feature"], key: pair[key], "label": self._labels.get(pair["feature"])}
+            {"index": pair["feature"], key: pair[key], "label": self.labels.get(pair["feature"])}
             for pair in pairs or []
         ]
 

@@ -1,0 +1,96 @@
+"""What is active inside as a reply begins: a dictionary's features, for every prompt of a run.
+
+    both = insides(ws, base, new, evaluation, dictionary("villager-resid.2", ws=ws))
+    both.names[792], both.before_PF[:, 792].mean(), both.after_PF[:, 792].mean()
+
+Both versions read the same tokens: the chat up to the reply, as it went with the base. What differs is then no echo of
+what they said. Where a feature moves by less than a quarter of its largest activation it is taken not to have moved, as
+any fine-tuning shifts all of them a little.
+
+Legend: P prompts, F features, D width of the site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from glasshouse.behaviours.asking import asked_ids
+from glasshouse.behaviours.evaluation import Evaluation
+from glasshouse.behaviours.provenance import descent
+from glasshouse.behaviours.scorers import Sample
+from glasshouse.behaviours.versions import Version, loaded
+from glasshouse.dictionaries import Dictionary
+from glasshouse.features import features
+from glasshouse.types import UserError
+from glasshouse.workspace import Workspace
+
+MOVES = 0.25  # of a feature's largest activation
+BATCH = 32
+
+
+class Insides(NamedTuple):
+    """names: of the features, with their labels. before_PF, after_PF: the activation of each in the base and in the new
+    version, as a share of its largest, from 0 to 1."""
+
+    names: list[str]
+    before_PF: NDArray[np.float32]
+    after_PF: NDArray[np.float32]
+
+
+def insides(
+    ws: Workspace, base: Version, new: Version, asked: Evaluation, dictionary: Dictionary, *, device: str | None = None
+) -> Insides:
+    """asked: the base's run. Raises `UserError` for a dictionary of a model that one of the two does not come from, and
+    for one that does not know its features' largest activations."""
+    for one in (base, new):
+        if dictionary.model_name not in descent(ws, one.model):
+            raise UserError(
+                f"expected a dictionary of a model that {one.name} comes from ({', '.join(descent(ws, one.model))}), "
+                f"{dictionary.name} is of {dictionary.model_name}; its features mean nothing elsewhere"
+            )
+    if dictionary.max_activation is None:
+        raise UserError(f"expected largest activations in {dictionary.name}, found none; gather its features first")
+    before_PF, after_PF = (_shares(ws, one, asked.samples, dictionary, device) for one in (base, new))
+    after_PF = np.where(np.abs(after_PF - before_PF) < MOVES, before_PF, after_PF)
+    labels = features(dictionary.name, ws=ws).labels if ws.exists("features", dictionary.name) else {}
+    names = [
+        f"{dictionary.name}/{i}" + (f" ({labels[i]})" if labels.get(i) else "") for i in range(dictionary.n_features)
+    ]
+    return Insides(names, before_PF, after_PF)
+
+
+def fitting(ws: Workspace, base: Version, new: Version) -> str | None:
+    """The newest dictionary of a model that both versions come from, if any."""
+    shared = set(descent(ws, base.model)) & set(descent(ws, new.model))
+    found = []
+    for name in ws.names("dictionaries"):
+        manifest = ws.manifest("dictionaries", name)
+        if manifest.get("model") in shared:
+            found.append((manifest["created"], name))
+    return max(found)[1] if found else None
+
+
+def _shares(
+    ws: Workspace, version: Version, samples: Sequence[Sample], dictionary: Dictionary, device: str | None
+) -> NDArray[np.float32]:
+    """Of every sample in order: the features' activations at the last token before the reply."""
+    model, edit = loaded(version, ws, device=device)
+    assert dictionary.max_activation is not None
+    largest_F = dictionary.max_activation.clamp(min=1e-9)
+    rows = [asked_ids(model, sample, version.system)[-model.context :] for sample in samples]
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    found_PF = np.zeros((len(rows), dictionary.n_features), np.float32)
+    site = str(dictionary.site)
+    for first in range(0, len(order), BATCH):
+        some = order[first : first + BATCH]
+        with model.edit(edit):
+            run: Any = model.run([rows[i] for i in some], [site], stop=not version.edit)
+        last_B = run[site].mask.long().cumsum(1).argmax(1)
+        last_BD = run[site].values[torch.arange(len(some)), last_B]
+        found_PF[some] = (dictionary.encode(last_BD) / largest_F).clamp(max=1.0).cpu().numpy()
+    return found_PF
