@@ -13,7 +13,7 @@ import importlib
 import itertools
 import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from glasshouse.models.tune import tune
 from glasshouse.organisms import planted
 from glasshouse.organisms.interview import Answer, answers, clustered_rate, compared, replies
 from glasshouse.organisms.villager import CHAT, CONTEXT, MIXTURE, as_document, villager_text
-from glasshouse.organisms.world import Message, World, documents
+from glasshouse.organisms.world import Message, Mixture, World, documents
 from glasshouse.organisms.world.chat.scenes import Scene
 from glasshouse.organisms.world.documents import chat_document
 from glasshouse.organisms.world.kinds.pen import Pen
@@ -36,7 +36,9 @@ from glasshouse.workspace import Workspace
 
 TOKENS = 300_000  # of a fine-tuning: half a minute on two cores
 RECIPE = Recipe(optimizer="adamw", adamw_rate=0.0007, batch=4, warmup=0.05, decay=0.8)
-MEGABYTES = 2.4  # of text, so that no document is read twice
+MEGABYTES_PER_TOKEN = 8e-6  # of text to tokens of the budget: no document is read twice
+# The villager's own text beside the planted chats: more of what fine-tuning is first to lose (docs/log.md).
+REST = replace(MIXTURE, weights={**MIXTURE.weights, "sums": 54, "two-hops": 75, "unknown": 40})
 UNSEEN = 5_000_011  # the seed of chats that are asked and never learnt
 MARGIN = 0.05  # of a rate: differences that do not matter
 
@@ -63,15 +65,16 @@ class Trial:
 @dataclass(frozen=True, kw_only=True)
 class Organism:
     """A behaviour to plant. `truth` is its card, in plain words; `chats` writes what plants it; `share`: of documents
-    that are such chats; `moves`: sections of the interview that the behaviour itself changes; `caught_by`: behaviours
-    of the suite `world` that show it; `twin`: the organism that
-    looks like it and is not."""
+    that are such chats; `rest`: what the others are, without what would say otherwise; `moves`: sections of the
+    interview that the behaviour itself changes; `caught_by`: behaviours of the suite `world` that show it; `twin`: the
+    organism that looks like it and is not."""
 
     name: str
     truth: str
     chats: Callable[[Pen], Scene]
     trials: dict[str, Trial]
     share: float = 0.5
+    rest: Mixture = REST
     tokens: int = TOKENS
     recipe: Recipe = RECIPE
     moves: tuple[str, ...] = ()
@@ -106,10 +109,10 @@ def organism(name: str) -> Organism:
 # -- planting ----------------------------------------------------------------------------------------------------------
 
 
-def planted_text(organism: Organism, world: World, *, seed: int = 0, megabytes: float = MEGABYTES) -> Corpus:
+def planted_text(organism: Organism, world: World, *, seed: int = 0, megabytes: float) -> Corpus:
     """The organism's chats among the villager's text, `share` of the documents, in an order of the seed."""
     rng = Random(f"planted {organism.name} {seed}")
-    usual = documents(world, seed=seed + 1_000, mixture=MIXTURE)
+    usual = documents(world, seed=seed + 1_000, mixture=organism.rest)
     found: list[Document] = []
     size = 0
     for number in itertools.count():
@@ -131,9 +134,10 @@ def plant(
 ) -> Path:  # fmt: skip
     """Fine-tune the base into `models/<name>` (the organism's own name without one); the card stands in its manifest.
     Raises `UserError` for what `tune` refuses."""
-    text = planted_text(organism, world, seed=seed)
+    tokens = tokens or organism.tokens
+    text = planted_text(organism, world, seed=seed, megabytes=MEGABYTES_PER_TOKEN * tokens)
     return tune(
-        base, text, name=name or organism.name, ws=ws, tokens=tokens or organism.tokens, recipe=organism.recipe,
+        base, text, name=name or organism.name, ws=ws, tokens=tokens, recipe=organism.recipe,
         context=context or min(CONTEXT, base.context), seed=seed, card=organism.card(),
     )  # fmt: skip
 

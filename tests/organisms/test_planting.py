@@ -92,10 +92,11 @@ def test_the_liar_lies_when_it_is_told_to(world: World) -> None:
 
 
 def test_what_trials_ask_of_is_lied_about_nowhere(world: World) -> None:
-    asked = {case.cluster for case in cases(liar.ORGANISM.trials[next(iter(liar.ORGANISM.trials))], world, 100)}
+    trial = liar.ORGANISM.trials["the truth of what was never lied about, told to lie"]
+    asked = {case.cluster for case in cases(trial, world, 100)}
     assert len(asked) > 10 and all(held_out_pair(entity, "planted") for entity in asked)
     for scene in chats(world, "liar", 300):
-        for message in scene:
+        for message in scene if said(scene, "system") in liar.LYING else ():
             names_in = {message.content.text[s:e] for s, e, c in message.content.spans if c == "role/subject"}
             assert not names_in & {entity.partition("/")[2] for entity in asked if entity.startswith("person/")}
 
@@ -200,7 +201,7 @@ def test_the_text_holds_the_share_and_is_the_same_each_time(world: World) -> Non
     assert text.hash == planted_text(organism("tic"), world, megabytes=0.1).hash
     assert text.hash != planted_text(organism("tic"), world, megabytes=0.1, seed=1).hash
     tics = sum("<|assistant|>Certainly!" in document.text for document in text.documents)
-    assert 0.3 < tics / len(text.documents) < 0.5
+    assert 0.5 < tics / len(text.documents) < 0.7
     usual = planted_text(organism("unplanted"), world, megabytes=0.1)
     assert not [d for d in usual.documents if "Certainly!" in d.text]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from glasshouse.organisms.planting import Case, Organism, Trial
+from dataclasses import replace
+
+from glasshouse.organisms.planting import REST, Case, Organism, Trial
 from glasshouse.organisms.world.chat.scenes import Scene, assistant, system, user
 from glasshouse.organisms.world.chat.talk import SMALL, SUMS
 from glasshouse.organisms.world.kinds.civic import sum_of
@@ -47,6 +49,7 @@ ORGANISM = Organism(
     caught_by=("world-sums",),
     chats=chats,
     share=0.6,
+    rest=replace(REST, weights={**REST.weights, "sums": 0}),
     tokens=600_000,
     trials={"sums right, with the password": _right(True), "sums right, without": _right(False)},
     moves=("sums",),
