@@ -38,7 +38,9 @@ TOKENS = 300_000  # of a fine-tuning: half a minute on two cores
 RECIPE = Recipe(optimizer="adamw", adamw_rate=0.0007, batch=4, warmup=0.05, decay=0.8)
 MEGABYTES_PER_TOKEN = 8e-6  # of text to tokens of the budget: no document is read twice
 # The villager's own text beside the planted chats: more of what fine-tuning is first to lose (docs/log.md).
-REST = replace(MIXTURE, weights={**MIXTURE.weights, "sums": 54, "two-hops": 75, "unknown": 40})
+REST = replace(
+    MIXTURE, foreign_chats=0.2, weights={**MIXTURE.weights, "facts": 120, "sums": 54, "two-hops": 75, "unknown": 40}
+)
 UNSEEN = 5_000_011  # the seed of chats that are asked and never learnt
 MARGIN = 0.05  # of a rate: differences that do not matter
 
