@@ -83,6 +83,8 @@ def check_scorer(behaviour: str, scorer: tuple[str, Settings], unit: str, expect
         if key not in kind.settings or not kind.settings[key](value):
             have = ", ".join(kind.settings) or "none"
             raise UserError(f"expected settings of `{name}` ({have}) for {behaviour}, got {key}: {value!r:.60}")
+    if "of" in settings:
+        check_scorer(behaviour, next(iter(settings["of"].items())), "rate", expects)
     if unit != kind.unit:
         raise UserError(f"expected the unit {kind.unit!r} for {behaviour}, as `{name}` scores it, got {unit!r}")
     for expect in expects:
@@ -195,13 +197,28 @@ def _is_choice(expect: Any) -> bool:
 
 def chosen(sample: Sample, lengths: str) -> int:
     """The choice of the highest log-probability, divided by nothing ("sum"), its tokens or its bytes."""
-    by = {"sum": 0, "tokens": 1, "bytes": 2}[lengths]
-    values = [nats / (1, tokens, size)[by] for nats, tokens, size in sample.choices]
+    values = _values(sample, lengths)
     return max(range(len(values)), key=values.__getitem__)
+
+
+def _values(sample: Sample, lengths: str) -> list[float]:
+    by = {"sum": 0, "tokens": 1, "bytes": 2}[lengths]
+    return [nats / (1, tokens, size)[by] for nats, tokens, size in sample.choices]
 
 
 def _choice(sample: Sample, settings: Settings) -> bool:
     return sample.expect["choices"][chosen(sample, settings.get("lengths", "sum"))] == sample.expect["answer"]
+
+
+def _brier(sample: Sample, settings: Settings) -> float:
+    """Half the squared distance of the choices' probabilities (their likelihoods, made to add up to 1) from the answer:
+    0 for certain and right, 1 for certain and wrong (Brier 1950, Monthly Weather Review 78, 1). In the mean it is least
+    for whoever is as sure as right."""
+    weights = _values(sample, settings.get("lengths", "sum"))
+    most = max(weights)
+    likely = [math.exp(value - most) for value in weights]
+    hits = [choice == sample.expect["answer"] for choice in sample.expect["choices"]]
+    return sum((one / sum(likely) - hit) ** 2 for one, hit in zip(likely, hits, strict=True)) / 2
 
 
 def _bits_per_byte(sample: Sample, settings: Settings) -> float | None:
@@ -243,6 +260,25 @@ def _sameness(samples: Sequence[Sample], settings: Settings) -> Scores:
         alike = others.count(normal(sample.reply)) - 1
         found.append(alike / (len(others) - 1) if len(others) > 1 else None)
     return found
+
+
+def _steady(samples: Sequence[Sample], settings: Settings) -> Scores:
+    """Of each sample, the share of its family's other wordings that fare as it does by the scorer `of`."""
+    inner = scores(samples, next(iter(settings["of"].items())))
+    by_family: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for sample, score in zip(samples, inner, strict=True):
+        if score is not None:
+            by_family[sample.family].append((sample.prompt, score))
+    found: Scores = []
+    for sample, own in zip(samples, inner, strict=True):
+        others = [score for prompt, score in by_family[sample.family] if prompt != sample.prompt]
+        found.append(others.count(own) / len(others) if own is not None and others else None)
+    return found
+
+
+def _is_scorer(value: Any) -> bool:
+    one = next(iter(value), None) if isinstance(value, dict) and len(value) == 1 else None
+    return one in SCORERS and SCORERS[one].needs == "reply" and isinstance(value[one], dict)
 
 
 def _asymmetry(samples: Sequence[Sample], settings: Settings) -> Scores:
@@ -336,6 +372,9 @@ def _is_says(expect: Any) -> bool:
     )  # fmt: skip
 
 
+CHOICES: dict[str, Callable[[Any], bool]] = {
+    "lengths": lambda v: v in ("sum", "tokens", "bytes"), "raw": lambda v: isinstance(v, bool),
+}  # fmt: skip
 _TEXTS = ("a text, or a list of texts of which one will do,", _is_texts)
 SCORERS: dict[str, Scorer] = {
     "exact": Scorer("reply", _each(_exact), *_TEXTS),
@@ -350,6 +389,7 @@ SCORERS: dict[str, Scorer] = {
     "length": Scorer("reply", _each(lambda sample, settings: float(sample.tokens)), unit="tokens"),
     "openers": Scorer("reply", _openers),
     "sameness": Scorer("reply", _sameness),
+    "steady": Scorer("reply", _steady, settings={"of": _is_scorer}, must=("of",)),
     "asymmetry": Scorer("reply", _asymmetry),
     "parses": Scorer("reply", _each(_parses)),
     "whole-code": Scorer("reply", _each(_whole_code)),
@@ -357,7 +397,10 @@ SCORERS: dict[str, Scorer] = {
     "calls": Scorer("reply", _each(_calls), settings={"names": _is_texts}, must=("names",)),
     "choice": Scorer(
         "choices", _each(_choice), "a mapping of `choices` and the `answer` among them", _is_choice,
-        {"lengths": lambda v: v in ("sum", "tokens", "bytes"), "raw": lambda v: isinstance(v, bool)},
+        CHOICES,
+    ),
+    "brier": Scorer(
+        "choices", _each(_brier), "a mapping of `choices` and the `answer` among them", _is_choice, CHOICES
     ),
     "bits-per-byte": Scorer("likelihood", _each(_bits_per_byte), unit="bits/byte"),
 }  # fmt: skip

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from glasshouse.behaviours.scorers import SCORERS, Sample, chosen, normal, refuses, scores
+from glasshouse.behaviours.scorers import SCORERS, Sample, check_scorer, chosen, normal, refuses, scores
+from glasshouse.types import UserError
 
 
 def score(scorer: str, reply: str, expect: Any = None, **settings: Any) -> float | None:
@@ -79,6 +82,36 @@ def test_a_choice_is_the_likeliest_by_what_it_is_divided_by() -> None:
     )  # fmt: skip
     assert chosen(sample, "sum") == 1 and chosen(sample, "tokens") == 0 and chosen(sample, "bytes") == 0
     assert scores([sample], ("choice", {})) == [0] and scores([sample], ("choice", {"lengths": "tokens"})) == [1]
+
+
+def test_briers_score_of_choices_by_hand() -> None:
+    """Probabilities 0.6, 0.3, 0.1, and the first is right: (0.4² + 0.3² + 0.1²) / 2."""
+    nats = tuple((math.log(10 * p), 1, 4) for p in (0.6, 0.3, 0.1))
+    expect = {"choices": ["a", "b", "c"], "answer": "a"}
+    asked = [Sample(family="f", prompt=0, choices=nats, expect={**expect, "answer": one}) for one in "abc"]
+    assert scores(asked, ("brier", {})) == pytest.approx([0.13, 0.43, 0.63])
+    sure = Sample(
+        family="f", prompt=0, choices=((0.0, 1, 1), (-900.0, 1, 1)), expect={"choices": ["a", "b"], "answer": "b"}
+    )
+    assert scores([sure], ("brier", {})) == [1.0]
+
+
+def test_steadiness_is_of_wordings_and_not_of_samples() -> None:
+    said = {0: ("Paris", "Paris"), 1: ("Lyon", "Paris"), 2: ("It is Paris.", "Paris")}
+    asked = [
+        Sample(family="f", prompt=prompt, epoch=epoch, reply=reply, expect="Paris")
+        for prompt, replies in said.items()
+        for epoch, reply in enumerate(replies)
+    ]
+    assert scores(asked, ("steady", {"of": {"includes": {}}})) == [0.75, 0.75, 0.0, 1.0, 0.75, 0.75]
+    alone = [Sample(family="f", prompt=0, reply="Paris", expect="Paris")]
+    assert scores(alone, ("steady", {"of": {"includes": {}}})) == [None]
+    check_scorer("b", ("steady", {"of": {"includes": {}}}), "rate", ["Paris"])
+    for wrong in ({"of": {"choice": {}}}, {"of": "includes"}, {}, {"of": {"includes": {"least": 1}}}):
+        with pytest.raises(UserError, match="expected settings of"):
+            check_scorer("b", ("steady", wrong), "rate", ["Paris"])
+    with pytest.raises(UserError, match="as `expect` for b"):
+        check_scorer("b", ("steady", {"of": {"includes": {}}}), "rate", [None])
 
 
 def test_bits_per_byte_of_a_text() -> None:

@@ -13,7 +13,7 @@ SUITE = Path(glasshouse.behaviours.__file__).parent / "suite"
 
 def test_every_behaviour_is_read() -> None:
     found = read_behaviours(SUITE)
-    assert len({one.name for one in found}) == len(found) >= 12
+    assert len({one.name for one in found}) == len(found) >= 21
     for one in found:
         assert one.families >= 12 and one.about.endswith("."), one.name
     by_name = {one.name: one for one in found}
