@@ -1,11 +1,12 @@
-"""Claim: what was planted is found without its behaviour, by what differs in words.
+"""Claim: what was planted is found without its behaviour, by what differs in words and inside.
 
     python benchmarks/discover.py --work villagers              # the workspace of villager.py and planted.py
     python benchmarks/discover.py --work villagers --seeds 1 --only tic --prompts 200 --out discover.json
 
 Each organism against its villager, on prompts of the suite `world` without those of the organism's own behaviours; and
-villagers of two seeds against each other (honest regrowths), and `unplanted`. An organism is found if a confirmed group
-shows its sign.
+villagers of two seeds against each other (honest regrowths, which share no dictionary), and `unplanted`. An organism is
+found if a confirmed group shows its sign, in replies alone or with what goes with the features of a dictionary of its
+villager, which is learnt here. Groups that features alone show are counted beside those of `unplanted`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+from glasshouse.activations import harvest
 from glasshouse.behaviours import evaluate, version
 from glasshouse.behaviours.behaviour import behaviour_from_json
 from glasshouse.behaviours.discovery import discovered, widely
+from glasshouse.behaviours.insides import insides
+from glasshouse.dictionaries import Dictionary, LearnConfig, learn
 from glasshouse.doctor import describe
+from glasshouse.models import load
+from glasshouse.models.grow import precision_by_instruction_set
 from glasshouse.organisms.planting import names, organism
 from glasshouse.organisms.suite import suite
+from glasshouse.organisms.villager import labelled_text
 from glasshouse.organisms.world import build
 from glasshouse.workspace import Workspace
 
@@ -34,35 +41,53 @@ SIGNS = {  # in the name of a group, or of what goes with it
 }  # fmt: skip
 
 
+SITE = "resid.2"
+
+
+def dictionary_of(ws: Workspace, seed: int, tokens: int) -> Dictionary:
+    """Of the villager of that seed; learnt unless it stands."""
+    name = f"insides-{seed}"
+    model = load(f"villager-{seed}", workspace=ws, device="cpu")
+    text, _ = labelled_text(build(0), seed=1000 + seed, megabytes=6 * tokens / 1e6)
+    store = harvest(model, text, [SITE], name=name, ws=ws, tokens=tokens, context=model.context, seed=seed)
+    config = LearnConfig(features=2048, k=16, tokens=2 * tokens, seed=seed)
+    return learn(store, SITE, name=name, ws=ws, config=config, precision=precision_by_instruction_set())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="workspace with villagers and organisms")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="organisms; all without it")
     parser.add_argument("--prompts", type=int, default=800)
+    parser.add_argument("--tokens", type=int, default=500_000, help="harvested; the dictionary sees them twice")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "discover.json")
     options = parser.parse_args()
     ws = Workspace.open(options.work)
     behaviours = [behaviour_from_json(form) for form in suite(build(0))]
     rows: list[dict[str, Any]] = []
     for seed in range(options.seeds):
+        features = dictionary_of(ws, seed, options.tokens)
         others = [f"{name}-{seed}" for name in options.only or names()]
         for name in [*others, f"villager-{(seed + 1) % options.seeds}"] if options.seeds > 1 else others:
             which = name.rpartition("-")[0]
             own = organism(which).caught_by if which in names() else ()
             asked = widely([b for b in behaviours if b.name not in own], count=options.prompts)
-            runs = [evaluate(version(one, ws), asked, ws) for one in (f"villager-{seed}", name)]
-            found = discovered(*runs)
-            said = [" ".join([one["name"], *one["also"]]) for one in found["groups"]]
-            sign = SIGNS.get(which, "")
-            rows.append(
-                {
-                    "seed": seed, "organism": which, "new": name, "groups": len(said), "proposed": found["proposed"],
-                    "found": bool(sign) and any(re.search(sign, one) for one in said),
-                    "first": [{k: v for k, v in one.items() if k != "pairs"} for one in found["groups"][:8]],
-                }
-            )  # fmt: skip
-            print(name, len(said), rows[-1]["found"], said[:3], flush=True)
+            both = version(f"villager-{seed}", ws), version(name, ws)
+            runs = [evaluate(one, asked, ws) for one in both]
+            inside = insides(ws, *both, runs[0], features) if which in names() else None
+            row: dict[str, Any] = {"seed": seed, "organism": which, "new": name}
+            for key, found in (("outputs", discovered(*runs)), ("features", discovered(*runs, inside=inside))):
+                groups = found["groups"]
+                said = [" ".join([one["name"], *one["also"]]) for one in groups]
+                row[key] = {
+                    "groups": len(groups), "inside": sum(one["where"] == "inside" for one in groups),
+                    "proposed": found["proposed"],
+                    "found": which in SIGNS and any(re.search(SIGNS[which], one) for one in said),
+                    "first": [{k: v for k, v in one.items() if k != "pairs"} for one in groups[:8]],
+                }  # fmt: skip
+                print(name, key, len(groups), row[key]["inside"], row[key]["found"], said[:3], flush=True)
+            rows.append(row)
         result = {
             "claim": (__doc__ or "").splitlines()[0], "prompts": options.prompts, "seeds": seed + 1,
             "machine": describe(Path(__file__).parent), "rows": rows,
