@@ -293,7 +293,7 @@ class Training:
         log_every, look_every = max(1, self.steps // 200), max(1, self.steps // 10)
         total = self.steps * per_step
         with self.draft.ws.running(
-            "grow", "models", self.draft.name, total=total, unit="tokens", done=step * per_step
+            self.draft.command, "models", self.draft.name, total=total, unit="tokens", done=step * per_step
         ) as bar:
             saved = begun = time.perf_counter()
             before = seconds
