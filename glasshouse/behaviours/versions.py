@@ -46,22 +46,37 @@ class Version:
 
 
 def version(name: str, ws: Workspace) -> Version:
-    """A saved version, or a model of the workspace as it is. Raises `UserError` for what is neither."""
+    """A saved version, a model of the workspace as it is, or whatever was tested with a hash that begins so (10 digits
+    or more). Raises `UserError` for what is none of them."""
     if ws.exists("versions", name):
         ws.manifest("versions", name, verify=True)
         said = json.loads((ws.path("versions", name) / FILE).read_text(encoding="utf-8"))
-        found = Version(**{key: said[key] for key in ("name", "model", "weights", "system", "edit")})
-        now = ws.manifest("models", found.model)["hash"]
-        if now != found.weights:
-            raise UserError(
-                f"version {name} is of models/{found.model} as it was ({found.weights[:8]}), which is another now "
-                f"({now[:8]}); save the version again under another name"
-            )
+        found = _from_json(said)
+        _same_weights(found, ws)
         return found
     if ws.exists("models", name):
         return Version(name=name, model=name, weights=ws.manifest("models", name)["hash"])
+    if len(name) >= 10 and set(name) <= set("0123456789abcdef"):
+        for evaluation in ws.names("evals"):
+            if f".{name[:10]}." in evaluation:
+                found = _from_json(ws.manifest("evals", evaluation, verify=True)["version"])
+                if found.hash.startswith(name):
+                    return found
     have = ", ".join([*ws.names("versions"), *ws.names("models")]) or "none"
     raise UserError(f"expected a version or a model in {ws.root} ({have}), got {name!r}; check the name or grow it")
+
+
+def _from_json(said: dict[str, Any]) -> Version:
+    return Version(**{key: said[key] for key in ("name", "model", "weights", "system", "edit")})
+
+
+def _same_weights(version: Version, ws: Workspace) -> None:
+    now = ws.manifest("models", version.model)["hash"]
+    if now != version.weights:
+        raise UserError(
+            f"version {version.name} is of models/{version.model} as it was ({version.weights[:8]}), which is another "
+            f"now ({now[:8]}); save the version again under another name"
+        )
 
 
 def save_version(ws: Workspace, name: str, *, model: str, system: str = "", edit: Edit | None = None) -> Version:
@@ -87,6 +102,7 @@ def loaded(version: Version, ws: Workspace, *, device: str | None = None) -> tup
     from glasshouse.dictionaries import dictionary
     from glasshouse.models import Edit, load, load_edit
 
+    _same_weights(version, ws)
     model = load(version.model, device=device, workspace=ws)
     if not version.edit:
         return model, Edit()

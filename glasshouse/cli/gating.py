@@ -130,8 +130,8 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
         if found is not None:
             evidence[one, required.behaviour, required.over] = found
     comparison = None
-    if rules.against and rules.against != name:
-        base = named(rules.against, ws)
+    base = named(rules.pinned or rules.against, ws) if rules.against else None
+    if base is not None and base.hash != judged_version.hash:
         unsound = {
             behaviour: problem
             for behaviour, pair in counterparts(ws, base, judged_version).items()

@@ -128,8 +128,9 @@ class Waiver:
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """levels in rising order; each includes the safeguards of those before. against: the version whose behaviours may
-    not regress ("" for none), but for `allowed`, by runs at most so many days old. undecided: whether guards that
-    cannot be told hold the release."""
+    not regress ("" for none), but for `allowed`, by runs at most so many days old; pinned: how its hash begins, so that
+    it stays the same one whatever bears its name later. undecided: whether guards that cannot be told hold the
+    release."""
 
     name: str
     version: str
@@ -139,6 +140,7 @@ class Policy:
     levels: tuple[Level, ...]
     thresholds: tuple[Threshold, ...]
     against: str = ""
+    pinned: str = ""
     allowed: tuple[str, ...] = ()
     days: int = 90
     undecided: str = "hold"
@@ -172,6 +174,9 @@ def read_policy(path: Path) -> Policy:
     thresholds = tuple(_threshold(one, names) for one in form.each("thresholds"))
     regressions = form.form("regressions", optional=True)
     against = regressions.take("against", str, "")
+    pinned = regressions.take("hash", str, "")
+    if pinned and (len(pinned) < 10 or not set(pinned) <= set("0123456789abcdef")):
+        regressions.wrong(f"expected `hash` as 10 or more digits of the version's hash, got {pinned!r:.80}", "hash")
     allowed = _texts(regressions, "allowed")
     days = regressions.take("days", int, 90)
     undecided = regressions.take("undecided", str, "hold", among=("hold", "pass"))
@@ -180,7 +185,7 @@ def read_policy(path: Path) -> Policy:
     found = Policy(
         name=form.take("policy", str), version=str(form.anything("version")), date=_date(form, "date"),
         supersedes=form.take("supersedes", str, ""), about=form.take("about", str), levels=levels,
-        thresholds=thresholds, against=against, allowed=allowed, days=days, undecided=undecided,
+        thresholds=thresholds, against=against, pinned=pinned, allowed=allowed, days=days, undecided=undecided,
         approvals=_texts(form, "approvals"), waivers=waivers,
     )  # fmt: skip
     form.end()

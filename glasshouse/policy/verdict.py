@@ -83,7 +83,7 @@ def decide(
 ) -> Decision:  # fmt: skip
     """version: its card ("name", "hash"). evidence: by version's name, behaviour and base. comparison: of
     `policy.against` with the version, with its judged "cells". approvals: recorded ones, "role", "by", "version"."""
-    judge = _Judge(policy, str(version["name"]), evidence, today)
+    judge = _Judge(policy, str(version["name"]), str(version["hash"]), evidence, today)
     reasons, required = [], 0
     names = [level.name for level in policy.levels]
     if day(policy.date) > today:
@@ -115,6 +115,7 @@ def decide(
 class _Judge:
     policy: Policy
     version: str
+    hash: str
     evidence: Mapping[Key, Evidence]
     today: datetime.date
 
@@ -243,7 +244,7 @@ class _Judge:
         policy = self.policy
         if not policy.against:
             return []
-        if policy.against == self.version:
+        if self.hash.startswith(policy.pinned) if policy.pinned else policy.against == self.version:
             return [Reason(rule="regressions", holds=True, text="it is itself what others are held against")]
         if comparison is None:
             text = f"no comparison with {policy.against}: run `glasshouse compare {policy.against} {self.version}`"

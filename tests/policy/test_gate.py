@@ -15,10 +15,12 @@ from typer.testing import CliRunner
 from glasshouse.behaviours import provenance, read_behaviours, version
 from glasshouse.behaviours.matrix import newest
 from glasshouse.behaviours.provenance import compute, touched
+from glasshouse.behaviours.versions import loaded
 from glasshouse.cli import app
 from glasshouse.organisms.villager import villager_text
 from glasshouse.organisms.world import build
 from glasshouse.text.touched import hashes, line_hash, seen
+from glasshouse.types import UserError
 from glasshouse.workspace import Workspace, _hash_json, hash_file
 
 POLICY = """\
@@ -91,6 +93,28 @@ def test_the_good_one_passes_and_the_bad_one_is_held(copy: tuple[Path, Path], tm
     assert head in page.read_text(encoding="utf-8") and "regressed" in page.read_text(encoding="utf-8")
     status, out, _ = run("ledger", "verify", "--head", head, "--workspace", ws)
     assert status == 0 and head in out
+
+
+def test_a_pinned_version_is_held_against_what_bears_its_name_now(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws, _ = copy
+    was = version("small", Workspace.open(ws)).hash
+    shutil.rmtree(ws / "models" / "small")
+    shutil.copytree(ws / "models" / "ticking", ws / "models" / "small")  # "retrained", and worse
+    manifest = json.loads((ws / "models" / "small" / "manifest.json").read_text())
+    manifest["name"] = "small"
+    del manifest["self"]
+    (ws / "models" / "small" / "manifest.json").write_text(json.dumps({**manifest, "self": _hash_json(manifest)}))
+    now = version("small", Workspace.open(ws))
+    assert now.hash != was and version(was[:12], Workspace.open(ws)).hash == was
+    rules = tmp_path / "policy.yaml"
+    rules.write_text(POLICY)
+    assert "it is itself what others are held against" in run("gate", rules, "small", "--workspace", ws)[1]
+    rules.write_text(POLICY.replace("against: small", f"against: small, hash: {was[:12]}"))
+    status, out, _ = run("gate", rules, "small", "--workspace", ws)
+    assert status == 1 and "regression: certainly: regressed" in out
+    assert run("compare", was[:12], "small", "--workspace", ws)[0] == 0
+    with pytest.raises(UserError, match=r"is of models/small as it was"):
+        loaded(version(was[:12], Workspace.open(ws)), Workspace.open(ws))
 
 
 def test_what_an_earlier_version_showed_stands_in_until_it_has_to_be_tested_again(

@@ -245,6 +245,11 @@ def test_evidence_of_an_earlier_version_stands_in_until_a_trigger(tmp_path: Path
     [
         ("then: 3", "then: 3\n    trend: {versions: [a]}", r"line 30.*expected two `versions` or more"),
         ("behaviour: tasks", "earlier: {version: a, on: [x]}, behaviour: tasks", r"`on` among weights, prompt, edits"),
+        (
+            "policy: small",
+            "regressions: {against: a, hash: xyz}\npolicy: small",
+            r"expected `hash` as 10 or more digits",
+        ),
         ("then: 3", "then: 4", r"line 22?.*expected `then` among the levels 1, 2, 3, got '4'"),
         ("date: 2026-11-01", "date: 1 November", r"policy.yaml, line 3: expected a date such as 2026-01-31"),
         ("crossed: {above: 0.5}", "crossed: {above: 0.1}", r"expected `crossed` and `ruled_out` on two sides"),
