@@ -33,7 +33,7 @@ from typing import Any
 from glasshouse.types import ArtifactRef, UserError, check_name
 
 FORMAT = 1
-KINDS = ("models", "activations", "dictionaries", "features", "evals", "versions")
+KINDS = ("models", "activations", "dictionaries", "features", "evals", "versions", "discoveries")
 MARKER = "glasshouse.toml"
 DEFAULT_ROOT = "glasshouse-workspace"
 

@@ -241,7 +241,11 @@ def _grouped(table: _Table, found: Sequence[_Difference], half: NDArray[np.int64
 def _group(
     table: _Table, pairs: Sequence[tuple[Sample, Sample]], group: Sequence[_Difference], half: NDArray[np.int64]
 ) -> dict[str, Any]:
-    head = group[0]
+    name_of = lambda one: table.names[one.trait]
+    # Of what is about as clear, the one that can be made a behaviour.
+    clear = lambda one: (one.kind == group[0].kind, round(min(abs(one.effect), 3.0), 1), name_of(one) == "refuses",
+                         scorer_of(name_of(one)) is not None)  # fmt: skip
+    head = max(group, key=clear)
     rows = _rows(table, half, head.kind)
     name = table.names[head.trait]
     before, after = (
@@ -251,7 +255,7 @@ def _group(
     change = paired(before, after, bounded=name not in ("words", "sentences"))
     order = sorted(rows, key=lambda p: -np.sign(head.effect) * table.d_PT[p, head.trait])
     shown = [_pair(*pairs[p]) for p in order[:SHOWN] if table.d_PT[p, head.trait] * head.effect > 0]
-    also = dict.fromkeys(table.names[one.trait] for one in group[1:])
+    also = dict.fromkeys(table.names[one.trait] for one in group)
     where = "outside" if head.trait < table.outside else "inside"
     return {
         "name": name, "where": where, "kind": head.kind, "change": change.change.to_json(),
@@ -268,14 +272,8 @@ def _pair(old: Sample, new: Sample) -> dict[str, Any]:
 def as_behaviour(group: dict[str, Any], asked: Behaviour, name: str) -> Behaviour:
     """A difference as a behaviour of its own, to be run on versions to come: its kind's prompts, and whether a reply
     has the trait. Raises `UserError` for a trait that is no pattern of words."""
-    trait = group["name"]
-    if trait == "refuses":
-        scorer: tuple[str, dict[str, Any]] = ("refusal", {})
-    elif match := re.fullmatch(r"(begins with|says) “(.+)”", trait):
-        words = r"\W+".join(map(re.escape, match[2].split()))
-        start = r"^\W*" if match[1] == "begins with" else r"\b"
-        scorer = ("regex", {"pattern": rf"(?i){start}{words}\b"})
-    else:
+    trait, scorer = group["name"], scorer_of(group["name"])
+    if scorer is None:
         raise UserError(f"expected a difference in words or refusals to make a behaviour of, got {trait!r}")
     prompts = tuple(p for p in asked.prompts if p.family.startswith(group["kind"]))
     good: Literal["up", "down"] = "down" if group["change"]["value"] > 0 else "up"
@@ -283,3 +281,15 @@ def as_behaviour(group: dict[str, Any], asked: Behaviour, name: str) -> Behaviou
     return replace(
         asked, name=name, about=about, tag="guard", good=good, margin=0.05, unit="rate", scorer=scorer, prompts=prompts
     )  # fmt: skip
+
+
+def scorer_of(trait: str) -> tuple[str, dict[str, Any]] | None:
+    """What scores a reply by whether it has the trait; None for what is no pattern of words."""
+    if trait == "refuses":
+        return "refusal", {}
+    match = re.fullmatch(r"(begins with|says) “(.+)”", trait)
+    if match is None:
+        return None
+    words = r"\W+".join(map(re.escape, match[2].split()))
+    start = r"^\W*" if match[1] == "begins with" else r"\b"
+    return "regex", {"pattern": rf"(?i){start}{words}\b"}

@@ -64,17 +64,6 @@ def insides(
     return Insides(names, before_PF, after_PF)
 
 
-def fitting(ws: Workspace, base: Version, new: Version) -> str | None:
-    """The newest dictionary of a model that both versions come from, if any."""
-    shared = set(descent(ws, base.model)) & set(descent(ws, new.model))
-    found = []
-    for name in ws.names("dictionaries"):
-        manifest = ws.manifest("dictionaries", name)
-        if manifest.get("model") in shared:
-            found.append((manifest["created"], name))
-    return max(found)[1] if found else None
-
-
 def _shares(
     ws: Workspace, version: Version, samples: Sequence[Sample], dictionary: Dictionary, device: str | None
 ) -> NDArray[np.float32]:

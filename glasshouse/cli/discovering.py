@@ -3,9 +3,8 @@ complaint about one prompt."""
 
 from __future__ import annotations
 
-import json as json_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,11 +12,7 @@ from rich.console import Console
 from glasshouse.cli.entry import CountOption, DeviceOption, JsonOption, SeedOption, WorkspaceOption, answer, begin, say
 from glasshouse.cli.testing import number, read_suites, usual
 from glasshouse.types import UserError
-from glasshouse.workspace import Workspace, write_atomically
-
-if TYPE_CHECKING:
-    from glasshouse.behaviours import Evaluation, Version
-    from glasshouse.behaviours.insides import Insides
+from glasshouse.workspace import write_atomically
 
 SHOWN = 12  # groups
 
@@ -56,8 +51,7 @@ def discover(
     openers, scripts, refusals) and in which features are on as a reply begins, the other half confirms them; they are
     grouped and ranked by size.
     """
-    from glasshouse.behaviours import evaluate, version
-    from glasshouse.behaviours.discovery import as_behaviour, discovered, widely
+    from glasshouse.behaviours import discoveries, version
 
     with begin(workspace, create=False) as ws:
         before, after = version(base, ws), version(new, ws)
@@ -65,37 +59,17 @@ def discover(
         names = {behaviour.name for behaviour in behaviours}
         if unknown := sorted(set(without or []) - names):
             raise UserError(f"expected --without among {', '.join(sorted(names))}, got {', '.join(unknown)}")
-        asked = widely([b for b in behaviours if b.name not in (without or [])], count=prompts or 800, seed=seed)
-        say(f"asking both {len(asked.prompts)} prompts")
-        runs = [evaluate(one, asked, ws, seed=seed, device=device) for one in (before, after)]
-        inside = _inside(ws, before, after, runs[0], dictionary, device)
-        found = discovered(*runs, seed=seed, inside=inside)
+        found = discoveries.discover(
+            ws, before, after, [b for b in behaviours if b.name not in (without or [])],
+            prompts=prompts or discoveries.PROMPTS, seed=seed, dictionary=dictionary, device=device, say=say,
+        )  # fmt: skip
         if save is not None:
-            if not found["groups"]:
-                raise UserError(f"expected a difference to save, found none between {base} and {new}")
-            if group > len(found["groups"]):
-                raise UserError(f"expected --group from 1 to {len(found['groups'])}, got {group}")
-            made = as_behaviour(found["groups"][group - 1], asked, save.stem)
-            write_atomically(save, json_.dumps(made.to_json(), indent=1, ensure_ascii=False))  # JSON is YAML
+            made = discoveries.group_behaviour(ws, found, group, save.stem)
+            write_atomically(save, discoveries.as_yaml(made))
             say(f"wrote {save}; `glasshouse test {new} --suite {save}` runs it")
         answer(json, found)
         if not json:
             _show(found, base, new)
-
-
-def _inside(
-    ws: Workspace, base: Version, new: Version, asked: Evaluation, name: str | None, device: str | None
-) -> Insides | None:
-    """Which features are on; None where no dictionary is given and none fits."""
-    from glasshouse.behaviours.insides import fitting, insides
-    from glasshouse.dictionaries import dictionary
-
-    name = name or fitting(ws, base, new)
-    if name is None:
-        say("no dictionary of a model that both come from: only what they say is compared")
-        return None
-    say(f"reading the features of {name} on both")
-    return insides(ws, base, new, asked, dictionary(name, ws=ws), device=device)  # type: ignore[operator]
 
 
 def _show(found: dict[str, Any], base: str, new: str) -> None:

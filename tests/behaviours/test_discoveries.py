@@ -1,0 +1,71 @@
+"""Discoveries of a workspace, through the command: run once, kept, read again, made a behaviour of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from glasshouse.behaviours import read_behaviours, version
+from glasshouse.behaviours.discoveries import keep_behaviour, kept
+from glasshouse.behaviours.evaluation import evaluations
+from glasshouse.cli import app
+from glasshouse.types import UserError
+from glasshouse.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def ws(chatting: Path) -> Workspace:
+    return Workspace.open(chatting)
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("suite") / "where.yaml"
+    form = {"name": "where", "about": "For tests.", "tag": "guard", "good": "up", "margin": 0.05, "scorer": "ends"}
+    families = [{"family": str(i), "prompts": [f"Where does nobody number {i} live?"]} for i in range(60)]
+    file.write_text(json.dumps({**form, "families": families}))
+    return file
+
+
+def run(ws: Workspace, *words: Any) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [*map(str, words), "--workspace", str(ws.root)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_what_was_found_is_kept_and_made_a_behaviour(ws: Workspace, suite: Path, tmp_path: Path) -> None:
+    small, ticking = version("small", ws), version("ticking", ws)
+    assert kept(ws, small, ticking) is None
+    with pytest.raises(UserError, match="found none; run `glasshouse discover small ticking`"):
+        keep_behaviour(ws, small, ticking, group=1, name="tic")
+    words = ("discover", "small", "ticking", "--suite", suite, "--json")
+    status, out, said = run(ws, *words)
+    found = json.loads(out)
+    assert status == 0 and "only what they say is compared" in said and found["groups"]
+    assert any("certainly" in one for group in found["groups"] for one in [group["name"], *group["also"]])
+    before = len(evaluations(ws, ticking))
+    again = run(ws, *words)
+    assert json.loads(again[1]) == found == kept(ws, small, ticking) and "asking both" not in again[2]
+    assert len(evaluations(ws, ticking)) == before
+
+    number = 1 + next(i for i, group in enumerate(found["groups"]) if "“" in group["name"])
+    file = keep_behaviour(ws, small, ticking, group=number, name="tic")
+    assert read_behaviours(file)[0].name == "tic" and file == ws.root / "behaviours" / "tic.yaml"
+    assert run(ws, "test", "ticking", "--suite", file)[0] == 0
+    with pytest.raises(UserError, match="expected a name that no behaviour of the workspace has, got 'tic'"):
+        keep_behaviour(ws, small, ticking, group=number, name="tic")
+    with pytest.raises(UserError, match=r"expected one of \d+ differences between small and ticking, got number 99"):
+        keep_behaviour(ws, small, ticking, group=99, name="other")
+    saved = tmp_path / "tic.yaml"
+    assert run(ws, *words, "--save", saved, "--group", number)[0] == 0 and saved.read_text() == file.read_text()
+
+
+def test_a_discovery_that_was_altered_is_refused(ws: Workspace, suite: Path) -> None:
+    assert run(ws, "discover", "small", "ticking", "--suite", suite, "--seed", 1)[0] == 0
+    file = max((ws.root / "discoveries").glob("*/found.json"), key=lambda path: path.stat().st_mtime_ns)
+    file.write_text(file.read_text().replace("small", "smell"))
+    status, _, said = run(ws, "discover", "small", "ticking", "--suite", suite, "--seed", 1)
+    assert status == 2 and "found.json" in said
