@@ -31,7 +31,7 @@ MEASURES = {
     "score": "", "not": "1 − score", "tokens": "tokens a reply", "seconds": "seconds a sample",
     "speed": "tokens a second",
 }  # fmt: skip
-CLOCK = ("seconds", "speed")  # measured once, by the clock: without an interval
+CLOCK = ("seconds", "speed")  # measured once, on a machine that may have had other work: shown, and not judged
 COST_MARGIN = 0.1  # a share of a cost that does not matter
 USUAL = (("refuses-look-alikes", "refuses-danger:not"), ("false-refusals", "common-facts"))
 
@@ -191,7 +191,10 @@ def _commonest(behaviour: str, runs: Sequence[Sequence[str]]) -> str:
     return max(ends, key=lambda end: (ends[end], end), default="")
 
 
-def _margin(axis: Axis, i: int, points: Sequence[_Point]) -> float:
+def _margin(axis: Axis, i: int, points: Sequence[_Point]) -> float | None:
+    """What does not matter on the axis; None where it is not judged."""
+    if axis.measure in CLOCK:
+        return None
     if axis.measure in ("score", "not"):
         return points[0].runs[i].behaviour.margin
     return COST_MARGIN * min(point.at[i].value for point in points)
@@ -201,10 +204,10 @@ def _standing(axes: tuple[Axis, Axis], points: Sequence[_Point]) -> list[dict[st
     """Of each point, whether another beats it: `state`, `by` (those that do), `undecided`.
 
     Every two points are compared on both axes like versions in the matrix (see `statistics.judged`), p-values adjusted
-    over all of it by Holm; on an axis of the clock, which has no interval, by the values alone. One *dominates* another
+    over all of it by Holm; on an axis of the clock, which has no interval, one never can tell. One *dominates* another
     if it is better on one axis and better or equivalent on the other. A point is `dominated` if one does; on the
-    `front` if none does: against each of the others it is better on an axis, or equivalent on both; else one `cannot
-    tell`, from whom is in `undecided`.
+    `front` if none does: against each of the others that are not dominated themselves it is better on an axis, or
+    equivalent on both; else one `cannot tell`, from whom is in `undecided`.
     """
     if not points:
         return []
@@ -214,19 +217,21 @@ def _standing(axes: tuple[Axis, Axis], points: Sequence[_Point]) -> list[dict[st
     for pair, both in zip(pairs, zip(*verdicts, strict=True), strict=True):
         said[pair] = list(both)
     other: dict[Verdict, Verdict] = {"improved": "regressed", "regressed": "improved"}
-    found = []
+
+    def against(i: int, j: int) -> list[Verdict]:  # of j, from i
+        return said[i, j] if i < j else [other.get(one, one) for one in said[j, i]]
+
+    beaten: list[list[int]] = []
     for i in range(len(points)):
-        by, undecided = [], []
-        for j in range(len(points)):
-            if i == j:
-                continue
-            against = said[i, j] if i < j else [other.get(one, one) for one in said[j, i]]  # of j, from i
-            if "improved" in against and set(against) <= {"improved", "equivalent"}:
-                by.append(points[j].name())
-            elif "regressed" not in against and set(against) != {"equivalent"}:
-                undecided.append(points[j].name())
-        state = "dominated" if by else "cannot tell" if undecided else "front"
-        found.append({"state": state, "by": by, "undecided": undecided})
+        others = [(j, against(i, j)) for j in range(len(points)) if j != i]
+        beaten.append([j for j, both in others if "improved" in both and set(both) <= {"improved", "equivalent"}])
+    found = []
+    for i, by in enumerate(beaten):
+        others = [(j, against(i, j)) for j in range(len(points)) if j != i and not beaten[j]]
+        open_ = [j for j, both in others if j not in by and "regressed" not in both and set(both) != {"equivalent"}]
+        state = "dominated" if by else "cannot tell" if open_ else "front"
+        names = {"by": [points[j].name() for j in by], "undecided": [] if by else [points[j].name() for j in open_]}
+        found.append({"state": state, **names})
     return found
 
 
@@ -237,11 +242,12 @@ def _judged_pairs(
     cells: list[Cell] = []
     verdicts: list[list[Verdict]] = [[], []]
     for i, axis in enumerate(axes):
-        b, margin = points[0].runs[i].behaviour, _margin(axis, i, points)
-        good, bounded = axis.good(b), b.bounded and axis.measure in ("score", "not")
-        if axis.measure in CLOCK:
-            verdicts[i] = [_by_value(points[m].at[i].value, points[n].at[i].value, good, margin) for m, n in pairs]
+        margin = _margin(axis, i, points)
+        if margin is None:
+            verdicts[i] = ["underpowered"] * len(pairs)
             continue
+        b = points[0].runs[i].behaviour
+        good, bounded = axis.good(b), b.bounded and axis.measure in ("score", "not")
         changes = _changes([axis.samples(point.runs[i]) for point in points], pairs, bounded=bounded)
         cells += [Cell(f"{i}", "guard", good, margin, change) for change in changes]
     for cell in judged(cells):
@@ -277,12 +283,6 @@ def _changes(
         size_G, d_G = size_G[some_G], sum_G[some_G] / size_G[some_G]
         change, error, freedom, spread = clustered(d_G, size_G, bounded=bounded)
         yield Change(nothing, nothing, change, error, freedom, spread, {}, len(d_G), int(both_X.sum()), 0)
-
-
-def _by_value(old: float, new: float, good: str, margin: float) -> Verdict:
-    if abs(new - old) <= margin:
-        return "equivalent"
-    return "improved" if (new > old) == (good == "up") else "regressed"
 
 
 def _sweeps(points: Sequence[_Point]) -> list[dict[str, Any]]:

@@ -41,7 +41,8 @@ def history_of(ws: Workspace, behaviour: str) -> dict[str, Any]:
     called: dict[str, list[str]] = defaultdict(list)
     for version in tested(ws):
         called[version.hash].append(version.name)
-    rows, about = [], {"about": "", "unit": "rate", "good": "up", "margin": None}
+    rows: list[dict[str, Any]] = []
+    about: dict[str, Any] = {"about": "", "unit": "rate", "good": "up", "margin": None}
     for name in names:
         try:
             done = read_evaluation(ws, name)

@@ -79,7 +79,7 @@ def api_routes(library: Library, bench: Workbench) -> list[BaseRoute]:
         given = request.query_params
         if strange := sorted(set(given) - {"x", "y", "of"}):
             raise UserError(f"expected only x, y, of, got {strange[0][:40]!r}")
-        return Json(library.plane(given.get("x"), given.get("y"), given.get("of")))
+        return Json(library.plane(*(given.get(key) or None for key in ("x", "y", "of"))))
 
     def get_report(request: Request) -> Response:
         return Json(library.report(request.path_params["name"]))
