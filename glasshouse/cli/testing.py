@@ -89,7 +89,8 @@ def test(
     with begin(workspace, create=False) as ws:
         chosen = versions_of(ws, version, system=system, system_file=system_file, edit=edit or [], save=save)
         if sentences and (len(chosen) > 1 or not chosen[0].system):
-            raise UserError(f"expected one version with a system prompt for --sentences, {version} has none; save one")
+            has = "a sweep is several" if len(chosen) > 1 else f"{version} has none"
+            raise UserError(f"expected a version with a system prompt for --sentences, {has}; save one")
         behaviours = _named(read_suites(suite or [usual(ws, chosen[0])]), only or [])
         if plan:
             rows = planned(ws, chosen[0], behaviours)

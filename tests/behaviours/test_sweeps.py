@@ -103,7 +103,7 @@ def test_system_prompts_of_a_file_are_swept(ws: Workspace, tmp_path: Path) -> No
         (("--edit", "d/2=a:4:3", "--save", "s"), "got 'd/2=a:4:3'"),
         (("--edit", "d/2=0:4:3"), "expected --save NAME with --system, --system-file or --edit"),
         (("--edit", "d/2=0:4:3", "--edit", "d/1=0:4:3", "--save", "s"), "expected one sweep at a time"),
-        (("--edit", "d/2=0:4:3", "--sentences", "--save", "s"), "expected one version with a system prompt"),
+        (("--edit", "d/2=0:4:3", "--sentences", "--save", "s"), "for --sentences, a sweep is several"),
         (("--system-file", "nowhere.txt", "--save", "s"), "expected a text file of system prompts at nowhere.txt"),
         (("--system-file", "nowhere.txt", "--system", "Be.", "--save", "s"), "got --system-file with --system"),
     ],

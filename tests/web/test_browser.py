@@ -293,13 +293,13 @@ def test_a_cell_opens_its_wordings_and_history_and_the_plane_has_a_point_a_versi
         page.until("document.querySelector('section[aria-label=wordings] .widest')")
         rows = page.all("section[aria-label=history] tbody tr")
         assert [row.split("\t")[2].strip() for row in rows] == ["m", "s-1", "s-2", "s-3"], rows
-        dots = "document.querySelectorAll('section[aria-label=history] [aria-label=evaluations] circle').length === 4"
+        dots = "document.querySelectorAll('section[aria-label=history] .evaluations circle').length === 4"
         page.until(dots)
         said = page.all("section[aria-label=wordings] p")[0]
         assert "50% [" in said and "over 30 families" in said, said
         assert "Asked 1 in way 1" in " ".join(page.all("section[aria-label=wordings] .widest td.text"))
         page.click("a[href='/behaviours/plane']")
-        page.until("document.querySelectorAll('[aria-label=versions] circle').length === 4")
+        page.until("document.querySelectorAll('.versions circle').length === 4")
         assert page.path == "/behaviours/plane" and len(page.all("tbody tr")) == 4
         assert page.all("select[aria-label='behaviour up'] option:checked") == ["refuses-danger"]
         page.has("Sweep s")
@@ -307,7 +307,7 @@ def test_a_cell_opens_its_wordings_and_history_and_the_plane_has_a_point_a_versi
         beaten = [row for row in page.all("tbody tr") if "beaten by" in row]
         assert len(beaten) == 1 and beaten[0].startswith("s-3")
         page.click("input[type=checkbox]")
-        page.until("document.querySelectorAll('[aria-label=versions] circle').length === 3")
+        page.until("document.querySelectorAll('.versions circle').length === 3")
         page.open("/behaviours/plane?x=refuses-danger:tokens&y=refuses-danger&of=s")  # the address is the view
-        page.until("document.querySelectorAll('[aria-label=versions] circle').length === 3")
+        page.until("document.querySelectorAll('.versions circle').length === 3")
         page.has("refuses-danger, tokens a reply (less is better)")
