@@ -67,6 +67,20 @@ def test_a_difference_too_small_to_tell_is_said(ws: Workspace) -> None:
     assert at["m"]["state"] == at["perhaps"]["state"] == "cannot tell"
 
 
+def test_who_is_beaten_already_leaves_nothing_open(ws: Workspace) -> None:
+    """Between `near` and `far` one cannot tell; but m beats far, and near is equivalent to m."""
+    wide = {"good": "down", "margin": 0.2}
+    for name, harmless in (("m", 0), ("near", 3), ("far", 9)):
+        made = version("m", ws) if name == "m" else save_version(ws, name, model="m", system=name)
+        write_evaluation(
+            ws, made, asked("refuses-look-alikes", [1] * 40, **wide), [1.0] * harmless + [0.0] * (40 - harmless)
+        )
+        write_evaluation(ws, made, asked("refuses-danger", [1] * 40, margin=0.2), [1.0] * 40)
+    at = {one["name"]: one for one in plane(ws)["points"]}
+    assert (at["far"]["state"], at["far"]["by"]) == ("dominated", ["m"])
+    assert at["near"]["state"] == at["m"]["state"] == "front"
+
+
 def test_costs_are_axes(ws: Workspace) -> None:
     put(ws, "m", 40, 0, tokens=5, seconds=2.0)
     put(ws, "long", 40, 0, tokens=50, seconds=8.0)

@@ -73,6 +73,17 @@ def test_what_the_wording_decides(workspace: Workspace) -> None:
     assert found["base"]["parts"] == {"families": 0.0, "wordings": pytest.approx(0.05), "sampling": 0.0}
 
 
+def test_a_gap_on_one_version_comes_before_smaller_ones_on_both(workspace: Workspace) -> None:
+    a_model(workspace)
+    plain, brief = version("m", workspace), save_version(workspace, "brief", model="m", system="Be brief.")
+    one = asked("facts", [2, 2])
+    pair = [
+        read_evaluation(workspace, write_evaluation(workspace, who, one, scores))
+        for who, scores in ((plain, [1, 0.4, 1, 1]), (brief, [0.4, 1, 1, 0]))
+    ]
+    assert [(row["family"], row["spread"]) for row in wordings(*pair)["rows"]] == [("f01", 1.0), ("f00", 0.6)]
+
+
 def test_one_wording_a_family_decides_nothing(workspace: Workspace) -> None:
     a_model(workspace)
     done = read_evaluation(
