@@ -98,15 +98,23 @@ def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool) -> C
     means = [np.array([(b.mean(), a.mean()) for b, a in prompts]) for prompts in groups.values()]
     size_G = np.array([len(m) for m in means], np.float64)
     d_G = np.array([(m[:, 1] - m[:, 0]).mean() for m in means])
+    change, error, freedom, spread = clustered(d_G, size_G, bounded=bounded)
+    rates = [_mean(np.array([m[:, side].mean() for m in means]), size_G, bounded) for side in (0, 1)]
+    parts = _parts(list(groups.values()))
+    return Change(rates[0], rates[1], change, error, freedom, spread, parts, len(d_G), len(both), unscored)
+
+
+def clustered(
+    d_G: NDArray[np.float64], size_G: NDArray[np.float64], *, bounded: bool
+) -> tuple[Estimate, float, float, float]:
+    """The mean change of families (G,) weighted by their prompts, with its error, degrees of freedom and the spread of
+    the families' changes: what `paired` says of them."""
     value = float(np.average(d_G, weights=size_G))
     error, freedom, spread = _robust(d_G, size_G, bounded=bounded)
     half = _t(0.975, freedom) * error
     limit = 1.0 if bounded else math.inf  # no change of a rate is larger
     low, high = max(value - half, -limit), min(value + half, limit)
-    change = Estimate(value, low, high, 0.95, len(d_G), "", "CR2, t")
-    rates = [_mean(np.array([m[:, side].mean() for m in means]), size_G, bounded) for side in (0, 1)]
-    parts = _parts(list(groups.values()))
-    return Change(rates[0], rates[1], change, error, freedom, spread, parts, len(d_G), len(both), unscored)
+    return Estimate(value, low, high, 0.95, len(d_G), "", "CR2, t"), error, freedom, spread
 
 
 def mean(samples: Iterable[Scored], *, bounded: bool) -> Estimate:
@@ -119,6 +127,15 @@ def mean(samples: Iterable[Scored], *, bounded: bool) -> Estimate:
         raise UserError("expected samples with scores, found none; see why none was scored in samples.jsonl")
     size_G = np.array([len(scores) for scores in by_family.values()], np.float64)
     return _mean(np.array([np.mean(scores) for scores in by_family.values()]), size_G, bounded)
+
+
+def parts_of_mean(samples: Iterable[Scored]) -> dict[str, float]:
+    """The variance of one version's mean score by where it comes from, as `Change.parts` has that of a change."""
+    groups: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = defaultdict(list)
+    for (family, _), prompt in _by_prompt(samples).items():
+        if prompt.scores:
+            groups[family].append((np.zeros(1), np.array(prompt.scores)))  # the change from a version that scores 0
+    return _parts(list(groups.values()))
 
 
 class _Prompt(NamedTuple):

@@ -25,15 +25,26 @@ FILE, EDIT = "version.json", "edit.json"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Step:
+    """A version's place on a sweep: what is swept, with its unit (or "system prompt"), and where on it the version
+    is: the strength, or the number of the prompt from 1."""
+
+    sweep: str
+    what: str
+    at: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Version:
     """weights: the hash of the model's folder (weights, tokenizer, template). edit: the hash of its edits with that of
-    the dictionaries whose features they name, or ""."""
+    the dictionaries whose features they name, or "". step: where it stands on a sweep that it was made for."""
 
     name: str
     model: str
     weights: str
     system: str = ""
     edit: str = ""
+    step: Step | None = None
 
     @property
     def hash(self) -> str:
@@ -42,7 +53,8 @@ class Version:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "hash": self.hash}
+        """The version's card; `step` only where there is one."""
+        return {key: value for key, value in asdict(self).items() if value is not None} | {"hash": self.hash}
 
 
 def version(name: str, ws: Workspace) -> Version:
@@ -67,7 +79,8 @@ def version(name: str, ws: Workspace) -> Version:
 
 
 def _from_json(said: dict[str, Any]) -> Version:
-    return Version(**{key: said[key] for key in ("name", "model", "weights", "system", "edit")})
+    step = Step(**said["step"]) if "step" in said else None
+    return Version(**{key: said[key] for key in ("name", "model", "weights", "system", "edit")}, step=step)
 
 
 def _same_weights(version: Version, ws: Workspace) -> None:
@@ -79,14 +92,16 @@ def _same_weights(version: Version, ws: Workspace) -> None:
         )
 
 
-def save_version(ws: Workspace, name: str, *, model: str, system: str = "", edit: Edit | None = None) -> Version:
+def save_version(
+    ws: Workspace, name: str, *, model: str, system: str = "", edit: Edit | None = None, step: Step | None = None
+) -> Version:
     """Keep a version under a name; the same again is the same. Raises `UserError` for a name that is another's."""
     check_name(name)
     if ws.exists("models", name):
         raise UserError(f"expected a name for the version that no model has, got {name!r}; choose another")
     made = Version(
         name=name, model=model, weights=ws.manifest("models", model)["hash"], system=system,
-        edit=_edit_hash(ws, edit) if edit else "",
+        edit=_edit_hash(ws, edit) if edit else "", step=step,
     )  # fmt: skip
     if not ws.done("versions", name, made.to_json()):
         with ws.writing("versions", name, config=made.to_json(), command="test") as draft:
@@ -97,13 +112,18 @@ def save_version(ws: Workspace, name: str, *, model: str, system: str = "", edit
     return made
 
 
-def loaded(version: Version, ws: Workspace, *, device: str | None = None) -> tuple[Model, Edit]:
-    """The model, with the dictionaries that its edits name attached, and the edits (none: an empty `Edit`)."""
+def loaded(
+    version: Version, ws: Workspace, *, device: str | None = None, model: Model | None = None
+) -> tuple[Model, Edit]:
+    """The model, with the dictionaries that its edits name attached, and the edits (none: an empty `Edit`).
+
+    model: the version's, where it is loaded already, so as not to load it again.
+    """
     from glasshouse.dictionaries import dictionary
     from glasshouse.models import Edit, load, load_edit
 
     _same_weights(version, ws)
-    model = load(version.model, device=device, workspace=ws)
+    model = model or load(version.model, device=device, workspace=ws)
     if not version.edit:
         return model, Edit()
     edit = load_edit(ws.path("versions", version.name) / EDIT)

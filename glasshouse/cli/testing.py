@@ -21,6 +21,7 @@ from glasshouse.cli.entry import (
     begin,
 )
 from glasshouse.cli.gating import record
+from glasshouse.cli.sweeping import versions_of
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 
@@ -49,15 +50,25 @@ def test(
     system: Annotated[
         str | None, typer.Option(help="A system prompt: with --save, a version of its own.", show_default=False)
     ] = None,
+    system_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="System prompts, one a line: with --save, a sweep of versions NAME-1, NAME-2, …",
+            show_default=False,
+        ),
+    ] = None,
     edit: Annotated[
         list[str] | None,
         typer.Option(
             help="resid6/1234=8x or resid6/1234=0.8, as for `chat`, or an edit saved as .json: with --save, a version "
-            "of its own. May be repeated.", show_default=False,
+            "of its own; resid6/1234=0:0.8:5 is a sweep of five strengths, versions NAME-0 to NAME-0.8. "
+            "May be repeated.",
+            show_default=False,
         ),
     ] = None,
     save: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the version that it makes.", show_default=False)
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the version that it makes, or of the sweep.", show_default=False),
     ] = None,
     plan: PlanOption = False,
     sentences: Annotated[
@@ -73,23 +84,50 @@ def test(
     Every reply is kept with its score; what was run stands, and a killed run goes on. Versions are compared with
     `glasshouse compare`.
     """
-    from glasshouse.behaviours import evaluate
     from glasshouse.behaviours.matrix import plan as planned
-    from glasshouse.behaviours.versions import loaded
 
     with begin(workspace, create=False) as ws:
-        chosen = _version(ws, version, system, edit, save)
-        if sentences and not chosen.system:
-            raise UserError(f"expected a version with a system prompt for --sentences, {version} has none; save one")
-        behaviours = _named(read_suites(suite or [usual(ws, chosen)]), only or [])
+        chosen = versions_of(ws, version, system=system, system_file=system_file, edit=edit or [], save=save)
+        if sentences and (len(chosen) > 1 or not chosen[0].system):
+            has = "a sweep is several" if len(chosen) > 1 else f"{version} has none"
+            raise UserError(f"expected a version with a system prompt for --sentences, {has}; save one")
+        behaviours = _named(read_suites(suite or [usual(ws, chosen[0])]), only or [])
         if plan:
-            rows = planned(ws, chosen, behaviours)
+            rows = planned(ws, chosen[0], behaviours)
             answer(json, rows, _plan_lines(rows))
             return
-        opened = loaded(chosen, ws, device=device)
-        found = []
+        results = _run(ws, chosen, behaviours, seed=seed, device=device, quiet=json)
+        if sentences:
+            from glasshouse.behaviours.system_prompt import sentences as each_left_out
+
+            found = each_left_out(ws, chosen[0], device=device, done=lambda name: record(ws, name))
+            results[0]["sentences"] = found
+            if not json:
+                answer(False, None, "\n".join(map(_sentence_line, found)))
+        answer(json, {"sweep": save, "versions": results} if len(results) > 1 else results[0])
+
+
+def _run(
+    ws: Workspace,
+    versions: Sequence[Version],
+    behaviours: Sequence[Behaviour],
+    *,
+    seed: int,
+    device: str | None,
+    quiet: bool,
+) -> list[dict[str, Any]]:
+    """Every behaviour on each of the versions, which are of one model; each is told as it is done, unless quiet."""
+    from glasshouse.behaviours import evaluate
+    from glasshouse.behaviours.versions import loaded
+
+    results, model = [], None
+    for version in versions:
+        opened = loaded(version, ws, device=device, model=model)
+        model, found = opened[0], []
+        if len(versions) > 1 and not quiet:
+            answer(False, None, f"{version.name}:")
         for behaviour in behaviours:
-            done = evaluate(chosen, behaviour, ws, seed=seed, opened=opened)
+            done = evaluate(version, behaviour, ws, seed=seed, opened=opened)
             record(ws, done.name)
             unscored = sum(score is None for score in done.scores)
             mean = done.mean.to_json() if unscored < len(done.scores) else None
@@ -97,16 +135,10 @@ def test(
             found.append(
                 {**row, "unit": behaviour.unit, "mean": mean, "samples": len(done.samples), "unscored": unscored}
             )
-            if not json:  # as each is done
+            if not quiet:
                 answer(False, None, _result_line(found[-1]))
-        result = {"version": chosen.to_json(), "behaviours": found}
-        if sentences:
-            from glasshouse.behaviours.system_prompt import sentences as each_left_out
-
-            result["sentences"] = each_left_out(ws, chosen, device=device, done=lambda name: record(ws, name))
-            if not json:
-                answer(False, None, "\n".join(map(_sentence_line, result["sentences"])))
-        answer(json, result)
+        results.append({"version": version.to_json(), "behaviours": found})
+    return results
 
 
 def compare(
@@ -137,27 +169,6 @@ def compare(
         answer(json, found)
         if not json:
             show_comparison(found)
-
-
-def _version(ws: Workspace, name: str, system: str | None, edit: list[str] | None, save: str | None) -> Version:
-    from glasshouse.behaviours import save_version, version
-
-    if system is None and not edit:
-        if save is not None:
-            raise UserError("expected --system or --edit with --save, got neither; say what the version is")
-        return version(name, ws)
-    if save is None:
-        raise UserError("expected --save NAME with --system or --edit, got none; name the version")
-    base = version(name, ws)
-    if base.model != name:
-        raise UserError(f"expected a model with --system or --edit, got the version {name}; give {base.model}")
-    if not edit:
-        return save_version(ws, save, model=name, system=system or "")
-    from glasshouse.models import Edit, load_edit
-    from glasshouse.steering import parse
-
-    parts = [load_edit(text) if text.endswith(".json") else parse(text) for text in edit]
-    return save_version(ws, save, model=name, system=system or "", edit=sum(parts, Edit()))
 
 
 def usual(ws: Workspace, version: Version) -> str:

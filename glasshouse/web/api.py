@@ -67,10 +67,19 @@ def api_routes(library: Library, bench: Workbench) -> list[BaseRoute]:
         return Json(library.versions())
 
     def get_comparison(request: Request) -> Response:
-        base, new = request.path_params["base"], request.path_params["new"]
-        if not NAME_PATTERN.fullmatch(base) or not NAME_PATTERN.fullmatch(new):
-            raise fail(404, f"expected the names of two versions, got {base[:80]!r}, {new[:80]!r}")
-        return Json(library.compared(base, new))
+        return Json(library.compared(named(request, "base"), named(request, "new")))
+
+    def get_wordings(request: Request) -> Response:
+        return Json(library.wordings(*(named(request, key) for key in ("base", "new", "behaviour"))))
+
+    def get_history(request: Request) -> Response:
+        return Json(library.history(named(request, "behaviour")))
+
+    def get_plane(request: Request) -> Response:
+        given = request.query_params
+        if strange := sorted(set(given) - {"x", "y", "of"}):
+            raise UserError(f"expected only x, y, of, got {strange[0][:40]!r}")
+        return Json(library.plane(*(given.get(key) or None for key in ("x", "y", "of"))))
 
     def get_report(request: Request) -> Response:
         return Json(library.report(request.path_params["name"]))
@@ -123,6 +132,9 @@ def api_routes(library: Library, bench: Workbench) -> list[BaseRoute]:
         Route(f"{PREFIX}/dictionaries/{{name}}/report", get_report),
         Route(f"{PREFIX}/versions", get_versions),
         Route(f"{PREFIX}/versions/{{base}}/against/{{new}}", get_comparison),
+        Route(f"{PREFIX}/versions/{{base}}/against/{{new}}/wordings/{{behaviour}}", get_wordings),
+        Route(f"{PREFIX}/behaviours/{{behaviour}}/history", get_history),
+        Route(f"{PREFIX}/plane", get_plane),
         Route(f"{PREFIX}/try", post_try, methods=["POST"]),
         Route(f"{PREFIX}/strengths", post_strengths, methods=["POST"]),
         Route(f"{PREFIX}/steer", post_steer, methods=["POST"]),
@@ -144,6 +156,14 @@ def lines(events: AsyncIterator[dict[str, Any]], *first: dict[str, Any]) -> Resp
 
 
 # -- what a request says ---------------------------------------------------------------------------------------------
+
+
+def named(request: Request, key: str) -> str:
+    """The name in an address; 404 for what could not be one."""
+    name: str = request.path_params[key]
+    if not NAME_PATTERN.fullmatch(name):
+        raise fail(404, f"expected a name for {key}, got {name[:80]!r}")
+    return name
 
 
 def list_query(request: Request) -> dict[str, Any]:

@@ -6,7 +6,10 @@ import json
 import threading
 from typing import Any
 
-from glasshouse.behaviours.matrix import compared, newest, tested
+from glasshouse.behaviours.evaluation import read_evaluation
+from glasshouse.behaviours.frontier import plane
+from glasshouse.behaviours.history import history_of, wordings
+from glasshouse.behaviours.matrix import compared, counterparts, newest, tested
 from glasshouse.behaviours.versions import version
 from glasshouse.features.table import Features, features
 from glasshouse.types import NAME_PATTERN, UserError
@@ -23,6 +26,7 @@ class Library:
         self._lock = threading.Lock()
         self._tables: dict[str, tuple[str, Features]] = {}
         self._compared: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._planes: dict[tuple[str, ...], dict[str, Any]] = {}
         self._briefs: dict[str, tuple[Features, dict[int, dict[str, Any]]]] = {}
 
     def require(self, kind: str, name: str) -> None:
@@ -76,6 +80,41 @@ class Library:
                 except UserError as error:  # damaged, or nothing was run on the base
                     raise fail(500 if newest(self.ws, before) else 404, str(error)) from error
             return self._compared[key]
+
+    def history(self, behaviour: str) -> dict[str, Any]:
+        """Every evaluation of a behaviour, oldest first."""
+        try:
+            return history_of(self.ws, behaviour)
+        except UserError as error:
+            raise fail(404, str(error)) from error
+
+    def wordings(self, base: str, new: str, behaviour: str) -> dict[str, Any]:
+        """What the wording decides on two versions, of a behaviour that was run on both."""
+        try:
+            pair = counterparts(self.ws, version(base, self.ws), version(new, self.ws)).get(behaviour)
+            if pair is None or not self.ws.exists("evals", pair[1]):
+                raise UserError(f"expected a behaviour that was run on {base} and {new} alike, got {behaviour[:80]!r}")
+        except UserError as error:
+            raise fail(404, str(error)) from error
+        try:
+            return wordings(*(read_evaluation(self.ws, name) for name in pair))
+        except UserError as error:  # damaged
+            raise fail(500, str(error)) from error
+
+    def plane(self, x: str | None, y: str | None, of: str | None) -> dict[str, Any]:
+        """Versions by two measures; done again when a behaviour was run, or a version saved, since."""
+        key = (
+            x or "",
+            y or "",
+            of or "",
+            *self.ws.names("models"),
+            *self.ws.names("versions"),
+            *self.ws.names("evals"),
+        )
+        with self._lock:
+            if key not in self._planes:
+                self._planes[key] = plane(self.ws, x, y, of=of)
+            return self._planes[key]
 
     def contents(self) -> dict[str, Any]:
         """Finished artefacts by kind; for features their summaries. One that does not read says so in `error`."""

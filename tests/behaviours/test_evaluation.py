@@ -254,7 +254,7 @@ def test_the_commands(ws: Workspace, tmp_path: Path) -> None:
     assert status == 0 and json.loads(out)["version"]["system"] == "Be kind."
     for words, said in (
         (("test", "small", "--system", "Be kind."), "expected --save NAME with --system"),
-        (("test", "small", "--save", "kind"), "expected --system or --edit with --save"),
+        (("test", "small", "--save", "kind"), "expected --system, --system-file or --edit with --save"),
         (("test", "small", "--suite", tmp_path / "none.yaml"), "expected a YAML file"),
         (("test", "small", "--suite", folder, "--only", "hullo"), "expected --only among hello, got hullo"),
         (("test", "small", "--suite", folder, "--suite", folder), "expected behaviours of different names"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from glasshouse.behaviours import evaluate, version
+from glasshouse.behaviours import evaluate, save_version, version
 from glasshouse.behaviours.behaviour import behaviour_from_json
 from glasshouse.types import UserError
 from glasshouse.web import create_app
@@ -19,6 +19,7 @@ from glasshouse.web.progress import metrics, status, thinned
 from glasshouse.web.security import TOKEN_HEADER
 from glasshouse.web.server import listen
 from glasshouse.workspace import Workspace
+from tests.behaviours.written import a_model, asked, write_evaluation
 from tests.web.conftest import ADDRESS
 
 NAME = "tiny-resid.2"
@@ -63,6 +64,10 @@ def test_a_feature_holds_all_its_evidence(client: TestClient) -> None:
         ("/api/v1/dictionaries/other/report", 404),
         ("/api/v1/versions/none/against/other", 404),
         ("/api/v1/versions/No%20name/against/other", 404),
+        ("/api/v1/versions/none/against/other/wordings/facts", 404),
+        ("/api/v1/behaviours/facts/history", 404),
+        ("/api/v1/behaviours/No%20name/history", 404),
+        ("/api/v1/plane?z=facts", 400),
         ("/api/v1/nowhere", 404),
         (f"/api/v1/features/{NAME}?sort=loss", 400),
         (f"/api/v1/features/{NAME}?order=up", 400),
@@ -95,6 +100,41 @@ def test_versions_compared(client: TestClient, chatting: Path, tmp_path: Path) -
         samples.write_bytes(samples.read_bytes()[:-9])
     with TestClient(create_app(ws), base_url=ADDRESS, raise_server_exceptions=False) as other:
         answer = other.get("/api/v1/versions/small/against/ticking")
+        assert answer.status_code == 500 and "bytes in" in answer.json()["error"]
+
+
+def test_history_wordings_and_the_plane(workspace: Workspace) -> None:
+    a_model(workspace)
+    plain = version("m", workspace)
+    brief, lone = (save_version(workspace, name, model="m", system=name) for name in ("brief", "lone"))
+    facts, refusals = asked("facts", [2] * 6), asked("false-refusals", [1] * 6, good="down")
+    for who, scores in ((plain, [1] * 12), (brief, [1, 0] * 6)):
+        write_evaluation(workspace, who, facts, scores)
+        write_evaluation(workspace, who, refusals, [0] * 6, tokens=7)
+    altered = write_evaluation(workspace, lone, facts, [0] * 12)
+    with TestClient(create_app(workspace), base_url=ADDRESS, raise_server_exceptions=False) as other:
+        rows = other.get("/api/v1/behaviours/facts/history").json()["rows"]
+        assert sorted(row["mean"]["value"] for row in rows) == [0, 0.5, 1]
+        assert {"evaluation", "created", "name", "hash", "names", "asked", "seed", "samples", "unscored"} <= set(
+            rows[0]
+        )
+        found = other.get("/api/v1/versions/m/against/brief/wordings/facts").json()
+        assert found["new"]["spread"]["value"] == 1 and len(found["rows"]) == 6 and len(found["numbers"]) == 2
+        assert other.get("/api/v1/versions/m/against/lone/wordings/false-refusals").status_code == 404
+        found = other.get("/api/v1/plane?x=false-refusals:tokens&y=facts").json()
+        assert [(p["name"], p["x"]["value"], p["y"]["value"]) for p in found["points"]] == [
+            ("brief", 7, 0.5),
+            ("m", 7, 1),
+        ]
+        assert found["left_out"] == [{"name": "lone", "why": "false-refusals was not run"}]
+        answer = other.get("/api/v1/plane?x=lies")
+        assert answer.status_code == 400 and "of facts, false-refusals and score, not, tokens" in answer.json()["error"]
+        write_evaluation(workspace, lone, refusals, [0] * 6)
+        file = workspace.path("evals", altered) / "samples.jsonl"
+        file.write_bytes(file.read_bytes()[:-9])
+        again = other.get("/api/v1/plane?x=false-refusals:tokens&y=facts").json()  # not what was kept from before
+        assert [one["name"] for one in again["left_out"]] == ["lone"] and "bytes in" in again["left_out"][0]["why"]
+        answer = other.get("/api/v1/versions/m/against/lone/wordings/facts")
         assert answer.status_code == 500 and "bytes in" in answer.json()["error"]
 
 

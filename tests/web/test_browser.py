@@ -266,3 +266,48 @@ def test_the_matrix_of_behaviours_opens_a_cell(chromium: Any, chatting: Any) -> 
         assert row["verdict"] == "regressed" and page.all("section .pair .said p")[1].startswith("Certainly")
         page.open("/behaviours?base=small&behaviour=certainly&version=ticking")  # the address is the cell
         page.has("Begins with Certainly.")
+
+
+def test_a_cell_opens_its_wordings_and_history_and_the_plane_has_a_point_a_version(
+    chromium: Any, workspace: Any
+) -> None:
+    from glasshouse.behaviours import save_version, version
+    from glasshouse.behaviours.versions import Step
+    from tests.behaviours.written import a_model, asked, write_evaluation
+
+    a_model(workspace)
+    danger, harmless = asked("refuses-danger", [2] * 30), asked("refuses-look-alikes", [2] * 30, good="down")
+    made = [version("m", workspace)]
+    for at in (1.0, 2.0, 3.0):
+        step = Step(sweep="s", what="d/3, × the typical norm", at=at)
+        made.append(save_version(workspace, f"s-{at:g}", model="m", system=f"{at:g}", step=step))
+    for i, one in enumerate(made):
+        write_evaluation(
+            workspace, one, danger, [1.0, 1.0, 1.0, float(i < 2)] * 15, created=f"2026-01-0{i + 1}T00:00:00"
+        )
+        write_evaluation(workspace, one, harmless, [float(i == 3), 0.0] * 30)
+    with serving(workspace) as root:
+        page = Page(chromium, root)
+        page.open("/behaviours?base=m&behaviour=refuses-danger&version=s-2")
+        page.until("document.querySelector('section[aria-label=history] tbody tr')")
+        page.until("document.querySelector('section[aria-label=wordings] .widest')")
+        rows = page.all("section[aria-label=history] tbody tr")
+        assert [row.split("\t")[2].strip() for row in rows] == ["m", "s-1", "s-2", "s-3"], rows
+        dots = "document.querySelectorAll('section[aria-label=history] .evaluations circle').length === 4"
+        page.until(dots)
+        said = page.all("section[aria-label=wordings] p")[0]
+        assert "50% [" in said and "over 30 families" in said, said
+        assert "Asked 1 in way 1" in " ".join(page.all("section[aria-label=wordings] .widest td.text"))
+        page.click("a[href='/behaviours/plane']")
+        page.until("document.querySelectorAll('.versions circle').length === 4")
+        assert page.path == "/behaviours/plane" and len(page.all("tbody tr")) == 4
+        assert page.all("select[aria-label='behaviour up'] option:checked") == ["refuses-danger"]
+        page.has("Sweep s")
+        page.until("document.querySelectorAll('svg.plot').length === 3")
+        beaten = [row for row in page.all("tbody tr") if "beaten by" in row]
+        assert len(beaten) == 1 and beaten[0].startswith("s-3")
+        page.click("input[type=checkbox]")
+        page.until("document.querySelectorAll('.versions circle').length === 3")
+        page.open("/behaviours/plane?x=refuses-danger:tokens&y=refuses-danger&of=s")  # the address is the view
+        page.until("document.querySelectorAll('.versions circle').length === 3")
+        page.has("refuses-danger, tokens a reply (less is better)")

@@ -115,6 +115,90 @@ export interface Comparison {
   missing: string[];
 }
 
+export interface Ran {
+  evaluation: string;
+  created: string;
+  error?: string;
+  name: string;
+  model: string;
+  hash: string;
+  system: string;
+  names: string[];
+  asked: string;
+  seed: number;
+  mean: Estimate | null;
+  samples: number;
+  unscored: number;
+}
+
+export interface History {
+  behaviour: string;
+  about: string;
+  unit: string;
+  good: "up" | "down";
+  margin: number | null;
+  rows: Ran[];
+}
+
+export interface WordingSide {
+  spread: Estimate | null;
+  parts: { families: number; wordings: number; sampling: number };
+}
+
+export interface Wordings {
+  behaviour: string;
+  unit: string;
+  families: number;
+  base: WordingSide;
+  new: WordingSide;
+  numbers: { wording: number; families: number; base: Estimate; new: Estimate }[];
+  rows: {
+    family: string;
+    spread: number;
+    wordings: { wording: number; turns: { role: string; content: string | null }[]; base: number; new: number }[];
+  }[];
+}
+
+export interface Axis {
+  axis: string;
+  behaviour: string;
+  measure: string;
+  unit: string;
+  good: "up" | "down";
+  margin: number | null;
+}
+
+export interface Point {
+  name: string;
+  names: string[];
+  hash: string;
+  model: string;
+  system: string;
+  x: Estimate;
+  y: Estimate;
+  state: "front" | "dominated" | "cannot tell";
+  by: string[];
+  undecided: string[];
+}
+
+export interface Sweep {
+  name: string;
+  what: string;
+  at: number[];
+  points: number[];
+}
+
+export interface Plane {
+  x: Axis | null;
+  y: Axis | null;
+  of: string | null;
+  points: Point[];
+  sweeps: Sweep[];
+  left_out: { name: string; why: string }[];
+  behaviours: { name: string; unit: string; good: "up" | "down"; versions: number }[];
+  families: string[];
+}
+
 export interface Row {
   index: number;
   rate: number;

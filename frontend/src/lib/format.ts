@@ -1,4 +1,5 @@
 // Numbers and tokens as people read them.
+import type { Axis } from "./api";
 
 const integer = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
@@ -20,6 +21,19 @@ export function percent(x: number | null | undefined): string {
   if (hundred === 0) return "0%";
   if (Math.abs(hundred) < 0.001) return `${hundred.toExponential(1).replace("-", "−")}%`;
   return `${String(Number(hundred.toPrecision(hundred >= 99 && hundred < 100 ? 4 : 3))).replace("-", "−")}%`;
+}
+
+/** A score in its behaviour's unit: rates as percentages, to a tenth. */
+export function inUnit(value: number | null, unit: string, signed = false): string {
+  if (value === null) return "–";
+  const scaled = unit === "rate" ? `${short(Number((value * 100).toFixed(1)))}%` : short(value);
+  return signed && value > 0 ? `+${scaled}` : scaled;
+}
+
+/** An axis of the plane: what it measures, in what, and which way is good. */
+export function axisTitle(axis: Axis): string {
+  const unit = axis.unit === "rate" ? "" : `, ${axis.unit}`;
+  return `${axis.measure === "not" ? "1 − " : ""}${axis.behaviour}${unit} (${axis.good === "up" ? "more" : "less"} is better)`;
 }
 
 export function duration(seconds: number): string {
