@@ -40,6 +40,8 @@ class Agreement:
         if self.kappa.n < FEWEST:
             without = f" ({self.unscored} more without a score)" if self.unscored else ""
             return f"it was held against {self.kappa.n} labels of people{without}, {FEWEST} are wanted"
+        if math.isnan(self.kappa.value):
+            return f"all {self.kappa.n} labels of people are the same, and so is all that it said: that shows nothing"
         if self.kappa.low < LEAST:
             low, high = self.kappa.low, self.kappa.high
             return (
