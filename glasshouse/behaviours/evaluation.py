@@ -136,7 +136,7 @@ def _finish(
     write_atomically(draft.path / SAMPLES, "".join(lines))
     write_atomically(draft.path / BEHAVIOUR, json.dumps(behaviour.to_json(), indent=1, ensure_ascii=False))
     if checked is not None:
-        write_atomically(draft.path / CHECKED, json.dumps(checked.to_json(), indent=1))
+        write_atomically(draft.path / CHECKED, json.dumps(checked.to_json()))
     (draft.path / REPLIES).unlink(missing_ok=True)
     unscored = sum(score is None for score in given)
     errors = sorted({sample.error for sample in samples} - {""})

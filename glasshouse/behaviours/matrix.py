@@ -39,6 +39,7 @@ from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 
 SHOWN = 5  # pairs of samples of a cell
+NO_SCORES = "no prompt has scores on both; see the errors in samples.jsonl"
 
 
 def newest(ws: Workspace, version: Version) -> dict[str, str]:
@@ -69,12 +70,13 @@ def counterparts(ws: Workspace, base: Version, new: Version) -> dict[str, tuple[
 
 
 def compared(ws: Workspace, base: Version, new: Version, *, without: Collection[str] = ()) -> dict[str, Any]:
-    """The base and the new version, behaviour by behaviour: {"base", "new", "cells", "missing"}.
+    """The base and the new version, behaviour by behaviour: {"base", "new", "cells", "missing", "unsound"}.
 
     cells: each judged (see `statistics.judged`), with when the older run of the two was made and the samples that
     changed most for the worse, and `problem`, why it does not count (see `doubt`), or "": such a one is judged by
-    itself. missing: behaviours of the base that the new version was not run on. without: behaviours that are left out.
-    Raises `UserError` where nothing was run on the base, and for what was altered.
+    itself. missing: behaviours of the base that the new version was not run on. unsound: those of which no prompt has
+    scores on both, each with the reason. without: behaviours that are left out. Raises `UserError` where nothing was run
+    on the base, and for what was altered.
     """
     both = counterparts(ws, base, new)
     if not both:
@@ -84,6 +86,10 @@ def compared(ws: Workspace, base: Version, new: Version, *, without: Collection[
     missing = sorted(behaviour for behaviour, (_, other) in both.items() if not ws.exists("evals", other))
     found = [pair for behaviour, pair in both.items() if behaviour not in missing and behaviour not in without]
     pairs = [(read_evaluation(ws, old), read_evaluation(ws, fresh)) for old, fresh in found]
+    unsound = {
+        old.behaviour.name: NO_SCORES for old, fresh in pairs if not by_prompt(old).keys() & by_prompt(fresh).keys()
+    }
+    pairs = [pair for pair in pairs if pair[0].behaviour.name not in unsound]
     problems = [doubt(old, fresh) for old, fresh in pairs]
     counted = [cell(old, fresh) for (old, fresh), problem in zip(pairs, problems, strict=True) if not problem]
     together = iter(judged(counted))
@@ -94,7 +100,7 @@ def compared(ws: Workspace, base: Version, new: Version, *, without: Collection[
         }
         for (old, fresh), problem in zip(pairs, problems, strict=True)
     ]  # fmt: skip
-    return {"base": base.to_json(), "new": new.to_json(), "cells": rows, "missing": missing}
+    return {"base": base.to_json(), "new": new.to_json(), "cells": rows, "missing": missing, "unsound": unsound}
 
 
 def tested(ws: Workspace) -> list[Version]:

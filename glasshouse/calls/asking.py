@@ -162,7 +162,8 @@ class Calls:
                 spent = f"{calls:,} calls" if self.sent >= calls else f"{tokens:,} tokens"
                 raise Halted(
                     f"the budget of {spent} of language models is spent ({self.sent:,} calls, {self.tokens:,} tokens); "
-                    "what was answered is kept: run the same again to go on, or with a larger one (--max-calls, --max-call-tokens)"
+                    "what was answered is kept: run the same again to go on, or with a larger one (--max-calls, "
+                    "--max-call-tokens)"
                 )
             self.sent += 1
 

@@ -135,6 +135,7 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
             if (problem := next(filter(None, (_problem(ws, one, recorded) for one in pair)), ""))
         }
         comparison = compared(ws, base, judged_version, without=unsound)
+        unsound |= comparison["unsound"]
         unsound |= {cell["behaviour"]: cell["problem"] for cell in comparison["cells"] if cell["problem"]}
         cells = [
             _with_provenance(ws, judged_version, cell) for cell in comparison["cells"] if not cell["problem"]

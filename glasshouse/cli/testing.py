@@ -299,5 +299,7 @@ def show_comparison(found: dict[str, Any]) -> None:
             console.print(f"\n{row['behaviour']}: {one['turns'][-1]['content']!r:.100}", markup=False, highlight=False)
             console.print(f"  {found['base']['name']}: {one['before']!r:.140}", markup=False, highlight=False)
             console.print(f"  {found['new']['name']}: {one['after']!r:.140}", markup=False, highlight=False)
+    for behaviour, why in found["unsound"].items():
+        console.print(f"\n{behaviour}: cannot be compared, {why}", markup=False, highlight=False)
     if found["missing"]:
         console.print(f"\nnot run on {found['new']['name']}: {', '.join(found['missing'])}", markup=False)

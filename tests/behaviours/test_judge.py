@@ -262,6 +262,9 @@ def test_a_local_judge(ws: Workspace) -> None:
     done = evaluate(version("small", ws), behaviour("local-judge", model="local/small", count=6), ws, calls=quick(ws))
     assert set(done.scores) == {None} and "beyond the model's context" in done.samples[0].error
     assert done.problem == "the judge was not checked against people"
+    small = version("small", ws)
+    found = compared(ws, small, small)
+    assert "no prompt has scores on both" in found["unsound"]["local-judge"] and found["cells"]
     assert done.checked is not None and done.checked.by["at"] == ws.manifest("models", "small")["hash"]
 
 
