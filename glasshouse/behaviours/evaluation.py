@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from glasshouse.behaviours.agreement import Checked
 from glasshouse.behaviours.behaviour import Behaviour, behaviour_from_json
-from glasshouse.behaviours.judge import judged
+from glasshouse.behaviours.judge import calls_each, judged
 from glasshouse.behaviours.scorers import SCORERS, Sample, scores
 from glasshouse.behaviours.statistics import Scored, mean
 from glasshouse.behaviours.versions import Version, loaded
@@ -88,7 +88,8 @@ def evaluate(
                 draft, version, behaviour, seed, batch, lambda: opened or loaded(version, ws, device=device)
             )
             if scorer.needs == "verdict":
-                with ws.running("test", "evals", name, total=len(samples), unit="verdicts") as progress:
+                total = len(samples) * calls_each(behaviour.scorer[1])
+                with ws.running("test", "evals", name, total=total, unit="calls") as progress:
                     samples = judged(samples, behaviour.scorer[1], calls, progress.advance)
             _finish(draft, version, behaviour, samples, checked)
     except Halted as halted:

@@ -163,6 +163,11 @@ def judged(
     return found
 
 
+def calls_each(settings: Settings) -> int:
+    """Of a sample."""
+    return 2 if settings.get("scale") == BETTER else 1
+
+
 def check(settings: Settings, calls: Calls) -> Checked:
     """The judge, with what it says of the samples that people have labelled."""
     model = language_model(settings["model"], calls.ws)

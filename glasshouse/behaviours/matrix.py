@@ -75,8 +75,8 @@ def compared(ws: Workspace, base: Version, new: Version, *, without: Collection[
     cells: each judged (see `statistics.judged`), with when the older run of the two was made and the samples that
     changed most for the worse, and `problem`, why it does not count (see `doubt`), or "": such a one is judged by
     itself. missing: behaviours of the base that the new version was not run on. unsound: those of which no prompt has
-    scores on both, each with the reason. without: behaviours that are left out. Raises `UserError` where nothing was run
-    on the base, and for what was altered.
+    scores on both, each with the reason. without: behaviours that are left out. Raises `UserError` where nothing was
+    run on the base, and for what was altered.
     """
     both = counterparts(ws, base, new)
     if not both:

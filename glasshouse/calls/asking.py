@@ -78,6 +78,7 @@ class Calls:
     ) -> None:  # fmt: skip
         self.ws, self.budget, self.patience, self.device = ws, budget or Budget(), patience or Patience(), device
         self.sent = self.tokens = self._failed = 0
+        self._why = ""
         self._record: Record | None = None
         self._local: dict[LanguageModel, Model] = {}
         self._lock, self._halt = threading.Lock(), threading.Event()
@@ -101,7 +102,7 @@ class Calls:
             else:
                 left.setdefault(call.key, call)
         self._halt.clear()
-        self._failed = 0
+        self._failed, self._why = 0, "stopped"
         local = [call for call in left.values() if call.model.kind == "local"]
         remote = [call for call in left.values() if call.model.kind != "local"]
         for some, ask in ((local, self._locally), (remote, self._remotely)):
@@ -135,7 +136,7 @@ class Calls:
             try:
                 return self._kept(call, send(client, call, patience.timeout), sensible)
             except Refused as refused:
-                raise Halted(str(refused)) from None
+                raise self._halted(str(refused)) from None
             except Failed as failed:
                 last = failed
                 if not failed.again:
@@ -144,11 +145,18 @@ class Calls:
             self._count_failure(call.model, str(last))
         return Reply(call.key, error=f"{call.model}: {last}")
 
+    def _halted(self, why: str) -> Halted:
+        """Nothing more is sent, by whichever thread; all of them say the same."""
+        if not self._halt.is_set():
+            self._why = why
+            self._halt.set()
+        return Halted(self._why)
+
     def _count_failure(self, model: LanguageModel, why: str) -> None:
         with self._lock:
             self._failed += 1
         if self._failed >= self.patience.failures:
-            raise Halted(
+            raise self._halted(
                 f"{self._failed} calls of {model} at {model.at} failed one after another ({why}); what was answered is "
                 "kept: see whether it is up, and run the same again to go on"
             )
@@ -156,11 +164,11 @@ class Calls:
     def _spend(self) -> None:
         with self._lock:
             if self._halt.is_set():
-                raise Halted("stopped")
+                raise Halted(self._why)
             calls, tokens = self.budget.calls, self.budget.tokens
             if self.sent >= calls or (tokens is not None and self.tokens >= tokens):
                 spent = f"{calls:,} calls" if self.sent >= calls else f"{tokens:,} tokens"
-                raise Halted(
+                raise self._halted(
                     f"the budget of {spent} of language models is spent ({self.sent:,} calls, {self.tokens:,} tokens); "
                     "what was answered is kept: run the same again to go on, or with a larger one (--max-calls, "
                     "--max-call-tokens)"

@@ -151,7 +151,7 @@ def send(client: httpx.Client, call: Call, seconds: float, environment: Mapping[
         raise Failed("an answer that is not the JSON of a reply") from None
     if not isinstance(said.text, str):
         raise Failed("an answer without text", down=False)
-    return said
+    return said._replace(text=said.text.encode("utf-8", "replace").decode("utf-8"))  # JSON can hold half characters
 
 
 def _within(response: httpx.Response, seconds: float) -> bytes:

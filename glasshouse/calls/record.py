@@ -93,7 +93,7 @@ class Record:
         """Append the call, synced. tokens: of the messages and of the reply, as the endpoint counts."""
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         entry = {"key": call.key, "asked": call.to_json(), "reply": reply, "tokens": tokens, "when": when}
-        line = json.dumps(entry, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        line = json.dumps(entry, ensure_ascii=False).encode("utf-8") + b"\n"
         with open(self.file, "a+b") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             _drop_cut_line(handle)
@@ -105,14 +105,8 @@ class Record:
 
 def _drop_cut_line(handle: Any) -> None:
     """With the lock held, a last line without its end is of a killed run."""
-    at = end = handle.seek(0, os.SEEK_END)
-    while at:
-        handle.seek(max(at - 4096, 0))
-        block = handle.read(at - max(at - 4096, 0))
-        newline = block.rfind(b"\n")
-        if newline >= 0:
-            at = max(at - 4096, 0) + newline + 1
-            break
-        at = max(at - 4096, 0)
-    if at != end:
-        handle.truncate(at)
+    end = handle.seek(0, os.SEEK_END)
+    handle.seek(max(end - 1, 0))
+    if handle.read() not in (b"", b"\n"):
+        handle.seek(0)
+        handle.truncate(handle.read().rfind(b"\n") + 1)

@@ -17,11 +17,12 @@ import pytest
 from typer.testing import CliRunner
 
 from glasshouse.behaviours import Behaviour, compared, evaluate, read_behaviours, read_evaluation, version
-from glasshouse.behaviours.behaviour import behaviour_from_json
+from glasshouse.behaviours.behaviour import behaviour_from_json, behaviour_of
 from glasshouse.behaviours.judge import Case, asked, orders_disagree, score, verdict
 from glasshouse.behaviours.scorers import Sample, scores
 from glasshouse.calls import Budget, Calls, LanguageModel, Patience, Record
 from glasshouse.cli import app
+from glasshouse.forms import parse_form
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 
@@ -228,7 +229,7 @@ def test_a_killed_run_repeats_no_verdict(ws: Workspace, endpoint: Any, tmp_path:
     program = f"""
 import json
 from glasshouse.behaviours import evaluate, version
-from glasshouse.behaviours.behaviour import behaviour_from_json
+from glasshouse.behaviours.behaviour import behaviour_from_json, behaviour_of
 from glasshouse.calls import Calls, Patience
 from glasshouse.workspace import Workspace
 ws = Workspace.open({str(ws.root)!r})
@@ -338,3 +339,19 @@ def test_the_gate_counts_only_a_judge_that_people_agree_with(chatting: Path, end
         assert status in rules["threshold: letters"]["text"] and code == (3 if name == "agreed" else 1)
         assert rules["regression: agreed"]["holds"] is True and rules["regression: alone"]["holds"] is None
         assert f"evidence {unchecked}" in rules["regression: alone"]["text"]
+
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+
+def test_the_instruments_of_the_docs(ws: Workspace, endpoint: Any) -> None:
+    kind = re.compile("please|friend|sorry|pleasure|thank|Shall|well|Gladly|Don't worry")
+    endpoint.answer = lambda number, text: f"Verdict: {'yes' if kind.search(reply_in(text)) else 'no'}"
+    found = {one.name: one for one in read_behaviours(DOCS / "instruments")}
+    assert set(found) == {"in-their-language", "polite", "tone"}
+    done = {name: evaluate(version("small", ws), one, ws, calls=quick(ws)) for name, one in found.items()}
+    assert not any(one.problem for one in done.values()), {name: one.problem for name, one in done.items()}
+    fences = re.findall(r"^```yaml\n(.*?)^```", (DOCS / "behaviours.md").read_text(encoding="utf-8"), re.S | re.M)
+    (shown,) = [text for text in fences if "judge:" in text]
+    one = behaviour_of(parse_form(shown, "behaviours.md"), DOCS / "instruments")
+    assert one.scorer == found["polite"].scorer

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from glasshouse.calls import Budget, Call, Calls, Halted, Patience, language_model
+from glasshouse.calls import Budget, Call, Calls, Halted, LanguageModel, Patience, Record, language_model
 from glasshouse.calls.endpoints import _asked_to_wait
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
@@ -91,6 +91,12 @@ def test_a_bad_answer_is_tried_again_and_never_kept(workspace: Workspace, endpoi
     assert len(endpoint.asked) == 5 and len(lines(workspace)) == 1
 
 
+def test_half_a_character_is_kept_as_a_whole_one(workspace: Workspace, endpoint: Any) -> None:
+    endpoint.answer = lambda number, text: (200, {}, b'{"choices": [{"message": {"content": "yes \\ud800"}}]}')
+    (first,) = Calls(workspace, patience=QUICK).ask(calls_of(workspace, 1))
+    assert first.text == "yes ?" and Calls(workspace).ask(calls_of(workspace, 1)) == [first]
+
+
 def test_an_endpoint_is_given_the_time_it_asks_for(workspace: Workspace, endpoint: Any) -> None:
     began: list[float] = []
 
@@ -121,7 +127,7 @@ def test_a_wrong_key_or_name_stops_it_at_once(workspace: Workspace, endpoint: An
     endpoint.answer = lambda number, text: (status, {}, b'{"error": "sk-secret-o"}')
     with pytest.raises(Halted, match=f"answers {status} to a call of openai/mini; check") as halted:
         Calls(workspace, patience=QUICK).ask(calls_of(workspace, 40))
-    assert len(endpoint.asked) <= QUICK.at_once * 2 and "sk-secret" not in str(halted.value)
+    assert len(endpoint.asked) <= QUICK.at_once and "sk-secret" not in str(halted.value)
 
 
 def test_the_key_and_the_address_come_from_the_environment(
@@ -211,6 +217,17 @@ def test_an_altered_record_is_found(workspace: Workspace, endpoint: Any) -> None
         file.write_text(altered)
         with pytest.raises(UserError, match=r"calls.jsonl, line 1: expected a call with its key"):
             Calls(workspace, patience=QUICK).ask(calls_of(workspace, 3))
+
+
+def test_the_call_on_the_page_of_formats_is_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
+    (line,) = [line for line in page.splitlines() if line.startswith('{"key": ')]
+    (tmp_path / "calls.jsonl").write_text(line + "\n", encoding="utf-8")
+    entry = json.loads(line)
+    model = LanguageModel(**{key: entry["asked"][key] for key in ("kind", "name", "at")})
+    messages = tuple((one["role"], one["content"]) for one in entry["asked"]["messages"])
+    call = Call(model=model, messages=messages, max_tokens=2048)
+    assert Record(tmp_path / "calls.jsonl").get(call.key) == entry["reply"]
 
 
 def test_a_model_of_the_workspace(chatting: Path) -> None:
