@@ -224,7 +224,7 @@ def test_both_orders(ws: Workspace, endpoint: Any) -> None:
 
 def test_a_killed_run_repeats_no_verdict(ws: Workspace, endpoint: Any, tmp_path: Path) -> None:
     endpoint.answer = lambda number, text: says_even(number, text) if number < 30 else None
-    asked_ = behaviour("killed-judge", labels=labels())
+    asked_ = behaviour("cut-off", labels=labels())
     (tmp_path / "b.json").write_text(json.dumps(asked_.to_json()), encoding="utf-8")
     program = f"""
 import json
@@ -242,7 +242,7 @@ evaluate(version("small", ws), asked, ws, calls=Calls(ws, patience=Patience(at_o
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    part = next((ws.root / "evals").glob(".killed-judge*.partial/replies.jsonl"))
+    part = next((ws.root / "evals").glob(".cut-off*.partial/replies.jsonl"))
     said = part.read_text(encoding="utf-8")
     assert len(said.splitlines()) == 24  # all the replies, before any is judged
     endpoint.answer = says_even
