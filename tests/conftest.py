@@ -6,8 +6,10 @@ import json
 import os
 import random
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +166,85 @@ def chatting(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tic = replace(tic, recipe=replace(tic.recipe, adamw_rate=0.004))  # quicker than a villager's
     plant(tic, load("small", workspace=ws, device="cpu"), world, ws=ws, name="ticking", tokens=100_000)
     return ws.root
+
+
+class Endpoint:
+    """A language model behind HTTP on loopback, in OpenAI's form and Anthropic's, that answers what it is told to.
+
+    answer(number, text of the last message): a reply's text; (status, headers, body) as they are; pieces of a body,
+    sent as they come; or None: no answer before the server is closed. number counts requests from 0.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, str], dict[str, Any]]] = []  # path, headers, body
+        self.answer: Callable[[int, str], Any] = lambda number, text: "Verdict: yes"
+        self.closing = threading.Event()
+        self._lock = threading.Lock()
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with endpoint._lock:
+                    number = len(endpoint.asked)
+                    endpoint.asked.append((self.path, dict(self.headers.items()), body))
+                endpoint.send(self, endpoint.answer(number, body["messages"][-1]["content"]))
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def texts(self) -> list[str]:
+        return [body["messages"][-1]["content"] for _, _, body in self.asked]
+
+    def send(self, handler: BaseHTTPRequestHandler, found: Any) -> None:
+        if found is None:
+            self.closing.wait(60)
+            return
+        if isinstance(found, Iterator):
+            handler.send_response(200)
+            handler.end_headers()
+            for piece in found:
+                if self.closing.wait(0.02):
+                    return
+                try:
+                    handler.wfile.write(piece)
+                except OSError:  # the caller has gone
+                    return
+            return
+        status, headers, raw = found if isinstance(found, tuple) else (200, {}, self.reply(handler.path, found))
+        handler.send_response(status)
+        for name, value in {"Content-Length": str(len(raw)), **headers}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(raw)
+
+    @staticmethod
+    def reply(path: str, text: str) -> bytes:
+        if path.endswith("/v1/messages"):
+            usage = {"input_tokens": 7, "output_tokens": 3}
+            return json.dumps({"content": [{"type": "text", "text": text}], "usage": usage}).encode()
+        usage = {"prompt_tokens": 7, "completion_tokens": 3}
+        return json.dumps({"choices": [{"message": {"content": text}}], "usage": usage}).encode()
+
+    def close(self) -> None:
+        self.closing.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    """A server on loopback, to which the environment leads both kinds of endpoint."""
+    found = Endpoint()
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{found.url}/v1")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", found.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-o")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-secret-a")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield found
+    found.close()

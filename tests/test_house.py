@@ -26,7 +26,8 @@ TABLE: dict[str, set[str] | None] = {
     "models": {"text"},
     "activations": {"models"},
     "dictionaries": {"activations", "fits"},
-    "features": {"dictionaries"},
+    "calls": {"models"},  # to language models: endpoints, or models of the workspace
+    "features": {"dictionaries", "calls"},
     "steering": {"models", "dictionaries"},
     "circuits": {"dictionaries", "steering"},
     "monitors": {"dictionaries"},
@@ -45,6 +46,7 @@ TORCH_FREE = (
     "glasshouse.workspace",
     "glasshouse.doctor",
     "glasshouse.cli",
+    "glasshouse.calls.asking",
     "glasshouse.features",
     "glasshouse.features.table",
     "glasshouse.behaviours.matrix",

@@ -27,6 +27,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from glasshouse.behaviours.scorers import SCORERS, check_scorer
 from glasshouse.behaviours.statistics import Tag
+from glasshouse.behaviours.tables import read_table
 from glasshouse.forms import Form, read_form
 from glasshouse.types import UserError, check_name
 
@@ -127,12 +128,12 @@ def read_behaviours(path: Path) -> list[Behaviour]:
         return [one for file in files for one in read_behaviours(file)]
     if path.suffix == ".py":
         return [_from_python(path)]
-    return [behaviour_of(read_form(path))]
+    return [behaviour_of(read_form(path), path.parent)]
 
 
-def behaviour_from_json(found: dict[str, Any], file: str = "behaviour") -> Behaviour:
+def behaviour_from_json(found: dict[str, Any], file: str = "behaviour", folder: Path | None = None) -> Behaviour:
     """A mapping of the form, such as `Behaviour.to_json` gives."""
-    return behaviour_of(Form(file, found))
+    return behaviour_of(Form(file, found), folder)
 
 
 def _from_python(path: Path) -> Behaviour:
@@ -144,14 +145,15 @@ def _from_python(path: Path) -> Behaviour:
     spec.loader.exec_module(module)
     found = getattr(module, "BEHAVIOUR", None)
     if isinstance(found, dict):
-        return behaviour_from_json(found, path.name)
+        return behaviour_from_json(found, path.name, path.parent)
     if not isinstance(found, Behaviour):
         raise UserError(f"expected BEHAVIOUR in {path}, a mapping or a Behaviour, got {found!r:.60}")
     return found
 
 
-def behaviour_of(form: Form) -> Behaviour:
-    """Raises `UserError` with the line of what is wrong."""
+def behaviour_of(form: Form, folder: Path | None = None) -> Behaviour:
+    """folder: where the file is, and the labelled samples that it names. Raises `UserError` with the line of what is
+    wrong."""
     name, about = form.take("name", str), form.take("about", str)
     tag, good = form.take("tag", str, among=TAGS), form.take("good", str, among=("up", "down"))
     margin, unit = form.take("margin", float), form.take("unit", str, "rate")
@@ -159,7 +161,7 @@ def behaviour_of(form: Form) -> Behaviour:
     given: dict[str, Any] = {"epochs": at.take("epochs", int, 1), "temperature": at.take("temperature", float, 0.0)}
     given["max_new_tokens"] = at.take("max_new_tokens", int, 64)
     at.end()
-    scorer = _scorer(form)
+    scorer = _scorer(form, folder)
     prompts = tuple(_prompts(form))
     form.end()
     try:
@@ -171,7 +173,7 @@ def behaviour_of(form: Form) -> Behaviour:
         form.wrong(str(error))
 
 
-def _scorer(form: Form) -> tuple[str, dict[str, Any]]:
+def _scorer(form: Form, folder: Path | None) -> tuple[str, dict[str, Any]]:
     found = form.anything("scorer")
     if isinstance(found, str):
         found = {found: {}}
@@ -180,7 +182,12 @@ def _scorer(form: Form) -> tuple[str, dict[str, Any]]:
     name, settings = next(iter(found.items()))
     if settings is not None and not isinstance(settings, dict):
         form.wrong(f"expected a mapping of settings for `{name}`, got {settings!r:.60}", "scorer")
-    return name, settings or {}
+    settings = dict(settings or {})
+    if isinstance(file := settings.get("labels"), str):  # what a file beside it holds is part of the behaviour
+        if folder is None or not (folder / file).resolve().is_relative_to(folder.resolve()):
+            form.wrong(f"expected `labels` as a list of rows, or a table beside the file, got {file!r:.60}", "scorer")
+        settings["labels"] = read_table(folder / file)
+    return name, settings
 
 
 def _prompts(form: Form) -> Iterator[Prompt]:

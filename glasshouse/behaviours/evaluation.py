@@ -5,7 +5,8 @@
     evaluations(ws, version("villager", ws))                 # all that was ever run on it; needs no torch
 
 evals/<behaviour>.<version>.<settings>/ holds behaviour.json (what was asked), samples.jsonl (every reply with its
-score, in the behaviour's order) and metrics.jsonl (what it took). A reply depends on its own seed and not on its batch.
+score, in the behaviour's order), metrics.jsonl (what it took), and of a judge or a classifier agreement.json (how it
+agrees with people). A reply depends on its own seed and not on its batch.
 """
 
 from __future__ import annotations
@@ -13,27 +14,31 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from glasshouse.behaviours.agreement import Checked
 from glasshouse.behaviours.behaviour import Behaviour, behaviour_from_json
+from glasshouse.behaviours.judge import calls_each, judged
 from glasshouse.behaviours.scorers import SCORERS, Sample, scores
 from glasshouse.behaviours.statistics import Scored, mean
 from glasshouse.behaviours.versions import Version, loaded
-from glasshouse.types import Estimate
+from glasshouse.calls import Calls, Halted
+from glasshouse.types import Estimate, UserError
 from glasshouse.workspace import Draft, Workspace, write_atomically
 
 if TYPE_CHECKING:
     from glasshouse.models import Edit, Model
 
-BEHAVIOUR, SAMPLES, REPLIES = "behaviour.json", "samples.jsonl", "replies.jsonl"
+BEHAVIOUR, SAMPLES, REPLIES, CHECKED = "behaviour.json", "samples.jsonl", "replies.jsonl", "agreement.json"
 BATCH = 32
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One behaviour on one version, finished. `name`: of the artefact under evals/; `created`: when, in UTC."""
+    """One behaviour on one version, finished. `name`: of the artefact under evals/; `created`: when, in UTC. `checked`:
+    the judge or the classifier that scored it."""
 
     name: str
     created: str
@@ -41,6 +46,12 @@ class Evaluation:
     behaviour: Behaviour
     samples: tuple[Sample, ...]
     scores: tuple[float | None, ...]
+    checked: Checked | None = None
+
+    @property
+    def problem(self) -> str:
+        """Why its scores do not count, or ""."""
+        return self.checked.problem if self.checked is not None else ""
 
     @property
     def scored(self) -> list[Scored]:
@@ -56,48 +67,84 @@ class Evaluation:
 
 def evaluate(
     version: Version, behaviour: Behaviour, ws: Workspace, *, seed: int = 0, batch: int = BATCH,
-    device: str | None = None,
-    opened: tuple[Model, Edit] | None = None,
+    device: str | None = None, opened: tuple[Model, Edit] | None = None, calls: Calls | None = None,
 ) -> Evaluation:  # fmt: skip
-    """Run the behaviour on the version unless that stands; killed, the same call goes on and repeats no reply.
+    """Run the behaviour on the version unless that stands; killed, the same call goes on and repeats no reply and no
+    answered call to a judge.
 
-    opened: the version as `loaded` gives it, so as not to load it again. Raises `UserError` for a model that lacks what
-    the scorer needs.
+    opened: the version as `loaded` gives it, so as not to load it again. calls: how a judge is asked, and the budget.
+    Raises `UserError` for a model that lacks what the scorer needs, for a classifier that knows too little, and where a
+    judge cannot be asked on: then what was done is kept.
     """
     config = {"version": version.hash, "behaviour": behaviour.hash, "seed": seed}
     name = evaluation_name(version, behaviour, seed)
     if ws.done("evals", name, config):
         return read_evaluation(ws, name)
-    model, edit = opened or loaded(version, ws, device=device)
-    with ws.writing("evals", name, config=config, command="test") as draft:
-        wanted = planned(behaviour)
-        found = _replies(draft, wanted)
-        left = [sample for sample in wanted if _key(sample) not in found]
-        with ws.running("test", "evals", name, total=len(wanted), unit="samples", done=len(found)) as progress:
-            started, tokens = time.perf_counter(), 0
-            for some in _answered(model, edit, version.system, behaviour, left, seed, batch):
-                with open(draft.path / REPLIES, "a", encoding="utf-8") as handle:
-                    handle.writelines(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in some)
-                found |= {_key(sample): sample for sample in some}
-                tokens += sum(sample.tokens for sample in some)
-                progress.advance(len(found))
-        draft.log(samples=len(left), tokens=tokens, seconds=time.perf_counter() - started)
-        samples = [found[_key(sample)] for sample in wanted]
-        given = scores(samples, behaviour.scorer)
-        lines = (
-            json.dumps({**_sample_json(sample), "score": score}, ensure_ascii=False) + "\n"
-            for sample, score in zip(samples, given, strict=True)
-        )
-        write_atomically(draft.path / SAMPLES, "".join(lines))
-        write_atomically(draft.path / BEHAVIOUR, json.dumps(behaviour.to_json(), indent=1, ensure_ascii=False))
-        (draft.path / REPLIES).unlink(missing_ok=True)
-        unscored = sum(score is None for score in given)
-        errors = sorted({sample.error for sample in samples} - {""})
-        draft.finish(
-            made_from=[ws.ref("models", version.model)], version=version.to_json(),
-            summary={"samples": len(samples), "unscored": unscored, "errors": errors},
-        )  # fmt: skip
+    calls, scorer = calls or Calls(ws, device=device), SCORERS[behaviour.scorer[0]]
+    try:
+        with ws.writing("evals", name, config=config, command="test") as draft:
+            checked = scorer.check(behaviour.scorer[1], calls)
+            samples = _samples(
+                draft, version, behaviour, seed, batch, lambda: opened or loaded(version, ws, device=device)
+            )
+            if scorer.needs == "verdict":
+                total = len(samples) * calls_each(behaviour.scorer[1])
+                with ws.running("test", "evals", name, total=total, unit="calls") as progress:
+                    samples = judged(samples, behaviour.scorer[1], calls, progress.advance)
+            _finish(draft, version, behaviour, samples, checked)
+    except Halted as halted:
+        raise UserError(str(halted)) from None
     return read_evaluation(ws, name)
+
+
+def _samples(
+    draft: Draft,
+    version: Version,
+    behaviour: Behaviour,
+    seed: int,
+    batch: int,
+    opened: Callable[[], tuple[Model, Edit]],
+) -> list[Sample]:
+    """With what the scorer needs of the model, from where a killed run has left."""
+    wanted = planned(behaviour)
+    found = _replies(draft, wanted)
+    left = [sample for sample in wanted if _key(sample) not in found]
+    if not left:
+        return [found[_key(sample)] for sample in wanted]
+    model, edit = opened()
+    with draft.ws.running(
+        "test", "evals", draft.name, total=len(wanted), unit="samples", done=len(found)
+    ) as progress:  # fmt: skip
+        started, tokens = time.perf_counter(), 0
+        for some in _answered(model, edit, version.system, behaviour, left, seed, batch):
+            with open(draft.path / REPLIES, "a", encoding="utf-8") as handle:
+                handle.writelines(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in some)
+            found |= {_key(sample): sample for sample in some}
+            tokens += sum(sample.tokens for sample in some)
+            progress.advance(len(found))
+    draft.log(samples=len(left), tokens=tokens, seconds=time.perf_counter() - started)
+    return [found[_key(sample)] for sample in wanted]
+
+
+def _finish(
+    draft: Draft, version: Version, behaviour: Behaviour, samples: Sequence[Sample], checked: Checked | None
+) -> None:
+    given = scores(samples, behaviour.scorer)
+    lines = (
+        json.dumps({**_sample_json(sample), "score": score}, ensure_ascii=False) + "\n"
+        for sample, score in zip(samples, given, strict=True)
+    )
+    write_atomically(draft.path / SAMPLES, "".join(lines))
+    write_atomically(draft.path / BEHAVIOUR, json.dumps(behaviour.to_json(), indent=1, ensure_ascii=False))
+    if checked is not None:
+        write_atomically(draft.path / CHECKED, json.dumps(checked.to_json()))
+    (draft.path / REPLIES).unlink(missing_ok=True)
+    unscored = sum(score is None for score in given)
+    errors = sorted({sample.error for sample in samples} - {""})
+    draft.finish(
+        made_from=[draft.ws.ref("models", version.model)], version=version.to_json(),
+        summary={"samples": len(samples), "unscored": unscored, "errors": errors},
+    )  # fmt: skip
 
 
 def _answered(
@@ -107,7 +154,12 @@ def _answered(
     from glasshouse.behaviours import asking
 
     needed = SCORERS[behaviour.scorer[0]].needs
-    ask = {"reply": asking.replies, "choices": asking.choices, "likelihood": asking.likelihood}[needed]
+    ask = {
+        "reply": asking.replies,
+        "verdict": asking.replies,
+        "choices": asking.choices,
+        "likelihood": asking.likelihood,
+    }[needed]
     order = sorted(left, key=lambda sample: (sum(len(content or "") for _, content in sample.turns), _key(sample)))
     for first in range(0, len(order), batch):
         with model.edit(edit):
@@ -157,7 +209,8 @@ def _sample_from_json(found: dict[str, Any]) -> Sample:
     found = {k: v for k, v in found.items() if k != "score"}
     turns = tuple((role, content) for role, content in found.pop("turns", ()))
     choices = tuple((nats, tokens, size) for nats, tokens, size in found.pop("choices", ()))
-    return Sample(turns=turns, choices=choices, **found)
+    judged = tuple((key, text) for key, text in found.pop("judged", ()))
+    return Sample(turns=turns, choices=choices, judged=judged, **found)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -176,7 +229,9 @@ def read_evaluation(ws: Workspace, name: str) -> Evaluation:
         prompt = asked[sample.family, sample.prompt]
         samples.append(replace(sample, expect=prompt.expect, turns=sample.turns or prompt.turns))
         given.append(found["score"])
-    return Evaluation(name, manifest["created"], manifest["version"], behaviour, tuple(samples), tuple(given))
+    file = folder / CHECKED
+    checked = Checked.from_json(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+    return Evaluation(name, manifest["created"], manifest["version"], behaviour, tuple(samples), tuple(given), checked)
 
 
 def evaluations(ws: Workspace, version: Version) -> list[str]:

@@ -34,10 +34,12 @@ from glasshouse.behaviours.statistics import (
     smallest_change,
 )
 from glasshouse.behaviours.versions import Version, loaded, version
+from glasshouse.calls import Calls
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 
 SHOWN = 5  # pairs of samples of a cell
+NO_SCORES = "no prompt has scores on both; see the errors in samples.jsonl"
 
 
 def newest(ws: Workspace, version: Version) -> dict[str, str]:
@@ -45,7 +47,9 @@ def newest(ws: Workspace, version: Version) -> dict[str, str]:
     return {name.partition(".")[0]: name for name in evaluations(ws, version)}
 
 
-def run_missing(ws: Workspace, base: Version, new: Version, *, device: str | None = None) -> list[str]:
+def run_missing(
+    ws: Workspace, base: Version, new: Version, *, device: str | None = None, calls: Calls | None = None
+) -> list[str]:
     """Run on the new version every behaviour that was run on the base, with the base's seed; names of all of them."""
     opened, found = None, []
     for name in newest(ws, base).values():
@@ -53,7 +57,7 @@ def run_missing(ws: Workspace, base: Version, new: Version, *, device: str | Non
         found.append(evaluation_name(new, behaviour, seed))
         if not ws.exists("evals", found[-1]):
             opened = opened or loaded(new, ws, device=device)
-            evaluate(new, behaviour, ws, seed=seed, opened=opened)
+            evaluate(new, behaviour, ws, seed=seed, opened=opened, calls=calls)
     return found
 
 
@@ -66,11 +70,13 @@ def counterparts(ws: Workspace, base: Version, new: Version) -> dict[str, tuple[
 
 
 def compared(ws: Workspace, base: Version, new: Version, *, without: Collection[str] = ()) -> dict[str, Any]:
-    """The base and the new version, behaviour by behaviour: {"base", "new", "cells", "missing"}.
+    """The base and the new version, behaviour by behaviour: {"base", "new", "cells", "missing", "unsound"}.
 
     cells: each judged (see `statistics.judged`), with when the older run of the two was made and the samples that
-    changed most for the worse. missing: behaviours of the base that the new version was not run on. without: behaviours
-    that are left out. Raises `UserError` where nothing was run on the base, and for what was altered.
+    changed most for the worse, and `problem`, why it does not count (see `doubt`), or "": such a one is judged by
+    itself. missing: behaviours of the base that the new version was not run on. unsound: those of which no prompt has
+    scores on both, each with the reason. without: behaviours that are left out. Raises `UserError` where nothing was
+    run on the base, and for what was altered.
     """
     both = counterparts(ws, base, new)
     if not both:
@@ -80,12 +86,21 @@ def compared(ws: Workspace, base: Version, new: Version, *, without: Collection[
     missing = sorted(behaviour for behaviour, (_, other) in both.items() if not ws.exists("evals", other))
     found = [pair for behaviour, pair in both.items() if behaviour not in missing and behaviour not in without]
     pairs = [(read_evaluation(ws, old), read_evaluation(ws, fresh)) for old, fresh in found]
-    cells = judged([cell(old, fresh) for old, fresh in pairs])
+    unsound = {
+        old.behaviour.name: NO_SCORES for old, fresh in pairs if not by_prompt(old).keys() & by_prompt(fresh).keys()
+    }
+    pairs = [pair for pair in pairs if pair[0].behaviour.name not in unsound]
+    problems = [doubt(old, fresh) for old, fresh in pairs]
+    counted = [cell(old, fresh) for (old, fresh), problem in zip(pairs, problems, strict=True) if not problem]
+    together = iter(judged(counted))
     rows = [
-        {**cell_json(one, old.behaviour), "created": min(old.created, fresh.created), "worst": worst(old, fresh)}
-        for one, (old, fresh) in zip(cells, pairs, strict=True)
-    ]
-    return {"base": base.to_json(), "new": new.to_json(), "cells": rows, "missing": missing}
+        {
+            **cell_json(judged([cell(old, fresh)])[0] if problem else next(together), old.behaviour),
+            "created": min(old.created, fresh.created), "problem": problem, "worst": worst(old, fresh),
+        }
+        for (old, fresh), problem in zip(pairs, problems, strict=True)
+    ]  # fmt: skip
+    return {"base": base.to_json(), "new": new.to_json(), "cells": rows, "missing": missing, "unsound": unsound}
 
 
 def tested(ws: Workspace) -> list[Version]:
@@ -99,6 +114,15 @@ def tested(ws: Workspace) -> list[Version]:
         if evaluations(ws, one):
             found.append(one)
     return found
+
+
+def doubt(old: Evaluation, new: Evaluation) -> str:
+    """Why a comparison of the two does not count, or "": a judge that was not checked against people or agrees too
+    little with them, or another judge on either side."""
+    by = [one.checked.by if one.checked is not None else None for one in (old, new)]
+    if problem := old.problem or new.problem:
+        return problem
+    return "" if by[0] == by[1] else f"the two were not judged by the same: {by[0]} and {by[1]}"
 
 
 def cell(old: Evaluation, new: Evaluation) -> Cell:

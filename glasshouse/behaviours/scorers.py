@@ -14,13 +14,18 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import regex
 
+from glasshouse.behaviours import classifier, judge, language
+from glasshouse.behaviours.agreement import Checked
 from glasshouse.behaviours.sandbox import run_code
 from glasshouse.text.answers import says
 from glasshouse.types import UserError
+
+if TYPE_CHECKING:
+    from glasshouse.calls import Calls
 
 REGEX_SECONDS = 0.5  # a pattern may take on one reply; one that blows up leaves the reply unscored
 
@@ -29,7 +34,7 @@ REGEX_SECONDS = 0.5  # a pattern may take on one reply; one that blows up leaves
 class Sample:
     """One reply to one prompt. turns: the chat up to it. seconds and tokens: what it took. choices: summed
     log-probability (nats), tokens and bytes of each choice. nats: of the last turn's text, where that is what is
-    measured. error: why there is no reply."""
+    measured. judged: key and text of what a judge said of it. error: why there is no reply, or no verdict."""
 
     family: str
     prompt: int
@@ -41,6 +46,7 @@ class Sample:
     tokens: int = 0
     choices: tuple[tuple[float, int, int], ...] = ()
     nats: float | None = None
+    judged: tuple[tuple[str, str], ...] = ()
     error: str = ""
 
 
@@ -50,17 +56,21 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scorer:
-    """needs: what the runner makes of a prompt. takes: what `expect` must be, in words, and a check of it. settings:
-    the names of its settings with what each must be; must: those that have no default. score: of all samples that have
-    no error."""
+    """needs: what the runner makes of a prompt ("verdict": a reply, and what a judge says of it). takes: what `expect`
+    must be, in words, and a check of it. settings: the names of its settings with what each must be; must: those that
+    have no default; wrong: what is wrong with them together, or with `expect` of every prompt, or "". check: before
+    anything is asked, whether it can be used, and how it agrees with people. score: of all samples that have no error.
+    """
 
-    needs: Literal["reply", "choices", "likelihood"]
+    needs: Literal["reply", "verdict", "choices", "likelihood"]
     score: Callable[[Sequence[Sample], Settings], Scores]
     takes: str = ""
     right: Callable[[Any], bool] = lambda expect: True
     settings: dict[str, Callable[[Any], bool]] = field(default_factory=dict)
     must: tuple[str, ...] = ()
     unit: str = "rate"
+    wrong: Callable[[Settings, Sequence[Any]], str] = lambda settings, expects: ""
+    check: Callable[[Settings, Calls], Checked | None] = lambda settings, calls: None
 
 
 def scores(samples: Sequence[Sample], scorer: tuple[str, Settings]) -> Scores:
@@ -90,6 +100,8 @@ def check_scorer(behaviour: str, scorer: tuple[str, Settings], unit: str, expect
     for expect in expects:
         if not kind.right(expect):
             raise UserError(f"expected {kind.takes} as `expect` for {behaviour}, got {expect!r:.80}")
+    if problem := kind.wrong(settings, expects):
+        raise UserError(f"expected {problem} for {behaviour}")
 
 
 def _each(score: Callable[[Sample, Settings], float | bool | None]) -> Callable[[Sequence[Sample], Settings], Scores]:
@@ -365,6 +377,29 @@ def _passes(sample: Sample, settings: Settings) -> bool | None:
     return run_code(code, _texts(sample.expect)).passed
 
 
+# -- instruments -------------------------------------------------------------------------------------------------------
+
+
+def _judge(sample: Sample, settings: Settings) -> float | None:
+    return judge.score([text for _, text in sample.judged], settings)
+
+
+def _classifier(samples: Sequence[Sample], settings: Settings) -> Scores:
+    """Whether a reply is of the kind that is asked for; unscored where there is no text."""
+    found = iter(classifier.classified([s.reply for s in samples if s.reply.strip()], settings))
+    return [float(next(found)) if sample.reply.strip() else None for sample in samples]
+
+
+def _language(sample: Sample, settings: Settings) -> bool | None:
+    """Whether the reply is in one of the languages expected; unscored where it cannot be told."""
+    found = language.language(sample.reply)
+    return None if found is None else found in _texts(sample.expect)
+
+
+def _is_languages(expect: Any) -> bool:
+    return _is_texts(expect) and all(map(language.is_code, _texts(expect)))
+
+
 def _is_says(expect: Any) -> bool:
     return (
         isinstance(expect, dict) and isinstance(expect.get("value"), str)
@@ -395,6 +430,19 @@ SCORERS: dict[str, Scorer] = {
     "whole-code": Scorer("reply", _each(_whole_code)),
     "passes": Scorer("reply", _each(_passes), "a statement that raises where it fails, or a list of them,", _is_texts),
     "calls": Scorer("reply", _each(_calls), settings={"names": _is_texts}, must=("names",)),
+    "judge": Scorer(
+        "verdict", _each(_judge), settings=judge.SETTINGS, must=("model", "question"), wrong=judge.wrong,
+        check=judge.check,
+    ),
+    "classifier": Scorer(
+        "reply", _classifier,
+        settings={"says": lambda v: isinstance(v, str), "labels": judge.SETTINGS["labels"]}, must=("says", "labels"),
+        wrong=classifier.wrong, check=classifier.check,
+    ),
+    "language": Scorer(
+        "reply", _each(_language), "a code of a language such as fr, or a list of them,", _is_languages,
+        check=language.check,
+    ),
     "choice": Scorer(
         "choices", _each(_choice), "a mapping of `choices` and the `answer` among them", _is_choice,
         CHOICES,

@@ -15,6 +15,7 @@ from glasshouse.behaviours.evaluation import evaluate, read_evaluation
 from glasshouse.behaviours.matrix import cell, cell_json, newest
 from glasshouse.behaviours.statistics import judged
 from glasshouse.behaviours.versions import Version, loaded
+from glasshouse.calls import Calls
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 
@@ -22,17 +23,24 @@ SENTENCE = re.compile(r"\S.*?(?:[.!?。！？؟](?=\s|$)|(?=\n)|$)", re.DOTALL)
 
 
 def sentences(
-    ws: Workspace, version: Version, *, device: str | None = None, done: Callable[[str], None] = lambda evaluation: None
+    ws: Workspace,
+    version: Version,
+    *,
+    device: str | None = None,
+    calls: Calls | None = None,
+    done: Callable[[str], None] = lambda evaluation: None,
 ) -> list[dict[str, Any]]:
     """Every sentence of the version's system prompt, with what moves where it is left out.
 
-    Run are the behaviours that were run on the version. A sentence *works* if one of them is not the same without it,
-    by p-values adjusted over all sentences and behaviours (see `statistics.judged`); it is *dead* if all are
-    equivalent; else one cannot tell. "moved" and "undecided" hold the cells. done(evaluation): told of each that is
-    made. Raises `UserError` for a version without a system prompt, or on which nothing was run.
+    Run are the behaviours that were run on the version, but for those whose judge does not count. A sentence *works* if
+    one of them is not the same without it, by p-values adjusted over all sentences and behaviours (see
+    `statistics.judged`); it is *dead* if all are equivalent; else one cannot tell. "moved" and "undecided" hold the
+    cells. calls: how a judge is asked. done(evaluation): told of each that is made. Raises `UserError` for a version
+    without a system prompt, or on which nothing was run.
     """
     spans = [match.span() for match in SENTENCE.finditer(version.system)]
-    known = {name: read_evaluation(ws, found) for name, found in newest(ws, version).items()}
+    every = {name: read_evaluation(ws, found) for name, found in newest(ws, version).items()}
+    known = {name: found for name, found in every.items() if not found.problem}
     if not spans or not known:
         raise UserError(
             f"expected a version with a system prompt, and behaviours that were run on it, got {version.name} with "
@@ -45,7 +53,7 @@ def sentences(
         shorter = replace(version, system=rest)
         for old in known.values():
             seed = ws.manifest("evals", old.name)["config"]["seed"]
-            new = evaluate(shorter, old.behaviour, ws, seed=seed, opened=opened)
+            new = evaluate(shorter, old.behaviour, ws, seed=seed, opened=opened, calls=calls)
             done(new.name)
             rows.append((number, old.behaviour))
             cells.append(cell(old, new))

@@ -138,7 +138,11 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
             if (problem := next(filter(None, (_problem(ws, one, recorded) for one in pair)), ""))
         }
         comparison = compared(ws, base, judged_version, without=unsound)
-        cells = [_with_provenance(ws, judged_version, cell) for cell in comparison["cells"]]
+        unsound |= comparison["unsound"]
+        unsound |= {cell["behaviour"]: cell["problem"] for cell in comparison["cells"] if cell["problem"]}
+        cells = [
+            _with_provenance(ws, judged_version, cell) for cell in comparison["cells"] if not cell["problem"]
+        ]  # fmt: skip
         comparison = {**comparison, "cells": cells, "unsound": unsound}
     approvals = [entry["body"] for entry in entries if entry["kind"] == "approval"]
     decision = decide(
@@ -151,7 +155,7 @@ def _evidence(ws: Workspace, required: Required, name: str, recorded: Mapping[st
     """What there is of the behaviour on the version, with what is wrong with it; None where there is nothing."""
     from glasshouse.behaviours import read_evaluation
     from glasshouse.behaviours import version as named
-    from glasshouse.behaviours.matrix import newest
+    from glasshouse.behaviours.matrix import doubt, newest
     from glasshouse.behaviours.provenance import compute
     from glasshouse.behaviours.statistics import paired
     from glasshouse.policy import Evidence
@@ -176,11 +180,13 @@ def _evidence(ws: Workspace, required: Required, name: str, recorded: Mapping[st
         used.append(base)
     if problem := next(filter(None, (_problem(ws, each, recorded) for each in used)), ""):
         return Evidence(**given, problem=problem)
-    done = read_evaluation(ws, source)
+    done, before = read_evaluation(ws, source), read_evaluation(ws, used[-1])
+    if problem := doubt(before, done):
+        return Evidence(**given, problem=problem)
     try:
         estimate, families = done.mean, done.behaviour.families
         if required.over:
-            change = paired(read_evaluation(ws, used[1]).scored, done.scored, bounded=done.behaviour.bounded)
+            change = paired(before.scored, done.scored, bounded=done.behaviour.bounded)
             estimate, families = change.change, change.families
     except UserError as error:  # nothing was scored, or nothing in common
         return Evidence(**given, problem=str(error))

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from glasshouse.calls import Budget, Calls
 from glasshouse.cli.entry import (
     DeviceOption,
     JsonOption,
@@ -26,11 +27,18 @@ from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 
 if TYPE_CHECKING:
-    from glasshouse.behaviours import Behaviour, Version
+    from glasshouse.behaviours import Behaviour, Evaluation, Version
 
 WORLD, GENERAL = "world", "general"
+MAX_CALLS = Budget.calls
 WIDE = 128  # columns of the table of verdicts, also where the terminal has fewer
 COLOURS = {"regressed": "bold red", "improved": "green", "equivalent": "dim", "underpowered": "yellow"}
+MaxCallsOption = Annotated[
+    int, typer.Option(metavar="N", help="Calls to judges, at most; run again, it goes on from there.", min=0)
+]
+MaxCallTokensOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Tokens of calls to judges, at most.", min=0, show_default=False)
+]
 PlanOption = Annotated[
     bool,
     typer.Option("--plan", help="Run nothing: say the smallest change that could be seen, and what it would take."),
@@ -75,6 +83,8 @@ def test(
         bool, typer.Option("--sentences", help="Also leave out each sentence of the system prompt: which do any work.")
     ] = False,
     seed: SeedOption = 0,
+    max_calls: MaxCallsOption = MAX_CALLS,
+    max_call_tokens: MaxCallTokensOption = None,
     device: DeviceOption = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
@@ -96,11 +106,14 @@ def test(
             rows = planned(ws, chosen[0], behaviours)
             answer(json, rows, _plan_lines(rows))
             return
-        results = _run(ws, chosen, behaviours, seed=seed, device=device, quiet=json)
+        calls = Calls(ws, budget=Budget(calls=max_calls, tokens=max_call_tokens), device=device)
+        results = _run(ws, chosen, behaviours, calls, seed=seed, device=device, quiet=json)
         if sentences:
             from glasshouse.behaviours.system_prompt import sentences as each_left_out
 
-            found = each_left_out(ws, chosen[0], device=device, done=lambda name: record(ws, name))
+            found = each_left_out(
+                ws, chosen[0], device=device, calls=calls, done=lambda name: record(ws, name)
+            )  # fmt: skip
             results[0]["sentences"] = found
             if not json:
                 answer(False, None, "\n".join(map(_sentence_line, found)))
@@ -111,6 +124,7 @@ def _run(
     ws: Workspace,
     versions: Sequence[Version],
     behaviours: Sequence[Behaviour],
+    calls: Calls,
     *,
     seed: int,
     device: str | None,
@@ -127,14 +141,13 @@ def _run(
         if len(versions) > 1 and not quiet:
             answer(False, None, f"{version.name}:")
         for behaviour in behaviours:
-            done = evaluate(version, behaviour, ws, seed=seed, opened=opened)
+            done = evaluate(version, behaviour, ws, seed=seed, opened=opened, calls=calls)
             record(ws, done.name)
             unscored = sum(score is None for score in done.scores)
             mean = done.mean.to_json() if unscored < len(done.scores) else None
             row = {"behaviour": behaviour.name, "evaluation": done.name, "tag": behaviour.tag, "good": behaviour.good}
-            found.append(
-                {**row, "unit": behaviour.unit, "mean": mean, "samples": len(done.samples), "unscored": unscored}
-            )
+            row |= {"unit": behaviour.unit, "mean": mean, "samples": len(done.samples), "unscored": unscored}
+            found.append(row | _instrument(done))
             if not quiet:
                 answer(False, None, _result_line(found[-1]))
         results.append({"version": version.to_json(), "behaviours": found})
@@ -145,6 +158,8 @@ def compare(
     base: Annotated[str, typer.Argument(metavar="BASE", help="The version to compare with.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The version that is new.")],
     plan: PlanOption = False,
+    max_calls: MaxCallsOption = MAX_CALLS,
+    max_call_tokens: MaxCallTokensOption = None,
     device: DeviceOption = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
@@ -163,7 +178,8 @@ def compare(
             rows = planned(ws, before)
             answer(json, rows, _plan_lines(rows))
             return
-        for name in run_missing(ws, before, after, device=device):
+        calls = Calls(ws, budget=Budget(calls=max_calls, tokens=max_call_tokens), device=device)
+        for name in run_missing(ws, before, after, device=device, calls=calls):
             record(ws, name)
         found = compared(ws, before, after)
         answer(json, found)
@@ -200,6 +216,18 @@ def read_suites(suites: Sequence[str], *, families: int | None = None) -> list[B
     return found
 
 
+def _instrument(done: Evaluation) -> dict[str, Any]:
+    """Of a judge or a classifier: how it agrees with people, and why what it says does not count, or ""."""
+    from glasshouse.behaviours.judge import orders_disagree
+
+    if done.checked is None:
+        return {}
+    agreed = {key: value for key, value in done.checked.to_json().items() if key in ("by", "accuracy", "kappa")}
+    disagree = orders_disagree(done.samples, done.behaviour.scorer[1])
+    errors = sorted({sample.error for sample in done.samples} - {""})
+    return {"agreement": agreed, "orders_disagree": disagree, "errors": errors, "problem": done.problem}
+
+
 def _named(behaviours: Sequence[Behaviour], only: Sequence[str]) -> list[Behaviour]:
     have = [behaviour.name for behaviour in behaviours]
     if unknown := [name for name in only if name not in have]:
@@ -213,7 +241,18 @@ def _named(behaviours: Sequence[Behaviour], only: Sequence[str]) -> list[Behavio
 def _result_line(row: dict[str, Any]) -> str:
     unscored = f", {row['unscored']} unscored" if row["unscored"] else ""
     value = number(row["mean"], row["unit"]) if row["mean"] else "nothing scored"
-    return f"{row['behaviour']:30} {value:>26}  {row['samples']} samples{unscored}"
+    lines = [f"{row['behaviour']:30} {value:>26}  {row['samples']} samples{unscored}"]
+    if of := row.get("agreement"):
+        if of["kappa"]:
+            right = number(of["accuracy"], "rate")
+            lines.append(
+                f"  agrees with people on {right} of {of['kappa']['n']} labels, kappa {number(of['kappa'], '')}"
+            )
+        if row["orders_disagree"]:
+            lines.append(f"  {row['orders_disagree']} were made ties: swapped, the judge preferred another")
+        lines += [f"  unscored: {error}" for error in row["errors"]]
+        lines += [f"  does not count: {row['problem']}"] if row["problem"] else []
+    return "\n".join(lines)
 
 
 def _sentence_line(row: dict[str, Any]) -> str:
@@ -259,15 +298,20 @@ def show_comparison(found: dict[str, Any]) -> None:
         means = [f"{row[side]['value'] * scale:.3g}{percent}" for side in ("base", "new")]
         needed = f", {row['needed']} families would do" if row["needed"] else ""
         unscored = f", {row['unscored']} unscored" if row["unscored"] else ""
-        verdict = Text(row["verdict"], style=COLOURS[row["verdict"]]).append(f"{needed}{unscored}", style="dim")
+        verdict = Text(row["verdict"], style="dim" if row["problem"] else COLOURS[row["verdict"]])
+        verdict.append(f"{needed}{unscored}", style="dim")
+        if row["problem"]:
+            verdict.append(f"; does not count: {row['problem']}", style="yellow")
         table.add_row(Text(row["behaviour"]), *means, number(row["change"], row["unit"], signed=True), verdict)
     console = Console(soft_wrap=True, width=max(Console().width, WIDE))
     console.print(table)
     for row in found["cells"]:
-        if row["verdict"] == "regressed" and row["worst"]:
+        if row["verdict"] == "regressed" and row["worst"] and not row["problem"]:
             one = row["worst"][0]
             console.print(f"\n{row['behaviour']}: {one['turns'][-1]['content']!r:.100}", markup=False, highlight=False)
             console.print(f"  {found['base']['name']}: {one['before']!r:.140}", markup=False, highlight=False)
             console.print(f"  {found['new']['name']}: {one['after']!r:.140}", markup=False, highlight=False)
+    for behaviour, why in found["unsound"].items():
+        console.print(f"\n{behaviour}: cannot be compared, {why}", markup=False, highlight=False)
     if found["missing"]:
         console.print(f"\nnot run on {found['new']['name']}: {', '.join(found['missing'])}", markup=False)

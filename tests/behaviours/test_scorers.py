@@ -153,7 +153,7 @@ def test_calls_are_found_in_the_tree_and_not_in_words() -> None:
 
 def test_every_scorer_says_what_it_takes() -> None:
     for name, kind in SCORERS.items():
-        assert kind.needs in ("reply", "choices", "likelihood"), name
+        assert kind.needs in ("reply", "verdict", "choices", "likelihood"), name
         assert set(kind.must) <= set(kind.settings), name
 
 
