@@ -69,10 +69,7 @@ def save_version(ws: Workspace, name: str, *, model: str, system: str = "", edit
     check_name(name)
     if ws.exists("models", name):
         raise UserError(f"expected a name for the version that no model has, got {name!r}; choose another")
-    made = Version(
-        name=name, model=model, weights=ws.manifest("models", model)["hash"], system=system,
-        edit=_edit_hash(ws, edit) if edit else "",
-    )  # fmt: skip
+    made = edited(ws, name, model=model, system=system, edit=edit)
     if not ws.done("versions", name, made.to_json()):
         with ws.writing("versions", name, config=made.to_json(), command="test") as draft:
             write_atomically(draft.path / FILE, json.dumps(made.to_json(), indent=1))
@@ -82,12 +79,25 @@ def save_version(ws: Workspace, name: str, *, model: str, system: str = "", edit
     return made
 
 
-def loaded(version: Version, ws: Workspace, *, device: str | None = None) -> tuple[Model, Edit]:
-    """The model, with the dictionaries that its edits name attached, and the edits (none: an empty `Edit`)."""
+def edited(ws: Workspace, name: str, *, model: str, system: str = "", edit: Edit | None = None) -> Version:
+    """The version that a model is with a system prompt and edits, not kept under its name."""
+    weights = ws.manifest("models", model)["hash"]
+    return Version(
+        name=name, model=model, weights=weights, system=system, edit=_edit_hash(ws, edit) if edit else ""
+    )  # fmt: skip
+
+
+def loaded(
+    version: Version, ws: Workspace, *, device: str | None = None, model: Model | None = None
+) -> tuple[Model, Edit]:
+    """The model, with the dictionaries that its edits name attached, and the edits (none: an empty `Edit`).
+
+    model: the version's, where it is loaded already.
+    """
     from glasshouse.dictionaries import dictionary
     from glasshouse.models import Edit, load, load_edit
 
-    model = load(version.model, device=device, workspace=ws)
+    model = model or load(version.model, device=device, workspace=ws)
     if not version.edit:
         return model, Edit()
     edit = load_edit(ws.path("versions", version.name) / EDIT)
