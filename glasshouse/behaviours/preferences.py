@@ -15,14 +15,18 @@ from typing import Any
 
 from glasshouse.behaviours.agreement import alpha
 from glasshouse.behaviours.ratings import SAME, Study
-from glasshouse.behaviours.statistics import FEWEST, Scored, evidence, mean
+from glasshouse.behaviours.statistics import FEWEST, LEVEL, Scored, evidence, mean
 from glasshouse.types import Estimate
 
 Rows = Sequence[dict[str, Any]]
+CANNOT_TELL = "cannot tell"
 
 
 def results(study: Study) -> dict[str, Any]:
     """What was said of the study's pairs, as JSON.
+
+    "verdict": in words; while pairs are open "p_anytime" decides, at 5%; once each was rated or skipped by somebody the
+    interval of "preferred" does, which is for one look. Fewer than five families never decide.
 
     "preferred": the share of pairs in which the new version was preferred, those judged the same counted half;
     "rating": the mean rating, 1 to 7, above 4 for the new version; both clustered by prompt family, the ratings of one
@@ -37,12 +41,13 @@ def results(study: Study) -> dict[str, Any]:
     by_pair: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         by_pair[row["id"]].append(row["rating"])
-    agreed = alpha(list(by_pair.values()))
+    agreed, p = alpha(list(by_pair.values())), _p_anytime(rows)
     return {
         "base": study.base.to_json(), "new": study.new.to_json(), **counted, "ratings": len(rows),
-        "rated_pairs": len(by_pair), "verdict": _verdict(study, preferred), "preferred": _json(preferred),
+        "rated_pairs": len(by_pair), "verdict": _verdict(study, preferred, p, done=study.done),
+        "preferred": _json(preferred),
         "rating": _json(_estimate([(row, row["rating"]) for row in rows], bounded=False)),
-        "p_anytime": _p_anytime(rows),
+        "p_anytime": p,
         "left_won": _json(_estimate([(row, float(_left_won(row))) for row in decided], bounded=True)),
         "agreement": {"alpha": _json(agreed), "pairs": sum(len(values) > 1 for values in by_pair.values())},
         "raters": _counts(rows, "who"), "behaviours": _counts(rows, "behaviour"),
@@ -70,11 +75,12 @@ def _json(found: Estimate | None) -> dict[str, Any] | None:
     return found.to_json() if found else None
 
 
-def _verdict(study: Study, preferred: Estimate | None) -> str:
-    """In words; the interval without ½ decides, and fewer than five families never do."""
-    if preferred is None or preferred.n < FEWEST or preferred.low <= 0.5 <= preferred.high:
-        return "cannot tell"
-    return f"{(study.new if preferred.low > 0.5 else study.base).name} is preferred"
+def _verdict(study: Study, preferred: Estimate | None, p: float, *, done: bool) -> str:
+    if preferred is None or preferred.n < FEWEST:
+        return CANNOT_TELL
+    if (preferred.low <= 0.5 <= preferred.high) if done else p > LEVEL:
+        return CANNOT_TELL
+    return f"{(study.new if preferred.value > 0.5 else study.base).name} is preferred"
 
 
 def _p_anytime(rows: Rows) -> float:

@@ -204,6 +204,13 @@ class Study:
             )
         )
 
+    @property
+    def done(self) -> bool:
+        """Whether each pair was rated or skipped by somebody."""
+        with self._index() as db:
+            said = {row["id"] for row in self._given(db) if row["rated"] is not None or row["skipped"] is not None}
+            return len(said) == self._counted(db)["pairs"]
+
     def ratings(self) -> list[dict[str, Any]]:
         """Every rating that was given, with its pair, in the order in which they were shown."""
         with self._index() as db:

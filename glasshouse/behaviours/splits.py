@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glasshouse.behaviours.chats import chats_of, thumbs
-from glasshouse.behaviours.statistics import FEWEST, Scored, evidence, mean
+from glasshouse.behaviours.preferences import CANNOT_TELL
+from glasshouse.behaviours.statistics import LEVEL, Scored, evidence, mean
 from glasshouse.behaviours.versions import Version
 from glasshouse.types import Estimate, UserError
 from glasshouse.workspace import Workspace
@@ -37,8 +38,9 @@ def split_results(ws: Workspace, base: Version, new: Version) -> dict[str, Any]:
     """As JSON: {"base", "new", "share", "sides", "change", "verdict", "p_anytime"}.
 
     sides: of each version "chats", "with_thumbs", and "up", the share of thumbs up (an estimate, or None). change: new
-    less base, or None until both have a thumb. p_anytime: against no difference, by `evidence` over the first thumb of
-    each chat; it may be looked at whenever. Raises `UserError` where no chat was split between the two.
+    less base, or None until both have a thumb; its interval is for one look. p_anytime: against no difference, by
+    `evidence` over the first thumb of each chat; it may be looked at whenever, and at 5% decides the verdict, since no
+    end was set. Raises `UserError` where no chat was split between the two.
     """
     chats = chats_of(ws, base, new)
     if not chats:
@@ -65,17 +67,17 @@ def split_results(ws: Workspace, base: Version, new: Version) -> dict[str, Any]:
     change = difference(list(found.values())) if both else None
     first = sorted((given[chat][0]["given"], of_new[chat], given[chat][0]["up"]) for chat in found)
     share = float(chats[0]["share"])
+    p = p_anytime([(is_new, float(up)) for _, is_new, up in first], share)
     return {
         "base": base.to_json(), "new": new.to_json(), "share": share, "sides": sides,
-        "change": change.to_json() if change else None, "verdict": _verdict(base, new, change),
-        "p_anytime": p_anytime([(is_new, float(up)) for _, is_new, up in first], share),
+        "change": change.to_json() if change else None, "verdict": _verdict(base, new, change, p), "p_anytime": p,
     }  # fmt: skip
 
 
-def _verdict(base: Version, new: Version, change: Estimate | None) -> str:
-    if change is None or change.n < FEWEST or change.low <= 0 <= change.high:
-        return "cannot tell"
-    return f"{(new if change.low > 0 else base).name} is preferred"
+def _verdict(base: Version, new: Version, change: Estimate | None, p: float) -> str:
+    if change is None or p > LEVEL or not change.value:
+        return CANNOT_TELL
+    return f"{(new if change.value > 0 else base).name} is preferred"
 
 
 def p_anytime(outcomes: Sequence[tuple[bool, float]], share: float) -> float:
