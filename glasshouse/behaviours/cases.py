@@ -13,6 +13,7 @@ import datetime
 import fcntl
 import hashlib
 import json
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,5 +110,16 @@ def _comment(who: str, version: str, note: str) -> str:
     return textwrap.indent(textwrap.fill(plain, 110), "  # ") + "\n"
 
 
+class _Dumper(yaml.SafeDumper):
+    """Texts with line breaks and the like in double quotes, on one line: plain and single-quoted ones fold them."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
 def _item(family: dict[str, Any]) -> str:
-    return textwrap.indent(yaml.safe_dump([family], sort_keys=False, allow_unicode=True, width=10_000), "  ")
+    item = yaml.dump([family], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
+    return textwrap.indent(item, "  ")
