@@ -303,7 +303,7 @@ def test_rate_by_keys_reload_and_go_on(chromium: Any, people: Any) -> None:
 
     def rate(key: str, rated: int) -> None:
         page.until("document.querySelectorAll('.sides .text').length === 2")
-        said.append((page.all(".sides .text"), key))
+        said.append((page.all(".turn .said")[0], page.all(".sides .text"), key))
         page.keys(key)
         page.has(f"{rated} of 8 rated")
 
@@ -314,7 +314,7 @@ def test_rate_by_keys_reload_and_go_on(chromium: Any, people: Any) -> None:
     page.keys("\ue003")  # back
     page.has("You said 4: the same")
     page.keys("6")
-    said[2] = (said[2][0], "6")
+    said[2] = (*said[2][:2], "6")
     page.until("!document.querySelector('.scale [aria-pressed=true]')")
     here = page.all(".sides .text")
     page.open("/rate/small/ticking")  # loaded again: the name is known, the pair is the same
@@ -326,10 +326,14 @@ def test_rate_by_keys_reload_and_go_on(chromium: Any, people: Any) -> None:
     page.has("3 of 8 rated, 1 skipped")
     for rated, key in enumerate(("2", "5"), 4):
         rate(key, rated)
-    for (left, right), key in said:
-        (row,) = [row for row in study.ratings() if {row["base_reply"], row["new_reply"]} == {left, right}]
+    assert len(study.ratings()) == 5
+    for asked, (left, right), key in said:
+        (row,) = [row for row in study.ratings() if asked in row["turns"]]
+        assert {row["base_reply"], row["new_reply"]} == {left, right}
         assert row["rating"] == (int(key) if row["new_reply"] == right else 8 - int(key)) and row["who"] == "Ada"
-    page.keys("4", "4")
+    page.keys("4")
+    page.has("6 of 8 rated")
+    page.keys("4")
     page.has("That was all, thank you.")
     page.click("main a[href$='show=results']")
     page.has("of pairs that were not the same")
