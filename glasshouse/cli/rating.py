@@ -87,6 +87,12 @@ def _pairs(
     study = Study(ws, base, new)
     if export is not None:
         found, ties = comparisons(study)
+        if not found:
+            raise UserError(
+                f"expected ratings of {base.name} and {new.name} to export, found none; rate some pairs first"
+            )
+        if not export.parent.is_dir():
+            raise UserError(f"expected a folder at {export.parent} to write to, found none; make it")
         write_atomically(export, "".join(json_.dumps(one, ensure_ascii=False) + "\n" for one in found))
         said = f"wrote {len(found)} comparisons to {export}; {ties} ratings of replies judged the same are left out"
         answer(json, {"file": str(export), "comparisons": len(found), "ties_left_out": ties}, said)

@@ -76,6 +76,7 @@ class Workbench:
         self.library = library
         self._given = model
         self._loaded: dict[str, Any] = {}
+        self._weights: dict[str, str] = {}  # hashes of the artefacts that were loaded
         self._dictionaries: dict[str, tuple[str, Any, Any]] = {}
         self._versions: dict[str, tuple[Any, Any]] = {}
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
@@ -116,12 +117,17 @@ class Workbench:
             self._dictionaries.clear()
             self._versions.clear()
             self._loaded[name] = load(name, workspace=self.library.ws)
+            known = self.library.ws.exists("models", name)
+            self._weights[name] = self.library.ws.manifest("models", name)["hash"] if known else ""
         return self._loaded[name]
 
     def version(self, version: Version, *, beside: int = 0) -> tuple[Any, Any]:
-        """The version's model and its edits; loaded the first time. beside: as many models may stay in memory."""
+        """The version's model and its edits; loaded the first time, and again when the model was made anew. beside: as
+        many other models may stay in memory."""
         from glasshouse.behaviours.versions import loaded
 
+        if self._weights.get(version.model, version.weights) != version.weights:
+            self._loaded.pop(version.model, None)
         model = self._model(version.model, beside=beside)
         if version.hash not in self._versions:
             self._versions[version.hash] = loaded(version, self.library.ws, model=model)

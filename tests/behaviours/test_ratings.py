@@ -245,6 +245,8 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
     assert (
         status == 0 and out.startswith("no rating of 12 pairs yet") and err.startswith("12 pairs of replies of small")
     )
+    status, _, err = run("--export", tmp_path / "c.jsonl")
+    assert status == 2 and "expected ratings of small and ticking to export, found none" in err
     for who in ("Ada", "Ben"):
         go_through(study, who, lambda shown: likes_certainly(shown) if shown["rated"] % 3 else 4)
     status, out, _ = run("--results")
@@ -260,6 +262,7 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
         (("--split", "--count", 3), "expected --split alone"),
         (("--split", "--results"), "expected chats that were split between small and ticking, found none"),
         (("--split", "--share", 1), "expected a share of chats between 0 and 1, got 1.0"),
+        (("--export", tmp_path / "none" / "c.jsonl"), "expected a folder at"),
         (("--only", "nothing"), "to the same prompts of nothing, found none"),
     ):
         status, _, err = run(*words)

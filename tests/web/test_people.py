@@ -126,6 +126,20 @@ def test_a_chat_says_what_a_behaviour_would_hear(client: TestClient, ws: Workspa
         assert same == chat and [sample.reply for sample in done.samples] == [first, second]
 
 
+def test_a_model_made_anew_is_loaded_anew(ws: Workspace, tmp_path: Path) -> None:
+    """Its version is another, and so is what it says."""
+    other = Workspace.open(shutil.copytree(ws.root, tmp_path / "ws"))
+    app = create_app(other)
+    with TestClient(app, base_url=ADDRESS, headers={TOKEN_HEADER: app.state.token}) as client:
+        chat, before, _ = talk(client, version="small")
+        shutil.rmtree(other.path("models", "small"))
+        shutil.copytree(other.path("models", "ticking"), other.path("models", "small"))
+        _, after, _ = talk(client, version="small")
+        assert after.startswith("Certainly") and not before.startswith("Certainly")
+        answer = client.post("/api/v1/chat", json={"chat": chat, "turns": [QUESTION]})
+        assert answer.status_code == 400 and "begin a new chat" in answer.json()["error"]
+
+
 def test_a_chat_beyond_the_context_says_so(client: TestClient) -> None:
     *_, events = talk(client, turns=[{"role": "user", "content": "word " * 300}])
     assert events[-1]["event"] == "error" and "the model's context of 128 tokens" in events[-1]["error"]
