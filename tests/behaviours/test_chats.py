@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from glasshouse.behaviours import read_behaviours
 from glasshouse.behaviours.cases import KINDS, keep_case
@@ -99,8 +100,8 @@ def test_a_difference_of_people_who_each_have_one_chat_is_welchs() -> None:
     found = difference(outcomes, bounded=False)
     error = math.sqrt(sum(x.var(ddof=1) / len(x) for x in scores_))
     assert found.value == pytest.approx(scores_[1].mean() - scores_[0].mean()) and found.n == 42
-    half = (found.high - found.low) / 2
-    assert 1.99 * error < half < 2.12 * error  # the quantile of t with 16 to 60 degrees of freedom
+    freedom = (1 / 12 + 1 / 30) ** 2 / (1 / (12**2 * 11) + 1 / (30**2 * 29))  # Welch's, of one variance
+    assert (found.high - found.low) / 2 == pytest.approx(float(t.ppf(0.975, freedom)) * error, rel=1e-9)
     with pytest.raises(UserError, match="expected chats with thumbs of both versions"):
         difference(outcomes[:5])
 
