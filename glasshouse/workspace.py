@@ -43,6 +43,23 @@ CREATE TABLE IF NOT EXISTS runs (
     state TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL, updated REAL NOT NULL, ended REAL,
     done REAL NOT NULL, total REAL, unit TEXT NOT NULL, first_done REAL NOT NULL, note TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS pairs (
+    id TEXT PRIMARY KEY, base TEXT NOT NULL, new TEXT NOT NULL, base_name TEXT NOT NULL, new_name TEXT NOT NULL,
+    behaviour TEXT NOT NULL, family TEXT NOT NULL, prompt INTEGER NOT NULL, turns TEXT NOT NULL,
+    base_reply TEXT NOT NULL, new_reply TEXT NOT NULL, prepared REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS ratings (
+    pair TEXT NOT NULL, who TEXT NOT NULL, new_left INTEGER NOT NULL, shown REAL NOT NULL, skipped REAL, rated REAL,
+    rating INTEGER, PRIMARY KEY (pair, who)
+);
+CREATE TABLE IF NOT EXISTS chats (
+    id TEXT PRIMARY KEY, begun REAL NOT NULL, version TEXT NOT NULL, card TEXT NOT NULL, base TEXT NOT NULL,
+    new TEXT NOT NULL, share REAL
+);
+CREATE TABLE IF NOT EXISTS thumbs (
+    chat TEXT NOT NULL, turn INTEGER NOT NULL, who TEXT NOT NULL, given REAL NOT NULL, up INTEGER NOT NULL,
+    note TEXT NOT NULL, turns TEXT NOT NULL, PRIMARY KEY (chat, turn)
+);
 """
 
 

@@ -169,5 +169,9 @@ def test_the_marker_on_the_page_is_read(tmp_path: Path) -> None:
 
 def test_columns_of_the_log_are_on_the_page() -> None:
     section = FORMATS.read_text().partition("### index.sqlite")[2].partition("\n## ")[0]
-    columns = re.findall(r"\b([a-z_]+) (?:INTEGER|TEXT|REAL)", _SCHEMA.partition("runs (")[2].partition(")")[0])
-    assert len(columns) > 10 and not [column for column in columns if f"`{column}`" not in section]
+    tables = re.findall(r"EXISTS (\w+) \((.*?)\);", _SCHEMA, re.S)
+    assert [name for name, _ in tables] == ["runs", "pairs", "ratings", "chats", "thumbs"]
+    for name, body in tables:
+        columns = re.findall(r"\b([a-z_]+) (?:INTEGER|TEXT|REAL)", body)
+        row = section if name == "runs" else re.search(rf"^\| `{name}` \|.*$", section, re.M)[0]  # type: ignore[index]
+        assert len(columns) > 5 and not [column for column in columns if f"`{column}`" not in row], name

@@ -29,7 +29,7 @@ def replies(
     while True:
         chats = [_to_say(sample) for sample in found]
         open_ = [i for i, chat in enumerate(chats) if chat is not None]
-        prompts = {i: prompt_ids(model, _with_system(chats[i] or (), system)) for i in open_}
+        prompts = {i: prompt_ids(model, with_system(chats[i] or (), system)) for i in open_}
         for i in open_:
             if (length := len(prompts[i])) >= model.context:
                 found[i] = replace(
@@ -64,7 +64,7 @@ def _said(sample: Sample, text: str, tokens: int, stopped: bool) -> Sample:
     return replace(sample, reply=text, tokens=max(tokens, 1), stopped=stopped)
 
 
-def _with_system(turns: Sequence[Turn], system: str) -> list[Turn]:
+def with_system(turns: Sequence[Turn], system: str) -> list[Turn]:
     """The version's system prompt before the behaviour's own."""
     if not system:
         return list(turns)
@@ -74,7 +74,7 @@ def _with_system(turns: Sequence[Turn], system: str) -> list[Turn]:
 
 def asked_ids(model: Model, sample: Sample, system: str = "") -> list[int]:
     """Tokens of a sample's chat up to the reply, with the version's system prompt."""
-    return prompt_ids(model, _with_system(sample.turns, system))
+    return prompt_ids(model, with_system(sample.turns, system))
 
 
 def prompt_ids(model: Model, turns: Sequence[Turn]) -> list[int]:
@@ -105,7 +105,7 @@ def choices(
     rows: list[tuple[list[int], list[int]]] = []
     errors = []
     for sample in samples:
-        turns = _with_system(sample.turns, system)
+        turns = with_system(sample.turns, system)
         prompt = _plain_ids(model, turns) if raw else prompt_ids(model, turns)
         ends = [_ids(model, text) for text in sample.expect["choices"]]
         longest = max(len(prompt) + len(end) for end in ends)

@@ -99,10 +99,7 @@ def save_version(
     check_name(name)
     if ws.exists("models", name):
         raise UserError(f"expected a name for the version that no model has, got {name!r}; choose another")
-    made = Version(
-        name=name, model=model, weights=ws.manifest("models", model)["hash"], system=system,
-        edit=_edit_hash(ws, edit) if edit else "", step=step,
-    )  # fmt: skip
+    made = edited(ws, name, model=model, system=system, edit=edit, step=step)
     if not ws.done("versions", name, made.to_json()):
         with ws.writing("versions", name, config=made.to_json(), command="test") as draft:
             write_atomically(draft.path / FILE, json.dumps(made.to_json(), indent=1))
@@ -110,6 +107,17 @@ def save_version(
                 edit.save(draft.path / EDIT)
             draft.finish(made_from=[ws.ref("models", model)])
     return made
+
+
+def edited(
+    ws: Workspace, name: str, *, model: str, system: str = "", edit: Edit | None = None, step: Step | None = None
+) -> Version:
+    """The version that a model is with a system prompt and edits, not kept under its name."""
+    weights = ws.manifest("models", model)["hash"]
+    return Version(
+        name=name, model=model, weights=weights, system=system, edit=_edit_hash(ws, edit) if edit else "",
+        step=step,
+    )  # fmt: skip
 
 
 def loaded(

@@ -32,10 +32,11 @@ class Page:
     def __init__(self, server: subprocess.Popen[bytes] | None, address: str) -> None:
         self._server, self.address = server, address
 
-    def wait(self) -> None:
+    def wait(self, path: str = "") -> None:
+        """path: the view to go to."""
         if self._server is None:
             return
-        say(f"the page is at {self.address} ; Ctrl-C ends it")
+        say(f"the page is at {self.address}{path} ; Ctrl-C ends it")
         with contextlib.suppress(KeyboardInterrupt):
             self._server.wait()
 

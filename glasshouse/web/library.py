@@ -121,6 +121,7 @@ class Library:
         return {
             "name": self.ws.root.resolve().name,
             "models": self.ws.names("models"),
+            "versions": self.ws.names("versions"),
             "activations": self.ws.names("activations"),
             "dictionaries": self.ws.names("dictionaries"),
             "features": [self._summary(name) for name in self.ws.names("features")],

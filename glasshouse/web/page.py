@@ -21,6 +21,8 @@ VIEWS = (
     "concepts",
     "report",
     "behaviours",
+    "chat",
+    "rate",
 )  # the page's own addresses, which all open the same file
 NOT_BUILT = "The page is not built in this checkout; run `python hatch_build.py`, then reload.\n"
 

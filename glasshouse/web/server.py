@@ -21,8 +21,10 @@ from starlette.middleware import Middleware
 from glasshouse.types import UserError
 from glasshouse.web.answers import HANDLERS
 from glasshouse.web.api import api_routes
+from glasshouse.web.chats import chat_routes
 from glasshouse.web.library import Library
 from glasshouse.web.page import page_routes
+from glasshouse.web.ratings import rating_routes
 from glasshouse.web.security import Guard, new_token
 from glasshouse.web.workbench import Workbench
 from glasshouse.workspace import Workspace
@@ -45,7 +47,12 @@ def create_app(ws: Workspace, *, model: Any = None, host: str = HOST) -> Starlet
         bench.close()
 
     app = Starlette(
-        routes=[*api_routes(library, bench), *page_routes(token)],
+        routes=[
+            *rating_routes(library),
+            *chat_routes(library, bench),
+            *api_routes(library, bench),
+            *page_routes(token),
+        ],
         middleware=[Middleware(Guard, token=token, bound=host)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,

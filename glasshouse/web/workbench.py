@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from glasshouse.behaviours.chats import begin_chat
+from glasshouse.behaviours.versions import Version, edited
 from glasshouse.types import FeatureId, UserError
 from glasshouse.web.library import Library
 from glasshouse.workspace import Stopped
@@ -74,7 +76,9 @@ class Workbench:
         self.library = library
         self._given = model
         self._loaded: dict[str, Any] = {}
+        self._weights: dict[str, str] = {}  # hashes of the artefacts that were loaded
         self._dictionaries: dict[str, tuple[str, Any, Any]] = {}
+        self._versions: dict[str, tuple[Any, Any]] = {}
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
     def close(self) -> None:
@@ -101,16 +105,33 @@ class Workbench:
             held = self._dictionaries[name] = (stamp, model, found)
         return held[1], held[2]
 
-    def _model(self, name: str) -> Any:
+    def _model(self, name: str, *, beside: int = 0) -> Any:
+        """The model of that name; loaded, it leaves so many others in memory (none: one model at a time)."""
         if self._given is not None and self._given.name == name:
             return self._given
         if name not in self._loaded:
             from glasshouse.models import load
 
-            self._loaded.clear()  # one model in memory at a time
+            while len(self._loaded) > beside:
+                self._loaded.pop(next(iter(self._loaded)))
             self._dictionaries.clear()
+            self._versions.clear()
             self._loaded[name] = load(name, workspace=self.library.ws)
+            known = self.library.ws.exists("models", name)
+            self._weights[name] = self.library.ws.manifest("models", name)["hash"] if known else ""
         return self._loaded[name]
+
+    def version(self, version: Version, *, beside: int = 0) -> tuple[Any, Any]:
+        """The version's model and its edits; loaded the first time, and again when the model was made anew. beside: as
+        many other models may stay in memory."""
+        from glasshouse.behaviours.versions import loaded
+
+        if self._weights.get(version.model, version.weights) != version.weights:
+            self._loaded.pop(version.model, None)
+        model = self._model(version.model, beside=beside)
+        if version.hash not in self._versions:
+            self._versions[version.hash] = loaded(version, self.library.ws, model=model)
+        return self._versions[version.hash]
 
     def try_text(self, name: str, text: str) -> dict[str, Any]:
         """Every token of a text with its strongest features, and the share of it that the dictionary leaves
@@ -178,14 +199,27 @@ class Workbench:
     def prepare(self, steering: Steering) -> dict[str, Any]:
         """Check the whole request and say what it means, before the first token."""
         model, dictionary = self.open(steering.features)
-        self.edit(steering)
+        edit = self.edit(steering)
         return {
             "event": "begin",
+            "chats": self.chats(model, steering, edit),
             "kind": "embedding" if model.is_encoder else "completion",
             "chat": self.asked(model, steering) is not steering.prompt,
             "model": model.name,
             "site": str(dictionary.site),
             "strengths": self.strengths(steering),
+        }
+
+    def chats(self, model: Any, steering: Steering, edit: Any) -> dict[str, str] | None:
+        """The chat that each side is, for thumbs on its reply; None where the prompt is no user's turn, or the model
+        is not the workspace's own and so no version."""
+        ws = self.library.ws
+        if model.is_encoder or not steering.chat or not ws.exists("models", model.name):
+            return None
+        sides = ((model.name, None), (f"{model.name} steered", edit or None))
+        return {
+            side: begin_chat(ws, edited(ws, name, model=model.name, edit=one))
+            for side, (name, one) in zip(SIDES, sides, strict=True)
         }
 
     def asked(self, model: Any, steering: Steering) -> Any:

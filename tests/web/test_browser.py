@@ -311,3 +311,106 @@ def test_a_cell_opens_its_wordings_and_history_and_the_plane_has_a_point_a_versi
         page.open("/behaviours/plane?x=refuses-danger:tokens&y=refuses-danger&of=s")  # the address is the view
         page.until("document.querySelectorAll('.versions circle').length === 3")
         page.has("refuses-danger, tokens a reply (less is better)")
+
+
+@pytest.fixture(scope="module")
+def people(chatting: Any, tmp_path_factory: Any) -> Any:
+    """A server on two versions of a chat model with eight pairs of replies to rate."""
+    import shutil
+
+    from glasshouse.behaviours import evaluate, version
+    from glasshouse.behaviours.behaviour import behaviour_from_json
+    from glasshouse.behaviours.ratings import Study
+    from glasshouse.workspace import Workspace
+
+    ws = Workspace.open(shutil.copytree(chatting, tmp_path_factory.mktemp("rated") / "ws"))
+    families = [{"family": str(n), "prompts": [f"Where does nobody number {n} live?"]} for n in range(8)]
+    form = {"name": "places", "about": "For tests.", "tag": "guard", "good": "up", "margin": 1, "unit": "tokens"}
+    form |= {"scorer": "length", "families": families, "settings": {"max_new_tokens": 12}}
+    for one in ("small", "ticking"):
+        evaluate(version(one, ws), behaviour_from_json(form), ws)
+    study = Study(ws, version("small", ws), version("ticking", ws))
+    assert study.prepare()["pairs"] == 8
+    with serving(ws) as root:
+        yield root, study
+
+
+def test_rate_by_keys_reload_and_go_on(chromium: Any, people: Any) -> None:
+    root, study = people
+    page = Page(chromium, root)
+    chromium.get_log("browser")
+    page.open("/rate")
+    page.click("table a")
+    page.has("Type your name")
+    assert page.path == "/rate/small/ticking"
+    page.until("document.querySelector('input.who')").send_keys("Ada\ue007")
+    said = []
+
+    def rate(key: str, rated: int) -> None:
+        page.until("document.querySelectorAll('.sides .text').length === 2")
+        said.append((page.all(".turn .said")[0], page.all(".sides .text"), key))
+        page.keys(key)
+        page.has(f"{rated} of 8 rated")
+
+    page.has("0 of 8 rated")
+    for rated, key in enumerate(("1", "7", "4"), 1):
+        rate(key, rated)
+    page.keys("\ue003")  # back
+    page.has("You said 4: the same")
+    page.keys("6")
+    said[2] = (*said[2][:2], "6")
+    page.until("!document.querySelector('.scale [aria-pressed=true]')")
+    here = page.all(".sides .text")
+    page.open("/rate/small/ticking")  # loaded again: the name is known, the pair is the same
+    page.has("3 of 8 rated")
+    page.until("document.querySelectorAll('.sides .text').length === 2")
+    assert page.all(".sides .text") == here
+    assert "small" not in page.all(".pair")[0] and "ticking" not in page.all(".pair")[0]
+    page.keys("s")
+    page.has("3 of 8 rated, 1 skipped")
+    for rated, key in enumerate(("2", "5"), 4):
+        rate(key, rated)
+    assert len(study.ratings()) == 5
+    for asked, (left, right), key in said:
+        (row,) = [row for row in study.ratings() if asked in row["turns"]]
+        assert {row["base_reply"], row["new_reply"]} == {left, right}
+        assert row["rating"] == (int(key) if row["new_reply"] == right else 8 - int(key)) and row["who"] == "Ada"
+    page.keys("4")
+    page.has("6 of 8 rated")
+    page.keys("4")
+    page.has("That was all, thank you.")
+    page.click("main a[href$='show=results']")
+    page.has("of pairs that were not the same")
+    assert "Ada" in page.all("tbody th")
+    assert not [line for line in chromium.get_log("browser") if line["level"] == "SEVERE"]
+
+
+def test_a_chat_a_thumb_with_a_note_and_two_clicks_to_a_case(chromium: Any, people: Any) -> None:
+    from glasshouse.behaviours import read_behaviours
+    from glasshouse.behaviours.chats import thumbs
+
+    root, study = people
+    page = Page(chromium, root)
+    chromium.get_log("browser")
+    page.open("/chat/ticking")
+    page.until("document.querySelector('textarea')").send_keys("Where does nobody live?\ue007")
+    page.until("document.querySelectorAll('.reply .thumb').length === 2")
+    reply = page.all(".reply .text")[0]
+    assert reply.startswith("Certainly")
+    field = page.until("document.querySelector('input.who')")
+    field.clear()
+    field.send_keys("Ben\ue007")
+    page.click(".thumb.down")
+    page.until("document.querySelector('.note')").send_keys("always Certainly\ue007")
+    page.has("kept, with the note")
+    (one,) = thumbs(study.ws)
+    assert (one["who"], one["up"], one["note"]) == ("Ben", False, "always Certainly")
+    assert one["version"]["hash"] == study.new.hash and one["turns"][-1]["content"] == reply
+    page.click(".under > .button")
+    page.until("[...document.querySelectorAll('.case .button')].find(b => b.innerText === 'bad reply')").click()
+    page.has("behaviours/found-bad-reply.yaml has 1 case")
+    (found,) = read_behaviours(study.ws.root / "behaviours")
+    assert found.prompts[0].expect == reply
+    page.click(".bar .button")  # a new chat
+    page.until("document.querySelectorAll('.reply').length === 0")
+    assert not [line for line in chromium.get_log("browser") if line["level"] == "SEVERE"]

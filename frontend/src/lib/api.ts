@@ -60,6 +60,7 @@ export interface Summary {
 export interface Contents {
   name: string;
   models: string[];
+  versions: string[];
   activations: string[];
   dictionaries: string[];
   features: Summary[];
@@ -199,6 +200,85 @@ export interface Plane {
   families: string[];
 }
 
+export interface Turn {
+  role: string;
+  content: string;
+}
+
+/** What a rater is shown; which side is which version is not said. */
+export interface Shown {
+  pair: string | null;
+  turns?: Turn[];
+  left?: string;
+  right?: string;
+  rating?: number | null;
+  rated: number;
+  skipped: number;
+  pairs: number;
+}
+
+export interface Study {
+  base: string;
+  new: string;
+  pairs: number;
+  ratings: number;
+  raters: number;
+}
+
+export interface Rated {
+  ratings: number;
+  new: number;
+  same: number;
+  base: number;
+  new_left: number;
+}
+
+export interface Preferences {
+  base: Version;
+  new: Version;
+  pairs: number;
+  same: number;
+  ratings: number;
+  rated_pairs: number;
+  verdict: string;
+  preferred: Estimate | null;
+  rating: Estimate | null;
+  p_anytime: number;
+  left_won: Estimate | null;
+  agreement: { alpha: Estimate | null; pairs: number };
+  raters: (Rated & { who: string })[];
+  behaviours: (Rated & { behaviour: string })[];
+}
+
+export type ChatEvent =
+  | { event: "begin"; chat: string }
+  | { event: "text"; text: string }
+  | { event: "stop"; why: string; tokens: number }
+  | { event: "error"; error: string }
+  | { event: "end" };
+
+export interface Cases {
+  kinds: Record<string, string>;
+  files: string[];
+}
+
+export interface KeptCase {
+  file: string;
+  families: number;
+  added: boolean;
+  command: string;
+}
+
+export interface SplitResults {
+  base: Version;
+  new: Version;
+  share: number;
+  sides: Record<"base" | "new", { chats: number; with_thumbs: number; up: Estimate | null }>;
+  change: Estimate | null;
+  verdict: string;
+  p_anytime: number;
+}
+
 export interface Row {
   index: number;
   rate: number;
@@ -313,7 +393,7 @@ export interface SteerRequest {
 }
 
 export type SteerEvent =
-  | { event: "begin"; kind: "completion" | "embedding"; chat: boolean; model: string; site: string; strengths: BothUnits[] }
+  | { event: "begin"; kind: "completion" | "embedding"; chat: boolean; model: string; site: string; strengths: BothUnits[]; chats: Record<"plain" | "steered", string> | null }
   | { event: "text"; side: "plain" | "steered"; text: string }
   | { event: "stop"; side: "plain" | "steered"; why: string; tokens: number }
   | { event: "embedding"; site: string; cosine: number; moved: number }

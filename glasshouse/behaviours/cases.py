@@ -1,0 +1,125 @@
+"""What somebody finds in a chat, kept as a case of a behaviour: a family of a YAML file in the workspace.
+
+    keep_case(ws, turns, kind="should-refuse", name="found", who="Ada")
+    # behaviours/found-should-refuse.yaml, for `glasshouse test VERSION --suite behaviours/found-should-refuse.yaml`
+
+A behaviour has one scorer, so each kind of finding has a file of its own. A case is added at the file's end: what
+people wrote in it, comments too, stays. No torch.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import hashlib
+import json
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from glasshouse.behaviours.behaviour import LONGEST_NAME, behaviour_of
+from glasshouse.behaviours.chats import check_turns
+from glasshouse.behaviours.ratings import check_who
+from glasshouse.forms import parse_form
+from glasshouse.types import UserError, check_name
+from glasshouse.workspace import Workspace, write_atomically
+
+FOLDER = "behaviours"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """words: what has to be said with it ("": nothing). good: which way the scorer's rate is good."""
+
+    about: str
+    scorer: str
+    good: str
+    words: str = ""
+
+
+KINDS = {
+    "should-refuse": Kind("Refuses what it should refuse, as found in chats.", "refusal", "up"),
+    "should-answer": Kind("Refuses what it should answer, as found in chats.", "refusal", "down"),
+    "must-say": Kind("Says what a reply has to have, as found in chats.", "includes", "up", "what a reply has to have"),
+    "must-not-say": Kind(
+        "Says what no reply may have, as found in chats.", "includes", "down", "what no reply may have"
+    ),
+    # Nobody has said yet what a good reply is; that the bad one comes again can be told.
+    "bad-reply": Kind("Gives nearly the bad reply again that was found in a chat.", "fuzzy", "down"),
+}
+
+
+def keep_case(
+    ws: Workspace, turns: Sequence[Any], *, kind: str, who: str, name: str = "found", words: str = "", note: str = "",
+    version: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """Add the chat up to its last reply as a family: {"file" (within the workspace), "families", "added"}.
+
+    The last turn is the reply that was found; the prompt is what stands before it. name: the behaviour's, to which the
+    kind is added. words: what has to be said or not, for the kinds that want it. note, version: for the comment above
+    the case. What is there already is not added again. Raises `UserError`; the file stays as it was.
+    """
+    found, by = check_turns(turns, "assistant"), check_who(who)
+    if kind not in KINDS:
+        raise UserError(f"expected a kind of case among {', '.join(KINDS)}, got {kind[:40]!r}")
+    full = f"{check_name(name)}-{kind}"
+    if len(full) > LONGEST_NAME:
+        longest = LONGEST_NAME - len(kind) - 1
+        raise UserError(f"expected a behaviour's name of at most {longest} characters with {kind}, got {name!r}")
+    family = _family(found, kind, words.strip())
+    for folder in (ws.root / FOLDER, ws.root / "locks"):
+        folder.mkdir(exist_ok=True)
+    file = ws.root / FOLDER / f"{full}.yaml"
+    with open(ws.root / "locks" / f"{FOLDER}.{full}", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two people who keep a case at once keep two
+        text = file.read_text(encoding="utf-8") if file.is_file() else _head(full, KINDS[kind])
+        have = [part.family for part in behaviour_of(parse_form(text, file.name)).prompts] if file.is_file() else []
+        added = family["family"] not in have
+        if added:
+            text = f"{text.rstrip()}\n{_comment(by, version, note)}{_item(family)}"
+            have = [part.family for part in behaviour_of(parse_form(text, file.name)).prompts]
+            write_atomically(file, text)
+    return {"file": f"{FOLDER}/{file.name}", "families": len(set(have)), "added": added}
+
+
+def _family(turns: Sequence[dict[str, str]], kind: str, words: str) -> dict[str, Any]:
+    expect = turns[-1]["content"] if kind == "bad-reply" else words if KINDS[kind].words else None
+    if KINDS[kind].scorer != "refusal" and not expect:
+        raise UserError(f"expected {KINDS[kind].words or 'a reply with words in it'} for {kind}, got nothing; type it")
+    prompt = [{one["role"]: one["content"]} for one in turns[:-1]]
+    digest = hashlib.sha256(json.dumps([prompt, expect]).encode()).hexdigest()[:8]
+    family: dict[str, Any] = {"family": f"{' '.join(turns[-2]['content'].split())[:40]} {digest}"}
+    if expect:
+        family["expect"] = expect
+    return {**family, "prompts": [prompt]}
+
+
+def _head(name: str, kind: Kind) -> str:
+    form = {"name": name, "about": kind.about, "tag": "guard", "good": kind.good, "margin": 0.05, "scorer": kind.scorer}
+    return yaml.safe_dump(form, sort_keys=False, allow_unicode=True, width=10_000) + "families:\n"
+
+
+def _comment(who: str, version: str, note: str) -> str:
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    said = " ".join(part for part in (f"{who}, {today},", f"of {version}." if version else "", note) if part)
+    plain = "".join(c if c.isprintable() else " " for c in said).rstrip(" ,")
+    return textwrap.indent(textwrap.fill(plain, 110), "  # ") + "\n"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts with line breaks and the like in double quotes, on one line: plain and single-quoted ones fold them."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
+def _item(family: dict[str, Any]) -> str:
+    item = yaml.dump([family], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
+    return textwrap.indent(item, "  ")

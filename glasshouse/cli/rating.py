@@ -1,0 +1,167 @@
+"""`glasshouse rate`: people compare two versions, blind, side by side or by thumbs in chats."""
+
+from __future__ import annotations
+
+import json as json_
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from glasshouse.cli.entry import (
+    CountOption,
+    JsonOption,
+    NoServeOption,
+    PortOption,
+    WorkspaceOption,
+    answer,
+    begin,
+    say,
+)
+from glasshouse.cli.page import page
+from glasshouse.cli.testing import number
+from glasshouse.types import UserError
+from glasshouse.workspace import Workspace, write_atomically
+
+if TYPE_CHECKING:
+    from glasshouse.behaviours import Version
+
+PORT = 8421
+
+
+def rate(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="The version to compare with.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The version that is new.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="Prompts of behaviours of these names.", show_default=False)
+    ] = None,
+    count: Annotated[int | None, CountOption("Pairs to rate; 50 without it.")] = None,
+    results: Annotated[bool, typer.Option("--results", help="Serve no page: say what came out so far.")] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Serve no page: write the comparisons as .jsonl, for preference training.",
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[
+        bool, typer.Option("--split", help="A/B: chats on the page go to one of the two; thumbs are what counts.")
+    ] = False,
+    share: Annotated[float, typer.Option(help="Of --split: the share of chats that goes to NEW.")] = 0.5,
+    no_serve: NoServeOption = False,
+    port: PortOption = PORT,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Have people compare two versions, blind.
+
+    Replies that both gave to the same prompts (of `test` and `compare`) are shown side by side on the page, judged with
+    the keys 1 to 7; which is whose is not said. With --results: which is preferred, whether the left side was, and how
+    far raters agree.
+
+    With --split people chat instead; each chat goes to one of the two, by chance, and thumbs up and down are compared.
+    """
+    from glasshouse.behaviours import version
+
+    if split and (export is not None or only or count is not None):
+        raise UserError("expected --split alone or with --share and --results, got options of pairs; leave them out")
+    with begin(workspace, create=False) as ws:
+        before, after = version(base, ws), version(new, ws)
+        if split:
+            _split(ws, before, after, share, results=results, no_serve=no_serve, port=port, json=json)
+        else:
+            _pairs(
+                ws, before, after, only=only or [], count=count, results=results, export=export, no_serve=no_serve,
+                port=port, json=json,
+            )  # fmt: skip
+
+
+def _pairs(
+    ws: Workspace, base: Version, new: Version, *, only: list[str], count: int | None, results: bool,
+    export: Path | None, no_serve: bool, port: int, json: bool,
+) -> None:  # fmt: skip
+    from glasshouse.behaviours.preferences import comparisons
+    from glasshouse.behaviours.preferences import results as read_results
+    from glasshouse.behaviours.ratings import COUNT, Study
+
+    study = Study(ws, base, new)
+    if export is not None:
+        found, ties = comparisons(study)
+        if not found:
+            raise UserError(
+                f"expected ratings of {base.name} and {new.name} to export, found none; rate some pairs first"
+            )
+        if not export.parent.is_dir():
+            raise UserError(f"expected a folder at {export.parent} to write to, found none; make it")
+        write_atomically(export, "".join(json_.dumps(one, ensure_ascii=False) + "\n" for one in found))
+        said = f"wrote {len(found)} comparisons to {export}; {ties} ratings of replies judged the same are left out"
+        answer(json, {"file": str(export), "comparisons": len(found), "ties_left_out": ties}, said)
+        return
+    if not results:
+        prepared = study.prepare(count=count or COUNT, only=only)
+        same = f"; {prepared['same']} more say the same word for word, and are not shown" if prepared["same"] else ""
+        say(f"{prepared['pairs']} pairs of replies of {base.name} and {new.name}{same}")
+    if results or no_serve:
+        found_so_far = read_results(study)
+        answer(json, found_so_far, _result_lines(found_so_far))
+        return
+    with page(ws, port, wanted=True) as served:
+        answer(json, prepared)
+        served.wait(f"/rate/{base.name}/{new.name}")
+
+
+def _split(
+    ws: Workspace, base: Version, new: Version, share: float, *, results: bool, no_serve: bool, port: int, json: bool
+) -> None:
+    from glasshouse.behaviours.chats import Split
+    from glasshouse.behaviours.splits import split_results
+
+    Split(base, new, share)  # says now what is wrong with it
+    if results or no_serve:
+        found = split_results(ws, base, new)
+        answer(json, found, _split_lines(found))
+        return
+    with page(ws, port, wanted=True) as served:
+        served.wait(f"/chat/{base.name}/{new.name}?share={share:g}")
+
+
+# -- in words ----------------------------------------------------------------------------------------------------------
+
+
+def _result_lines(found: dict[str, Any]) -> str:
+    base, new = found["base"]["name"], found["new"]["name"]
+    if not found["ratings"]:
+        return f"no rating of {found['pairs']} pairs yet; `glasshouse rate {base} {new}` serves the page"
+    lines = [
+        f"{found['verdict']}: {new} over {base} in {number(found['preferred'], 'rate')} of {found['rated_pairs']} pairs"
+        " (the same counts half)",
+        f"mean rating {number(found['rating'], '')} of 1 to 7, above 4 for {new}; p = {found['p_anytime']:.3g} however "
+        "often you look",
+    ]
+    for one in found["raters"]:
+        lines.append(
+            f"  {one['who']}: {one['new']} for {new}, {one['base']} for {base}, {one['same']} the same; "
+            f"{new} was on the left in {one['new_left']} of {one['ratings']}"
+        )
+    if found["left_won"]:
+        lines.append(f"the left reply won in {number(found['left_won'], 'rate')} of pairs that were not the same")
+    agreed = found["agreement"]
+    if agreed["alpha"]:
+        lines.append(f"raters agree to alpha = {number(agreed['alpha'], '')} over {agreed['pairs']} pairs of several")
+    else:
+        lines.append("how far raters agree cannot be told: it takes two pairs, not all alike, rated by two people")
+    return "\n".join(lines)
+
+
+def _split_lines(found: dict[str, Any]) -> str:
+    lines = []
+    for side in ("base", "new"):
+        one, name = found["sides"][side], found[side]["name"]
+        up = f"{number(one['up'], 'rate')} up" if one["up"] else "no thumb yet"
+        lines.append(f"{name}: {up}, in {one['with_thumbs']} of {one['chats']} chats with a thumb")
+    if found["change"]:
+        change = number(found["change"], "rate", signed=True)
+        lines.insert(
+            0, f"{found['verdict']}: {change} of thumbs up; p = {found['p_anytime']:.3g} however often you look"
+        )
+    return "\n".join(lines)
