@@ -22,6 +22,7 @@ from glasshouse.types import UserError
 from glasshouse.web.answers import HANDLERS
 from glasshouse.web.api import api_routes
 from glasshouse.web.chats import chat_routes
+from glasshouse.web.discoveries import discovery_routes
 from glasshouse.web.library import Library
 from glasshouse.web.page import page_routes
 from glasshouse.web.ratings import rating_routes
@@ -50,6 +51,7 @@ def create_app(ws: Workspace, *, model: Any = None, host: str = HOST) -> Starlet
         routes=[
             *rating_routes(library),
             *chat_routes(library, bench),
+            *discovery_routes(library),
             *api_routes(library, bench),
             *page_routes(token),
         ],

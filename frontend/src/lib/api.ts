@@ -98,6 +98,7 @@ export interface Cell {
   new: Estimate;
   change: Estimate;
   verdict: Verdict;
+  problem: string;
   p_moved: number;
   p_adjusted: number;
   p_equivalent: number;
@@ -114,6 +115,25 @@ export interface Comparison {
   new: Version;
   cells: Cell[];
   missing: string[];
+  unsound: Record<string, string>;
+  discovered: boolean;
+}
+
+export interface Difference {
+  name: string;
+  where: "outside" | "inside";
+  kind: string;
+  change: Estimate;
+  also: string[];
+  pairs: { family: string; turns: { role: string; content: string | null }[]; before: string; after: string }[];
+  scorable: boolean;
+}
+
+export interface Discovery {
+  groups: Difference[];
+  proposed: number;
+  prompts: number;
+  dictionary: string | null;
 }
 
 export interface Ran {
