@@ -24,7 +24,7 @@ def replies(
     while True:
         chats = [_to_say(sample) for sample in found]
         open_ = [i for i, chat in enumerate(chats) if chat is not None]
-        prompts = {i: prompt_ids(model, _with_system(chats[i] or (), system)) for i in open_}
+        prompts = {i: prompt_ids(model, with_system(chats[i] or (), system)) for i in open_}
         for i in open_:
             if (length := len(prompts[i])) >= model.context:
                 found[i] = replace(
@@ -59,7 +59,7 @@ def _said(sample: Sample, text: str, tokens: int, stopped: bool) -> Sample:
     return replace(sample, reply=text, tokens=max(tokens, 1), stopped=stopped)
 
 
-def _with_system(turns: Sequence[Turn], system: str) -> list[Turn]:
+def with_system(turns: Sequence[Turn], system: str) -> list[Turn]:
     """The version's system prompt before the behaviour's own."""
     if not system:
         return list(turns)
@@ -92,7 +92,7 @@ def choices(
     read after the token that begins or ends texts. A choice that goes on from plain text begins with its own space.
     """
     raw = bool(behaviour.scorer[1].get("raw", False))
-    chats = [_with_system(sample.turns, system) for sample in samples]
+    chats = [with_system(sample.turns, system) for sample in samples]
     prompts = [_plain_ids(model, turns) for turns in chats] if raw else [prompt_ids(model, turns) for turns in chats]
     texts = sorted({text for sample in samples for text in sample.expect["choices"]})
     ids = dict(zip(texts, model.tokenizer(texts, add_special_tokens=False, verbose=False).input_ids, strict=True))

@@ -25,7 +25,7 @@ class Touched(NamedTuple):
 def touched(ws: Workspace, version: Version, behaviour: Behaviour) -> Touched:
     """Of the version's model and of those that it was fine-tuned from. A prompt is its last turn: system prompts and
     the turns before may be common."""
-    lines, unknown = [], []
+    lines, unknown = [], [version.foreign] if version.foreign else []
     name, before = version.model, set[str]()
     while name and name not in before:
         before.add(name)

@@ -22,6 +22,7 @@ from glasshouse.behaviours.sandbox import run_code
 from glasshouse.text.answers import says
 from glasshouse.types import UserError
 
+RECORDED = "recorded"  # of imported logs: whatever scored them is not here
 REGEX_SECONDS = 0.5  # a pattern may take on one reply; one that blows up leaves the reply unscored
 
 
@@ -54,7 +55,7 @@ class Scorer:
     the names of its settings with what each must be; must: those that have no default. score: of all samples that have
     no error."""
 
-    needs: Literal["reply", "choices", "likelihood"]
+    needs: Literal["reply", "choices", "likelihood", "log"]
     score: Callable[[Sequence[Sample], Settings], Scores]
     takes: str = ""
     right: Callable[[Any], bool] = lambda expect: True
@@ -329,6 +330,13 @@ def _passes(sample: Sample, settings: Settings) -> bool | None:
     return run_code(code, _texts(sample.expect)).passed
 
 
+def _recorded(samples: Sequence[Sample], settings: Settings) -> Scores:
+    raise UserError(
+        f"expected a behaviour that can be run here, got one imported from a log: run the task {settings['task']} with "
+        "Inspect on the other version too, and import its log"
+    )
+
+
 def _is_says(expect: Any) -> bool:
     return (
         isinstance(expect, dict) and isinstance(expect.get("value"), str)
@@ -358,6 +366,11 @@ SCORERS: dict[str, Scorer] = {
     "choice": Scorer(
         "choices", _each(_choice), "a mapping of `choices` and the `answer` among them", _is_choice,
         {"lengths": lambda v: v in ("sum", "tokens", "bytes"), "raw": lambda v: isinstance(v, bool)},
+    ),
+    RECORDED: Scorer(
+        "log", _recorded,
+        settings={"task": _is_texts, "scorer": _is_texts, "config": lambda v: isinstance(v, dict)},
+        must=("task", "scorer"),
     ),
     "bits-per-byte": Scorer("likelihood", _each(_bits_per_byte), unit="bits/byte"),
 }  # fmt: skip

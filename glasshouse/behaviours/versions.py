@@ -27,22 +27,25 @@ FILE, EDIT = "version.json", "edit.json"
 @dataclass(frozen=True, kw_only=True)
 class Version:
     """weights: the hash of the model's folder (weights, tokenizer, template). edit: the hash of its edits with that of
-    the dictionaries whose features they name, or ""."""
+    the dictionaries whose features they name, or "". foreign: what a model that is not of the workspace is called where
+    it was run, of which there are imported logs only; then `model` is "" and `weights` hashes how it was called."""
 
     name: str
     model: str
     weights: str
     system: str = ""
     edit: str = ""
+    foreign: str = ""
 
     @property
     def hash(self) -> str:
         """Of what could change a reply: not of the names."""
-        parts = [self.weights, self.system, self.edit]
+        parts = [self.weights, self.system, self.edit, *([self.foreign] if self.foreign else [])]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "hash": self.hash}
+        found = {**asdict(self), "hash": self.hash}
+        return found if self.foreign else {key: value for key, value in found.items() if key != "foreign"}
 
 
 def version(name: str, ws: Workspace) -> Version:
@@ -50,7 +53,9 @@ def version(name: str, ws: Workspace) -> Version:
     if ws.exists("versions", name):
         ws.manifest("versions", name, verify=True)
         said = json.loads((ws.path("versions", name) / FILE).read_text(encoding="utf-8"))
-        found = Version(**{key: said[key] for key in ("name", "model", "weights", "system", "edit")})
+        found = Version(**{key: said[key] for key in said if key != "hash"})
+        if found.foreign:
+            return found
         now = ws.manifest("models", found.model)["hash"]
         if now != found.weights:
             raise UserError(
@@ -82,11 +87,27 @@ def save_version(ws: Workspace, name: str, *, model: str, system: str = "", edit
     return made
 
 
+def save_foreign(ws: Workspace, name: str, *, model: str, args: dict[str, Any]) -> Version:
+    """Keep a name for a model that was run elsewhere, called `model` there with those arguments."""
+    check_name(name)
+    if ws.exists("models", name):
+        raise UserError(f"expected a name for the version that no model has, got {name!r}; choose another")
+    called = hashlib.sha256(json.dumps([model, args], sort_keys=True, default=str).encode()).hexdigest()
+    made = Version(name=name, model="", weights=called, foreign=model)
+    if not ws.done("versions", name, made.to_json()):
+        with ws.writing("versions", name, config=made.to_json(), command="import") as draft:
+            write_atomically(draft.path / FILE, json.dumps(made.to_json(), indent=1))
+            draft.finish()
+    return made
+
+
 def loaded(version: Version, ws: Workspace, *, device: str | None = None) -> tuple[Model, Edit]:
     """The model, with the dictionaries that its edits name attached, and the edits (none: an empty `Edit`)."""
     from glasshouse.dictionaries import dictionary
     from glasshouse.models import Edit, load, load_edit
 
+    if version.foreign:
+        raise UserError(f"expected a version to run, got {version.name}, of which there are imported logs only")
     model = load(version.model, device=device, workspace=ws)
     if not version.edit:
         return model, Edit()

@@ -25,7 +25,7 @@ from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 
 if TYPE_CHECKING:
-    from glasshouse.behaviours import Behaviour, Version
+    from glasshouse.behaviours import Behaviour, Evaluation, Version
 
 WORLD, GENERAL = "world", "general"
 WIDE = 128  # columns of the table of verdicts, also where the terminal has fewer
@@ -91,14 +91,9 @@ def test(
         for behaviour in behaviours:
             done = evaluate(chosen, behaviour, ws, seed=seed, opened=opened)
             record(ws, done.name)
-            unscored = sum(score is None for score in done.scores)
-            mean = done.mean.to_json() if unscored < len(done.scores) else None
-            row = {"behaviour": behaviour.name, "evaluation": done.name, "tag": behaviour.tag, "good": behaviour.good}
-            found.append(
-                {**row, "unit": behaviour.unit, "mean": mean, "samples": len(done.samples), "unscored": unscored}
-            )
+            found.append(result_row(done))
             if not json:  # as each is done
-                answer(False, None, _result_line(found[-1]))
+                answer(False, None, result_line(found[-1]))
         result = {"version": chosen.to_json(), "behaviours": found}
         if sentences:
             from glasshouse.behaviours.system_prompt import sentences as each_left_out
@@ -162,7 +157,7 @@ def _version(ws: Workspace, name: str, system: str | None, edit: list[str] | Non
 
 def usual(ws: Workspace, version: Version) -> str:
     """The suite for what the version's model was grown in."""
-    corpus = str(ws.manifest("models", version.model)["config"].get("corpus", ""))
+    corpus = "" if version.foreign else str(ws.manifest("models", version.model)["config"].get("corpus", ""))
     return WORLD if corpus == WORLD or corpus.startswith("planted/") else GENERAL
 
 
@@ -199,7 +194,17 @@ def _named(behaviours: Sequence[Behaviour], only: Sequence[str]) -> list[Behavio
 # -- in words ----------------------------------------------------------------------------------------------------------
 
 
-def _result_line(row: dict[str, Any]) -> str:
+def result_row(done: Evaluation) -> dict[str, Any]:
+    """An evaluation in brief, as JSON."""
+    behaviour, unscored = done.behaviour, sum(score is None for score in done.scores)
+    return {
+        "behaviour": behaviour.name, "evaluation": done.name, "tag": behaviour.tag, "good": behaviour.good,
+        "unit": behaviour.unit, "mean": done.mean.to_json() if unscored < len(done.scores) else None,
+        "samples": len(done.samples), "unscored": unscored,
+    }  # fmt: skip
+
+
+def result_line(row: dict[str, Any]) -> str:
     unscored = f", {row['unscored']} unscored" if row["unscored"] else ""
     value = number(row["mean"], row["unit"]) if row["mean"] else "nothing scored"
     return f"{row['behaviour']:30} {value:>26}  {row['samples']} samples{unscored}"

@@ -8,7 +8,6 @@ seen, V vocabulary.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -159,8 +158,9 @@ def _shared(prompts: Sequence[list[int]], bound: Bound | None, past: Any) -> int
         return 0
     if bound is not None and any(differs_by_text(effect) for effect in bound.effects):
         return 0
-    first = len(os.path.commonprefix(prompts))  # of any sequences, says its source
-    first = min(first, min(map(len, prompts)) - 1)
+    most = min(map(len, prompts)) - 1
+    first = next((i for i, column in enumerate(zip(*prompts, strict=False)) if len(set(column)) > 1), most)
+    first = min(first, most)
     return first if first * (len(prompts) - 1) >= SHARED_TOKENS else 0
 
 

@@ -38,7 +38,7 @@ def log_probabilities(model: Model, asked: Sequence[Asked]) -> list[list[float]]
         differs_by_text(effect) or effect.part.positions in ("prompt", "new")
         for effect in (bound.effects if bound else ())
     )
-    for some in _batches(asked, len_logits(model), whole=not split):
+    for some in _batches(asked, model.sites["logits"].width, whole=not split):
         score = _after_prompts if split else _whole
         for i, nats in zip(some, score(model, [asked[i] for i in some], bound), strict=True):
             found[i] = nats
@@ -47,13 +47,12 @@ def log_probabilities(model: Model, asked: Sequence[Asked]) -> list[list[float]]
     return found
 
 
-def len_logits(model: Model) -> int:
-    return max(model.sites["logits"].width, 1)
-
-
 def _batches(asked: Sequence[Asked], vocabulary: int, *, whole: bool) -> Iterator[list[int]]:
     """Indices of prompts of like length, as many as fit the budgets."""
-    size = {i: (len(prompt), max(map(len, endings)), len(endings)) for i, (prompt, endings) in enumerate(asked)}
+    size = {
+        i: (len(prompt), max(map(len, endings)), _rows(endings, whole=whole))
+        for i, (prompt, endings) in enumerate(asked)
+    }
     batch: list[int] = []
     for i in sorted(size, key=lambda i: (size[i][0] + size[i][1], i)):
         every = [size[j] for j in [*batch, i]]
@@ -68,11 +67,16 @@ def _batches(asked: Sequence[Asked], vocabulary: int, *, whole: bool) -> Iterato
         yield batch
 
 
+def _rows(endings: list[list[int]], *, whole: bool) -> int:
+    """Rows that a prompt takes: an ending of one token needs none of its own."""
+    return len(endings) if whole else max(1, sum(len(ending) > 1 for ending in endings))
+
+
 def _after_prompts(model: Model, asked: Sequence[Asked], bound: Bound | None) -> list[list[float]]:
     """The prompts in one pass, which gives each ending's first token; the endings after it in another, if any is
     longer."""
     loop = Loop(model, [prompt for prompt, _ in asked], bound)
-    first_BV = _log_softmax(loop.next_logits())
+    first_BV = loop.next_logits().log_softmax(-1)
     found = [[float(first_BV[b, ending[0]]) for ending in endings] for b, (_, endings) in enumerate(asked)]
     longer = [(b, r, ending) for b, (_, each) in enumerate(asked) for r, ending in enumerate(each) if len(ending) > 1]
     if not longer:
@@ -122,7 +126,3 @@ def _summed(logits_TV: Tensor, ids: list[int]) -> float:
     logits_TV = logits_TV.float()
     target_T1 = torch.as_tensor(ids, device=logits_TV.device)[:, None]
     return float((logits_TV.gather(1, target_T1)[:, 0] - logits_TV.logsumexp(-1)).sum())
-
-
-def _log_softmax(logits_BV: Tensor) -> Tensor:
-    return logits_BV.float().log_softmax(-1)
