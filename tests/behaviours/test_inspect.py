@@ -86,20 +86,21 @@ def test_what_cannot_be_honoured_is_an_error(ws: Workspace, tmp_path: Path) -> N
     from inspect_ai.model import get_model
 
     at = {"workspace": str(ws.root)}
-    with pytest.raises(UserError, match="honours .*, got top_k"):
+    with pytest.raises(UserError, match=r"honours .*, got top_k"):
         get_model("glasshouse/small", config=inspect_ai.model.GenerateConfig(top_k=3), **at)
     with pytest.raises(UserError, match="expected model args among workspace, device and batch_size, got hurry"):
         get_model("glasshouse/small", hurry=True, **at)
     with pytest.raises(UserError, match="expected a version or a model in"):
         get_model("glasshouse/nobody", **at)
-    log, _ = run(ws, tmp_path, top_p=0.5)
-    assert all("got top_p" in (sample.error.message if sample.error else "") for sample in log.samples)
+    with pytest.raises(UserError, match="got top_p"):
+        run(ws, tmp_path, top_p=0.5)
+    log, _ = run(ws, tmp_path, system_message="word " * 200)
+    assert all("the context of small is 128" in sample.error.message for sample in log.samples)
 
 
 def test_a_text_that_ends_the_reply(ws: Workspace, tmp_path: Path) -> None:
     plain, _ = run(ws, tmp_path)
-    text = next(reply for reply in replies(plain).values() if " " in reply)
-    stop = text.split()[1]
+    stop = next(reply for reply in replies(plain).values() if len(reply) > 4)[2:4].strip()
     cut, _ = run(ws, tmp_path, stop_seqs=[stop])
     for key, reply in replies(plain).items():
         assert replies(cut)[key] == reply.split(stop)[0].strip()
@@ -196,6 +197,21 @@ def test_a_foreign_model_gets_a_name(ws: Workspace, kept_log: Path) -> None:
     for words in (["test", "great"], ["compare", "small", "great"]):
         done = CliRunner().invoke(app, [*words, "--workspace", str(ws.root)])
         assert done.exit_code in (0, 2) and (done.exit_code == 0 or "imported logs only" in done.stderr), done.stderr
+
+
+def test_the_gate_takes_no_log_for_evidence(ws: Workspace, kept_log: Path, tmp_path: Path) -> None:
+    name = import_log(kept_log, ws).evaluation.behaviour.name
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "policy: p\nversion: '1'\ndate: 2026-01-01\nabout: For a test.\nlevels: [{level: 1, about: Nothing.}]\n"
+        "thresholds:\n  - {threshold: t, about: A test., evidence: {behaviour: " + name + "}, "
+        "crossed: {below: 0.1}, ruled_out: {above: 0.2}, then: 1}\nregressions: {against: small}\n"
+    )
+    words = ["gate", str(policy), "kindly", "--workspace", str(ws.root), "--json"]
+    done = CliRunner().invoke(app, words)
+    reasons = json.loads(done.stdout)["reasons"]
+    assert not [one for one in reasons if one["rule"] == f"regression: {name}"]  # not missing, and not unsound
+    assert any(one["rule"].startswith("t") and one["holds"] is not True for one in reasons)
 
 
 def test_what_is_no_log_is_said(ws: Workspace, tmp_path: Path) -> None:
