@@ -44,6 +44,7 @@ from glasshouse.workspace import Workspace, keep_memory
 BAR, BATCHES, NEW_TOKENS, CHOICES = 5.0, (8, 32, 128), 16, 4
 VOCABULARY = 50257  # of GPT-2; the tokenizer, the villager's or one made here, uses the beginning of it
 Question = dict[str, Any]
+Turn = tuple[str, str]
 Side = Callable[[], tuple[list[Any], float]]  # what was chosen or said, in the set's order, and the accuracy
 
 
@@ -95,10 +96,10 @@ def keep(ws: Workspace, name: str, module: Any, tokenizer: Any) -> Path:
     return ws.path("models", name)
 
 
-def behaviour(name: str, asked: list[Question], prompts: list[str], scorer: str) -> Behaviour:
+def behaviour(name: str, asked: list[Question], prompts: list[list[Turn]], scorer: str) -> Behaviour:
     families = [
         {
-            "family": str(i), "prompts": [prompt],
+            "family": str(i), "prompts": [[{role: text} for role, text in prompt]],
             "expect": {"choices": q["choices"], "answer": q["answer"]} if scorer == "choice" else q["answer"].strip(),
         }
         for i, (q, prompt) in enumerate(zip(asked, prompts, strict=True))
@@ -128,8 +129,8 @@ def ours(ws: Workspace, name: str, asked: Behaviour) -> Side:
 
 
 def lm_eval_side(folder: Path, asked: list[Question], contexts: list[str], batch: int, work: Path) -> Side:
-    import lm_eval
     from lm_eval.api.task import ConfigurableTask
+    from lm_eval.evaluator import evaluate as evaluate_tasks  # `simple_evaluate` also asks git and pip, for seconds
     from lm_eval.models.huggingface import HFLM
 
     data = work / "lm_eval.json"
@@ -149,7 +150,7 @@ def lm_eval_side(folder: Path, asked: list[Question], contexts: list[str], batch
     )  # fmt: skip
 
     def run() -> tuple[list[Any], float]:
-        found = lm_eval.simple_evaluate(lm, tasks=[task], bootstrap_iters=0, log_samples=True, verbosity="ERROR")
+        found = evaluate_tasks(lm, {"world_facts": task}, bootstrap_iters=0, log_samples=True)
         samples = sorted(found["samples"]["world_facts"], key=lambda one: one["doc_id"])
         nats = [[float(one[0]) for one in sample["filtered_resps"]] for sample in samples]
         return [max(range(len(n)), key=n.__getitem__) for n in nats], float(found["results"]["world_facts"]["acc,none"])
@@ -157,10 +158,10 @@ def lm_eval_side(folder: Path, asked: list[Question], contexts: list[str], batch
     return run
 
 
-def inspect_side(folder: Path, asked: list[Question], prompts: list[str], batch: int, work: Path) -> Side:
+def inspect_side(folder: Path, asked: list[Question], prompts: list[list[Turn]], batch: int, work: Path) -> Side:
     from inspect_ai import Task, eval
     from inspect_ai.dataset import Sample
-    from inspect_ai.model import get_model
+    from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, get_model
     from inspect_ai.scorer import exact
     from inspect_ai.solver import generate
 
@@ -168,8 +169,10 @@ def inspect_side(folder: Path, asked: list[Question], prompts: list[str], batch:
         "hf/local", model_path=str(folder), device="cpu", dtype=torch.float32, do_sample=False, batch_size=batch,
         memoize=False,
     )  # fmt: skip
+    kinds: Any = {"user": ChatMessageUser, "assistant": ChatMessageAssistant}
     samples = [
-        Sample(input=p, target=q["answer"].strip(), id=i) for i, (p, q) in enumerate(zip(prompts, asked, strict=True))
+        Sample(input=[kinds[role](content=text) for role, text in p], target=q["answer"].strip(), id=i)
+        for i, (p, q) in enumerate(zip(prompts, asked, strict=True))
     ]
     task = Task(dataset=samples, solver=generate(), scorer=exact())
 
@@ -226,26 +229,42 @@ def same(one: list[Any], other: list[Any]) -> float:
     return sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
 
 
-def case(name: str, folder: Path, ws: Workspace, asked: list[Question], args: Any, shots: str = "") -> dict[str, Any]:
+def prompts_of(asked: list[Question], shots: list[Question], *, chat: bool) -> list[list[Turn]]:
+    """Worked examples and the question: earlier turns of a chat, or one text."""
+    if chat:
+        before = [turn for q in shots for turn in (("user", q["text"]), ("assistant", q["answer"]))]
+        return [[*before, ("user", q["text"])] for q in asked]
+    text = "".join(f"Question: {q['text']}\nAnswer: {q['answer']}\n\n" for q in shots)
+    return [[("user", f"{text}Question: {q['text']}\nAnswer:")] for q in asked]
+
+
+def contexts_of(model: Any, prompts: list[list[Turn]], asked: list[Question], *, chat: bool) -> list[str]:
+    """The same prompts as text, for lm-eval, after a check that with every choice it is the same tokens."""
+    as_text = {"add_generation_prompt": True, "tokenize": False}
+    chats = [[{"role": role, "content": text} for role, text in prompt] for prompt in prompts]
+    found = [model.tokenizer.apply_chat_template(one, **as_text) if chat else one[0]["content"] for one in chats]
+    for context, prompt, q in zip(found, prompts, asked, strict=True):
+        ids = prompt_ids(model, prompt)
+        for choice in q["choices"]:
+            both, end = (
+                model.tokenizer(text, add_special_tokens=False).input_ids for text in (context + choice, choice)
+            )
+            assert both == [*ids, *end], "expected the same tokens on both sides"
+    return found
+
+
+def case(name: str, folder: Path, ws: Workspace, count: int, shots: int, args: Any) -> dict[str, Any]:
     """One model: choices against lm-eval, replies against Inspect."""
     model = glasshouse.load(folder, device="cpu")
     chat = getattr(model.tokenizer, "chat_template", None) is not None
+    every = questions(count + shots)
+    asked = every[shots:]
+    prompts = prompts_of(asked, every[:shots], chat=chat)
     if not chat:  # a choice that goes on from plain text begins with its own space
         asked = [{**q, "choices": [f" {c}" for c in q["choices"]], "answer": f" {q['answer']}"} for q in asked]
-    prompts = [q["text"] if chat else f"{shots}Question: {q['text']}\nAnswer:" for q in asked]
-    as_text = {"add_generation_prompt": True, "tokenize": False}
-    contexts = [
-        model.tokenizer.apply_chat_template([{"role": "user", "content": p}], **as_text) if chat else p for p in prompts
-    ]
-    for context, prompt, q in zip(contexts, prompts, asked, strict=True):
-        ids = prompt_ids(model, [("user", prompt)])
-        for choice in q["choices"]:
-            both = model.tokenizer(context + choice, add_special_tokens=False).input_ids
-            end = model.tokenizer(choice, add_special_tokens=False).input_ids
-            assert both == [*ids, *end], "expected the same tokens on both sides"
-    said = (
-        prompts if chat else [f"user: {p}\n" for p in prompts]
-    )  # as Inspect's provider writes a chat without template
+    contexts = contexts_of(model, prompts, asked, chat=chat)
+    # As Inspect's provider writes a chat where there is no template.
+    said = prompts if chat else [[("user", f"user: {prompt[0][1]}\n")] for prompt in prompts]
     work = Path(ws.root)
     batches = [b for b in args.batches if b <= 2 * len(asked)] or [args.batches[0]]
     lm, lm_grid = best_batch(lambda b: lm_eval_side(folder, asked, contexts, b, work), batches)
@@ -258,7 +277,7 @@ def case(name: str, folder: Path, ws: Workspace, asked: list[Question], args: An
     rate = {key: one["samples_per_second"] for key, one in found.items()}
     result = {
         "model": name, "questions": len(asked), "choices": CHOICES, "new_tokens": NEW_TOKENS,
-        "prompt_tokens": statistics.mean(len(prompt_ids(model, [("user", p)])) for p in prompts),
+        "prompt_tokens": statistics.mean(len(prompt_ids(model, prompt)) for prompt in prompts), "shots": shots,
         "batches": {"lm-eval": lm_grid, "inspect": inspect_grid},
         "ratio_choices_lm_eval": rate["choices"] / rate["lm-eval"],
         "ratio_replies_inspect": rate["replies"] / rate["inspect"],
@@ -275,7 +294,7 @@ def main() -> None:
     parser.add_argument("--villager", type=Path, help="a workspace with models/villager")
     parser.add_argument("--shape", choices=["villager", "gpt2"], help="only this one")
     parser.add_argument("--questions", type=int, help="default: 160 of the villager, 16 of GPT-2's shape")
-    parser.add_argument("--shots", type=int, default=6, help="worked examples before each question of GPT-2's shape")
+    parser.add_argument("--shots", type=int, default=6, help="worked examples, 3 at most for the villager")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES), help="of the peers, to choose from")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "runner.json")
@@ -289,13 +308,11 @@ def main() -> None:
         grown = glasshouse.load(args.villager / "models" / "villager", device="cpu") if args.villager else None
         if grown is not None and args.shape != "gpt2":
             folder = keep(ws, "villager", grown.module, grown.tokenizer)
-            cases.append(case("villager", folder, ws, questions(args.questions or 160), args))
+            cases.append(case("villager", folder, ws, args.questions or 160, min(args.shots, 3), args))
         if args.shape != "villager":
             tokenizer = tokenizer_here()
             folder = keep(ws, "gpt2", gpt2(tokenizer), tokenizer)
-            every = questions((args.questions or 16) + args.shots)
-            shots = "".join(f"Question: {q['text']}\nAnswer: {q['answer']}\n\n" for q in every[: args.shots])
-            cases.append(case("gpt2", folder, ws, every[args.shots :], args, shots))
+            cases.append(case("gpt2", folder, ws, args.questions or 16, args.shots, args))
     ratios = [c[key] for c in cases for key in ("ratio_choices_lm_eval", "ratio_replies_inspect")]
     result = {
         "claim": (__doc__ or "").splitlines()[0], "holds": min(ratios) >= BAR, "threads": torch.get_num_threads(),
