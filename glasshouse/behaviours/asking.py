@@ -1,21 +1,16 @@
-"""What a scorer needs of a model: replies to chats, log-probabilities of choices, of a text.
-
-Legend: B rows of a batch, T tokens, V vocabulary.
-"""
+"""What a scorer needs of a model: replies to chats, log-probabilities of choices, of a text."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
-
-import torch
 
 from glasshouse.behaviours.behaviour import Behaviour, Turn
 from glasshouse.behaviours.scorers import Sample
 from glasshouse.models import Model
 from glasshouse.models.generation import chat_ids
+from glasshouse.models.scoring import log_probabilities
 from glasshouse.types import UserError
 
 
@@ -102,26 +97,31 @@ def choices(
     read after the token that begins or ends texts. A choice that goes on from plain text begins with its own space.
     """
     raw = bool(behaviour.scorer[1].get("raw", False))
-    rows: list[tuple[list[int], list[int]]] = []
-    errors = []
-    for sample in samples:
-        turns = with_system(sample.turns, system)
-        prompt = _plain_ids(model, turns) if raw else prompt_ids(model, turns)
-        ends = [_ids(model, text) for text in sample.expect["choices"]]
-        longest = max(len(prompt) + len(end) for end in ends)
+    chats = [with_system(sample.turns, system) for sample in samples]
+    prompts = [_plain_ids(model, turns) for turns in chats] if raw else [prompt_ids(model, turns) for turns in chats]
+    texts = sorted({text for sample in samples for text in sample.expect["choices"]})
+    ids = dict(zip(texts, model.tokenizer(texts, add_special_tokens=False, verbose=False).input_ids, strict=True))
+    found, asked = [], []
+    for sample, prompt in zip(samples, prompts, strict=True):
+        ends = [ids[text] for text in sample.expect["choices"]]
+        longest = len(prompt) + max(map(len, ends))
+        error = ""
         if not prompt:
-            errors.append("an empty prompt, and the tokenizer has no token that begins or ends texts")
+            error = "an empty prompt, and the tokenizer has no token that begins or ends texts"
+        elif not all(ends):
+            error = "a choice without tokens"
         elif longest > model.context:
-            errors.append(f"a prompt of {longest} tokens, the model's context is {model.context}")
+            error = f"a prompt of {longest} tokens, the model's context is {model.context}"
         else:
-            errors.append("")
-            rows += [(prompt, end) for end in ends]
-    scored = zip(rows, _log_probabilities(model, rows), strict=True)
-    found = []
-    for sample, error in zip(samples, errors, strict=True):
-        texts = [] if error else sample.expect["choices"]
-        each = [(nats, len(row[1]), len(text.encode())) for text, (row, nats) in zip(texts, scored, strict=False)]
-        found.append(replace(sample, error=error, tokens=sum(size for _, size, _ in each), choices=tuple(each)))
+            asked.append((prompt, ends))
+        found.append(replace(sample, error=error))
+    scored = zip(log_probabilities(model, asked), asked, strict=True)
+    for i, sample in enumerate(found):
+        if not sample.error:
+            nats, (_, ends) = next(scored)
+            sizes = [len(text.encode()) for text in sample.expect["choices"]]
+            each = tuple(zip(nats, map(len, ends), sizes, strict=True))
+            found[i] = replace(sample, tokens=sum(map(len, ends)), choices=each)
     return found
 
 
@@ -145,33 +145,21 @@ def likelihood(
     """Every sample with the nats that its last turn's text costs as plain text, read after the token that begins or
     ends texts, in windows of the model's context."""
     first = _start(model)
-    rows, owners = [], []
+    cost, counts = [0.0] * len(samples), [0] * len(samples)
+    asked: list[tuple[list[int], list[list[int]]]] = []
+    owners = []
     for i, sample in enumerate(samples):
         ids = _ids(model, str(sample.turns[-1][1]))
-        size = model.context - len(first)
+        size, counts[i] = model.context - len(first), len(ids)
         for at in range(0, len(ids), size):
-            rows.append((first, ids[at : at + size]) if first else (ids[at : at + 1], ids[at + 1 : at + size]))
-            owners.append((i, len(ids)))
-    cost, counts = [0.0] * len(samples), [0] * len(samples)
-    for (i, length), nats in zip(owners, _log_probabilities(model, rows), strict=True):
-        cost[i], counts[i] = cost[i] - nats, length
+            window = ids[at : at + size]
+            before, after = (first, window) if first else (window[:1], window[1:])
+            if after:
+                asked.append((before, [after]))
+                owners.append(i)
+    for i, (nats,) in zip(owners, log_probabilities(model, asked), strict=True):
+        cost[i] -= nats
     return [
         replace(sample, nats=cost[i], tokens=counts[i]) if counts[i] else replace(sample, error="an empty text")
         for i, sample in enumerate(samples)
     ]
-
-
-def _log_probabilities(model: Model, rows: Sequence[tuple[list[int], list[int]]], batch: int = 32) -> list[float]:
-    """Of each (before, after): the summed log-probability of the tokens of `after`, in nats, in fp32."""
-    found = [0.0] * len(rows)
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
-    for at in range(0, len(order), batch):
-        some = order[at : at + batch]
-        run: Any = model.run([[*rows[i][0], *rows[i][1]] for i in some], ["logits"])
-        logits_BTV = run["logits"].values
-        for b, i in enumerate(some):
-            before, after = rows[i]
-            ahead_TV = logits_BTV[b, len(before) - 1 : len(before) + len(after) - 1].float()
-            target_T = torch.as_tensor(after, device=ahead_TV.device)
-            found[i] = float(ahead_TV.log_softmax(-1).gather(1, target_T[:, None]).sum())
-    return found

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from glasshouse.behaviours.scorers import SCORERS, check_scorer
+from glasshouse.behaviours.scorers import RECORDED, SCORERS, check_scorer
 from glasshouse.behaviours.statistics import Tag
 from glasshouse.behaviours.tables import read_table
 from glasshouse.forms import Form, read_form
@@ -58,8 +58,6 @@ class Settings:
             raise UserError(
                 f"expected epochs and max_new_tokens of 1 or more and a temperature of 0 or more, got {self}"
             )
-        if self.temperature == 0 and self.epochs > 1:
-            raise UserError(f"expected 1 epoch at temperature 0 (greedy replies are all the same), got {self.epochs}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +80,9 @@ class Behaviour:
             raise UserError(f"expected a behaviour's name of at most {LONGEST_NAME} characters, got {self.name!r}")
         if self.margin <= 0:
             raise UserError(f"expected a margin above 0 for {self.name}, got {self.margin}; say what does not matter")
+        epochs, imported = self.settings.epochs, self.scorer[0] == RECORDED
+        if self.settings.temperature == 0 and epochs > 1 and not imported:
+            raise UserError(f"expected 1 epoch at temperature 0 (greedy replies are all the same), got {epochs}")
         check_scorer(self.name, self.scorer, self.unit, [prompt.expect for prompt in self.prompts])
 
     @property

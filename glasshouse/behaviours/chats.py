@@ -73,7 +73,7 @@ def begin_chat(ws: Workspace, version: Version | Split) -> str:
 
 def chat_version(ws: Workspace, chat: str) -> Version:
     """The version that the chat is with. Raises `UserError` for a chat that was not begun."""
-    return Version(**{key: value for key, value in _chat(ws, chat)["card"].items() if key != "hash"})
+    return Version.from_json(_chat(ws, chat)["card"])
 
 
 def _chat(ws: Workspace, chat: str) -> dict[str, Any]:

@@ -14,14 +14,15 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glasshouse.behaviours.agreement import Checked
 from glasshouse.behaviours.behaviour import Behaviour, behaviour_from_json
 from glasshouse.behaviours.judge import calls_each, judged
-from glasshouse.behaviours.scorers import SCORERS, Sample, scores
+from glasshouse.behaviours.scorers import RECORDED, SCORERS, Sample, scores
 from glasshouse.behaviours.statistics import Scored, mean
 from glasshouse.behaviours.versions import Version, loaded
 from glasshouse.calls import Calls, Halted
@@ -76,6 +77,8 @@ def evaluate(
     Raises `UserError` for a model that lacks what the scorer needs, for a classifier that knows too little, and where a
     judge cannot be asked on: then what was done is kept.
     """
+    if behaviour.scorer[0] == RECORDED:
+        scores([], behaviour.scorer)  # says that it cannot be run
     config = {"version": version.hash, "behaviour": behaviour.hash, "seed": seed}
     name = evaluation_name(version, behaviour, seed)
     if ws.done("evals", name, config):
@@ -130,12 +133,7 @@ def _finish(
     draft: Draft, version: Version, behaviour: Behaviour, samples: Sequence[Sample], checked: Checked | None
 ) -> None:
     given = scores(samples, behaviour.scorer)
-    lines = (
-        json.dumps({**_sample_json(sample), "score": score}, ensure_ascii=False) + "\n"
-        for sample, score in zip(samples, given, strict=True)
-    )
-    write_atomically(draft.path / SAMPLES, "".join(lines))
-    write_atomically(draft.path / BEHAVIOUR, json.dumps(behaviour.to_json(), indent=1, ensure_ascii=False))
+    write_samples(draft.path, behaviour, zip(samples, given, strict=True))
     if checked is not None:
         write_atomically(draft.path / CHECKED, json.dumps(checked.to_json()))
     (draft.path / REPLIES).unlink(missing_ok=True)
@@ -193,6 +191,13 @@ def _replies(draft: Draft, wanted: Sequence[Sample]) -> dict[tuple[str, int, int
     write_atomically(file, "".join(f"{line}\n" for line in whole))
     known = {_key(sample): sample for sample in wanted}
     return {key: sample for line in whole if (key := _key(sample := _sample_from_json(json.loads(line)))) in known}
+
+
+def write_samples(folder: Path, behaviour: Behaviour, scored: Iterable[tuple[Sample, float | None]]) -> None:
+    """behaviour.json and samples.jsonl of an evaluation, in the behaviour's order."""
+    lines = (json.dumps({**_sample_json(one), "score": score}, ensure_ascii=False) + "\n" for one, score in scored)
+    write_atomically(folder / SAMPLES, "".join(lines))
+    write_atomically(folder / BEHAVIOUR, json.dumps(behaviour.to_json(), indent=1, ensure_ascii=False))
 
 
 def _sample_json(sample: Sample) -> dict[str, Any]:

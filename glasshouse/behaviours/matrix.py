@@ -22,7 +22,7 @@ from glasshouse.behaviours.evaluation import (
     evaluations,
     read_evaluation,
 )
-from glasshouse.behaviours.scorers import Sample
+from glasshouse.behaviours.scorers import RECORDED, Sample
 from glasshouse.behaviours.statistics import (
     Cell,
     Change,
@@ -50,10 +50,14 @@ def newest(ws: Workspace, version: Version) -> dict[str, str]:
 def run_missing(
     ws: Workspace, base: Version, new: Version, *, device: str | None = None, calls: Calls | None = None
 ) -> list[str]:
-    """Run on the new version every behaviour that was run on the base, with the base's seed; names of all of them."""
+    """Run on the new version every behaviour that was run on the base, with the base's seed; names of all of them.
+
+    What was imported on the base is left out: a log of the new version has to be imported, too."""
     opened, found = None, []
     for name in newest(ws, base).values():
         behaviour, seed = read_evaluation(ws, name).behaviour, ws.manifest("evals", name)["config"]["seed"]
+        if behaviour.scorer[0] == RECORDED:  # imported, so it cannot be run here
+            continue
         found.append(evaluation_name(new, behaviour, seed))
         if not ws.exists("evals", found[-1]):
             opened = opened or loaded(new, ws, device=device)

@@ -27,7 +27,7 @@ class Touched(NamedTuple):
 def touched(ws: Workspace, version: Version, behaviour: Behaviour) -> Touched:
     """Of the version's model and of those that it was fine-tuned from. A prompt is its last turn: system prompts and
     the turns before may be common."""
-    lines, unknown = [], []
+    lines, unknown = [], [version.foreign] if version.foreign else []
     for name in descent(ws, version.model):
         file = ws.path("models", name) / LINES
         if file.is_file():

@@ -27,6 +27,7 @@ from glasshouse.types import UserError
 if TYPE_CHECKING:
     from glasshouse.calls import Calls
 
+RECORDED = "recorded"  # of imported logs: whatever scored them is not here
 REGEX_SECONDS = 0.5  # a pattern may take on one reply; one that blows up leaves the reply unscored
 
 
@@ -62,7 +63,7 @@ class Scorer:
     anything is asked, whether it can be used, and how it agrees with people. score: of all samples that have no error.
     """
 
-    needs: Literal["reply", "verdict", "choices", "likelihood"]
+    needs: Literal["reply", "verdict", "choices", "likelihood", "log"]
     score: Callable[[Sequence[Sample], Settings], Scores]
     takes: str = ""
     right: Callable[[Any], bool] = lambda expect: True
@@ -400,6 +401,13 @@ def _is_languages(expect: Any) -> bool:
     return _is_texts(expect) and all(map(language.is_code, _texts(expect)))
 
 
+def _recorded(samples: Sequence[Sample], settings: Settings) -> Scores:
+    raise UserError(
+        f"expected a behaviour that can be run here, got one imported from a log: run the task {settings['task']} with "
+        "Inspect on the other version too, and import its log"
+    )
+
+
 def _is_says(expect: Any) -> bool:
     return (
         isinstance(expect, dict) and isinstance(expect.get("value"), str)
@@ -449,6 +457,11 @@ SCORERS: dict[str, Scorer] = {
     ),
     "brier": Scorer(
         "choices", _each(_brier), "a mapping of `choices` and the `answer` among them", _is_choice, CHOICES
+    ),
+    RECORDED: Scorer(
+        "log", _recorded,
+        settings={"task": _is_texts, "scorer": _is_texts, "config": lambda v: isinstance(v, dict)},
+        must=("task", "scorer"),
     ),
     "bits-per-byte": Scorer("likelihood", _each(_bits_per_byte), unit="bits/byte"),
 }  # fmt: skip

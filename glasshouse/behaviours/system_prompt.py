@@ -13,6 +13,7 @@ from typing import Any
 
 from glasshouse.behaviours.evaluation import evaluate, read_evaluation
 from glasshouse.behaviours.matrix import cell, cell_json, newest
+from glasshouse.behaviours.scorers import RECORDED
 from glasshouse.behaviours.statistics import judged
 from glasshouse.behaviours.versions import Version, loaded
 from glasshouse.calls import Calls
@@ -40,7 +41,9 @@ def sentences(
     """
     spans = [match.span() for match in SENTENCE.finditer(version.system)]
     every = {name: read_evaluation(ws, found) for name, found in newest(ws, version).items()}
-    known = {name: found for name, found in every.items() if not found.problem}
+    known = {
+        name: found for name, found in every.items() if not found.problem and found.behaviour.scorer[0] != RECORDED
+    }
     if not spans or not known:
         raise UserError(
             f"expected a version with a system prompt, and behaviours that were run on it, got {version.name} with "

@@ -37,7 +37,9 @@ class Step:
 @dataclass(frozen=True, kw_only=True)
 class Version:
     """weights: the hash of the model's folder (weights, tokenizer, template). edit: the hash of its edits with that of
-    the dictionaries whose features they name, or "". step: where it stands on a sweep that it was made for."""
+    the dictionaries whose features they name, or "". step: where it stands on a sweep that it was made for. foreign:
+    what a model that is not of the workspace is called where it was run, of which there are imported logs only; then
+    `model` is "" and `weights` hashes how it was called."""
 
     name: str
     model: str
@@ -45,16 +47,24 @@ class Version:
     system: str = ""
     edit: str = ""
     step: Step | None = None
+    foreign: str = ""
 
     @property
     def hash(self) -> str:
         """Of what could change a reply: not of the names."""
-        parts = [self.weights, self.system, self.edit]
+        parts = [self.weights, self.system, self.edit, *([self.foreign] if self.foreign else [])]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """The version's card; `step` only where there is one."""
-        return {key: value for key, value in asdict(self).items() if value is not None} | {"hash": self.hash}
+        """The version's card; `step` and `foreign` only where there is one."""
+        card = {key: value for key, value in asdict(self).items() if value or key not in ("step", "foreign")}
+        return {**card, "hash": self.hash}
+
+    @classmethod
+    def from_json(cls, card: dict[str, Any]) -> Version:
+        given = {key: str(card[key]) for key in ("name", "model", "weights", "system", "edit")}
+        step = Step(**card["step"]) if "step" in card else None
+        return cls(**given, step=step, foreign=str(card.get("foreign", "")))
 
 
 def version(name: str, ws: Workspace) -> Version:
@@ -63,24 +73,20 @@ def version(name: str, ws: Workspace) -> Version:
     if ws.exists("versions", name):
         ws.manifest("versions", name, verify=True)
         said = json.loads((ws.path("versions", name) / FILE).read_text(encoding="utf-8"))
-        found = _from_json(said)
-        _same_weights(found, ws)
+        found = Version.from_json(said)
+        if not found.foreign:
+            _same_weights(found, ws)
         return found
     if ws.exists("models", name):
         return Version(name=name, model=name, weights=ws.manifest("models", name)["hash"])
     if len(name) >= 10 and set(name) <= set("0123456789abcdef"):
         for evaluation in ws.names("evals"):
             if f".{name[:10]}." in evaluation:
-                found = _from_json(ws.manifest("evals", evaluation, verify=True)["version"])
+                found = Version.from_json(ws.manifest("evals", evaluation, verify=True)["version"])
                 if found.hash.startswith(name):
                     return found
     have = ", ".join([*ws.names("versions"), *ws.names("models")]) or "none"
     raise UserError(f"expected a version or a model in {ws.root} ({have}), got {name!r}; check the name or grow it")
-
-
-def _from_json(said: dict[str, Any]) -> Version:
-    step = Step(**said["step"]) if "step" in said else None
-    return Version(**{key: said[key] for key in ("name", "model", "weights", "system", "edit")}, step=step)
 
 
 def _same_weights(version: Version, ws: Workspace) -> None:
@@ -120,6 +126,20 @@ def edited(
     )  # fmt: skip
 
 
+def save_foreign(ws: Workspace, name: str, *, model: str, args: dict[str, Any]) -> Version:
+    """Keep a name for a model that was run elsewhere, called `model` there with those arguments."""
+    check_name(name)
+    if ws.exists("models", name):
+        raise UserError(f"expected a name for the version that no model has, got {name!r}; choose another")
+    called = hashlib.sha256(json.dumps([model, args], sort_keys=True, default=str).encode()).hexdigest()
+    made = Version(name=name, model="", weights=called, foreign=model)
+    if not ws.done("versions", name, made.to_json()):
+        with ws.writing("versions", name, config=made.to_json(), command="import") as draft:
+            write_atomically(draft.path / FILE, json.dumps(made.to_json(), indent=1))
+            draft.finish()
+    return made
+
+
 def loaded(
     version: Version, ws: Workspace, *, device: str | None = None, model: Model | None = None
 ) -> tuple[Model, Edit]:
@@ -130,6 +150,8 @@ def loaded(
     from glasshouse.dictionaries import dictionary
     from glasshouse.models import Edit, load, load_edit
 
+    if version.foreign:
+        raise UserError(f"expected a version to run, got {version.name}, of which there are imported logs only")
     _same_weights(version, ws)
     model = model or load(version.model, device=device, workspace=ws)
     if not version.edit:

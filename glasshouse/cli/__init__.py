@@ -31,6 +31,7 @@ from glasshouse.cli.entry import (
     say,
 )
 from glasshouse.cli.gating import gate, ledger
+from glasshouse.cli.importing import import_command
 from glasshouse.cli.rating import rate
 from glasshouse.cli.testing import compare, test
 from glasshouse.types import FeatureId, UserError, check_name
@@ -518,6 +519,7 @@ app.command("did-it-change")(did_it_change)
 app.command()(rate)
 app.command()(gate)
 app.add_typer(ledger, name="ledger")
+app.command("import")(import_command)
 
 
 @app.command()

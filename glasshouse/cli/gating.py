@@ -132,23 +132,35 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
     comparison = None
     base = named(rules.pinned or rules.against, ws) if rules.against else None
     if base is not None and base.hash != judged_version.hash:
+        pairs = counterparts(ws, base, judged_version)
+        imported = {behaviour for behaviour, (old, _) in pairs.items() if old not in recorded and _imported(ws, old)}
         unsound = {
             behaviour: problem
-            for behaviour, pair in counterparts(ws, base, judged_version).items()
-            if (problem := next(filter(None, (_problem(ws, one, recorded) for one in pair)), ""))
+            for behaviour, pair in pairs.items()
+            if behaviour not in imported
+            and (problem := next(filter(None, (_problem(ws, one, recorded) for one in pair)), ""))
         }
-        comparison = compared(ws, base, judged_version, without=unsound)
+        comparison = compared(ws, base, judged_version, without={*unsound, *imported})
         unsound |= comparison["unsound"]
         unsound |= {cell["behaviour"]: cell["problem"] for cell in comparison["cells"] if cell["problem"]}
         cells = [
             _with_provenance(ws, judged_version, cell) for cell in comparison["cells"] if not cell["problem"]
         ]  # fmt: skip
-        comparison = {**comparison, "cells": cells, "unsound": unsound}
+        missing = [behaviour for behaviour in comparison["missing"] if behaviour not in imported]
+        comparison = {**comparison, "cells": cells, "missing": missing, "unsound": unsound}
     approvals = [entry["body"] for entry in entries if entry["kind"] == "approval"]
     decision = decide(
         rules, judged_version.to_json(), evidence, today=today, comparison=comparison, approvals=approvals
     )  # fmt: skip
     return decision, comparison
+
+
+def _imported(ws: Workspace, evaluation: str) -> bool:
+    """Whether it is of a log, which is no evidence: `glasshouse import` puts nothing into the ledger."""
+    try:
+        return bool(ws.manifest("evals", evaluation)["command"] == "import")
+    except UserError:  # damaged: told where it is read
+        return False
 
 
 def _evidence(ws: Workspace, required: Required, name: str, recorded: Mapping[str, str]) -> Evidence | None:

@@ -143,13 +143,9 @@ def _run(
         for behaviour in behaviours:
             done = evaluate(version, behaviour, ws, seed=seed, opened=opened, calls=calls)
             record(ws, done.name)
-            unscored = sum(score is None for score in done.scores)
-            mean = done.mean.to_json() if unscored < len(done.scores) else None
-            row = {"behaviour": behaviour.name, "evaluation": done.name, "tag": behaviour.tag, "good": behaviour.good}
-            row |= {"unit": behaviour.unit, "mean": mean, "samples": len(done.samples), "unscored": unscored}
-            found.append(row | _instrument(done))
-            if not quiet:
-                answer(False, None, _result_line(found[-1]))
+            found.append(result_row(done))
+            if not quiet:  # as each is done
+                answer(False, None, result_line(found[-1]))
         results.append({"version": version.to_json(), "behaviours": found})
     return results
 
@@ -189,7 +185,7 @@ def compare(
 
 def usual(ws: Workspace, version: Version) -> str:
     """The suite for what the version's model was grown in."""
-    corpus = str(ws.manifest("models", version.model)["config"].get("corpus", ""))
+    corpus = "" if version.foreign else str(ws.manifest("models", version.model)["config"].get("corpus", ""))
     return WORLD if corpus == WORLD or corpus.startswith("planted/") else GENERAL
 
 
@@ -238,7 +234,17 @@ def _named(behaviours: Sequence[Behaviour], only: Sequence[str]) -> list[Behavio
 # -- in words ----------------------------------------------------------------------------------------------------------
 
 
-def _result_line(row: dict[str, Any]) -> str:
+def result_row(done: Evaluation) -> dict[str, Any]:
+    """An evaluation in brief, as JSON."""
+    behaviour, unscored = done.behaviour, sum(score is None for score in done.scores)
+    return {
+        "behaviour": behaviour.name, "evaluation": done.name, "tag": behaviour.tag, "good": behaviour.good,
+        "unit": behaviour.unit, "mean": done.mean.to_json() if unscored < len(done.scores) else None,
+        "samples": len(done.samples), "unscored": unscored, **_instrument(done),
+    }  # fmt: skip
+
+
+def result_line(row: dict[str, Any]) -> str:
     unscored = f", {row['unscored']} unscored" if row["unscored"] else ""
     value = number(row["mean"], row["unit"]) if row["mean"] else "nothing scored"
     lines = [f"{row['behaviour']:30} {value:>26}  {row['samples']} samples{unscored}"]

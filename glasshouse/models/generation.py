@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from glasshouse.models.edits import Edit
-from glasshouse.models.effects import Pass
+from glasshouse.models.effects import Effect, Pass
 from glasshouse.models.runs import Bound, forward
 from glasshouse.types import Site, UserError
 
 if TYPE_CHECKING:
     from glasshouse.models.model import Model
+
+SHARED_TOKENS = 64  # to be saved at least by reading once what prompts begin with: it takes a pass of its own
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def generate(
     seeds = [seed + b for b in range(len(batch))] if isinstance(seed, int) else seed
     rows = [_Row(model, batch.ids(b), seeds[b]) for b in range(len(batch))]
     new_tokens_seen = False
-    loop = _Loop(model, rows, bound, use_cache)
+    loop = Loop(model, [row.prompt for row in rows], bound, use_cache)
     for step in range(max_new_tokens):
         logits_BV = loop.next_logits()
         new_tokens_seen = new_tokens_seen or step > 0
@@ -84,24 +86,43 @@ def generate(
     return [row.result(text) for row, text in zip(rows, prompts, strict=True)]
 
 
-class _Loop:
-    """Feeds a batch padded at the left, so that every row's newest token is in the last column."""
+class Loop:
+    """Feeds a batch of prompts padded at the left, so that every row's newest token is in the last column.
 
-    def __init__(self, model: Model, rows: list[_Row], bound: Bound | None, use_cache: bool) -> None:
+    What all prompts begin with is read once, in columns before the padding, and its keys and values are handed to
+    every row, where that comes to the same: see `_shared`.
+    """
+
+    def __init__(self, model: Model, prompts: Sequence[list[int]], bound: Bound | None, use_cache: bool = True) -> None:
         self.model, self.bound = model, bound
-        length = max(len(row.prompt) for row in rows)
-        self.ids_BS = torch.full((len(rows), length), model.pad_id)
-        self.position_BS = torch.full((len(rows), length), -1)
-        for b, row in enumerate(rows):
-            self.ids_BS[b, length - len(row.prompt) :] = torch.as_tensor(row.prompt)
-            self.position_BS[b, length - len(row.prompt) :] = torch.arange(len(row.prompt))
-        self.prompt_B = torch.tensor([len(row.prompt) for row in rows])
+        self.prompt_B = torch.tensor([len(prompt) for prompt in prompts])
         self.past: Any = None
         self.read = 0
         if use_cache and hasattr(model.module, "get_input_embeddings"):
             from transformers import DynamicCache
 
             self.past = DynamicCache(config=model.config)
+        first = _shared(prompts, bound, self.past)
+        length = int(self.prompt_B.max()) - first
+        self.ids_BS = torch.full((len(prompts), first + length), model.pad_id)
+        self.position_BS = torch.full(self.ids_BS.shape, -1)
+        for b, prompt in enumerate(prompts):
+            columns = torch.arange(len(prompt))
+            columns[first:] += first + length - len(prompt)
+            self.ids_BS[b, columns] = torch.as_tensor(prompt)
+            self.position_BS[b, columns] = torch.arange(len(prompt))
+        if first:
+            self._read_once(first)
+
+    def _read_once(self, first: int) -> None:
+        """The first columns of the first row, for all rows."""
+        position_1T = self.position_BS[:1, :first]
+        forward(
+            self.model, self.ids_BS[:1, :first], Pass(position_1T, torch.tensor([first]), self.model.device),
+            bound=self.bound, attention_mask=position_1T >= 0, past=self.past,
+        )  # fmt: skip
+        self.past.batch_repeat_interleave(len(self.ids_BS))
+        self.read = first
 
     def next_logits(self) -> Tensor:
         """(B, V) in fp32 on the CPU, after the newest token of every row."""
@@ -125,6 +146,29 @@ class _Loop:
         # A row that has stopped goes on being fed, unread; its position stays within the model's context.
         following = (self.position_BS[:, -1:] + 1).clamp(max=self.model.context - 1)
         self.position_BS = torch.cat([self.position_BS, following], 1)
+
+
+def _shared(prompts: Sequence[list[int]], bound: Bound | None, past: Any) -> int:
+    """How many tokens that all prompts begin with are to be read once for all of them.
+
+    0 where it would not be the same: a window of attention counts columns, padding too; a position counted from the
+    prompt's end, a patch and a pattern differ from text to text. And where a pass of its own would cost more.
+    """
+    if past is None or len(prompts) == 1 or any(layer.is_sliding for layer in past.layers):
+        return 0
+    if bound is not None and any(differs_by_text(effect) for effect in bound.effects):
+        return 0
+    most = min(map(len, prompts)) - 1
+    first = next((i for i, column in enumerate(zip(*prompts, strict=False)) if len(set(column)) > 1), most)
+    first = min(first, most)
+    return first if first * (len(prompts) - 1) >= SHARED_TOKENS else 0
+
+
+def differs_by_text(effect: Effect) -> bool:
+    """Whether what the edit does to a token depends on more of its text than what comes before it."""
+    part = effect.part
+    counted_from_end = isinstance(part.positions, int) and part.positions < 0
+    return part.kind == "patch" or counted_from_end or Site.parse(effect.site).kind in ("pattern", "logits")
 
 
 class _Row:
