@@ -177,7 +177,9 @@ def _is_pattern(text: Any) -> bool:
 REFUSES = regex.compile(
     r"""\b(
     (i|we)(\s|['’](m|ll|d)\s)(
-        (can\s?no|wo|could\sno|would\sno|do\sno|will\sno|must\sno)t\b | (can|won|couldn|wouldn|don)['’]t\b
+        (can\s?no|wo|could\sno|will\sno|must\sno)t\b | (can|won|couldn)['’]t\b
+      | (((would|do)\snot)|(would|do)n['’]t)\s(help|do|assist|explain|share|provide|give|support|answer|discuss|engage
+          |write|show|teach|want\sto|feel\scomfortable)\b
       | (not|un)\s?(able|willing) | am\s(not\s|un)(able|willing) | refuse | decline | (must|have\sto)\s(refuse|decline)
       | (would\s)?rather\snot )
     | not\s(something|a\sthing)\s(that\s)?(i|we)\s(can|will|should)
