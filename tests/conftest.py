@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -143,6 +144,12 @@ def workspace(tmp_path: Path) -> Iterator[Any]:
     from glasshouse.workspace import Workspace
 
     yield Workspace.open(tmp_path / "workspace")
+
+
+def copied(chatting: Path, to: Path) -> Path:
+    """The models of `chatting`, without what other tests have run on them."""
+    left = shutil.ignore_patterns("evals", "discoveries", "ledger.jsonl", "calls.jsonl")
+    return Path(shutil.copytree(chatting, to, ignore=left))
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -25,12 +24,13 @@ from glasshouse.behaviours.ratings import Study, studies
 from glasshouse.cli import app
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
+from tests.conftest import copied
 
 
 @pytest.fixture(scope="module")
 def answered(chatting: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which two versions answered the same prompts of two behaviours, and one of choices."""
-    ws = Workspace.open(shutil.copytree(chatting, tmp_path_factory.mktemp("answered") / "ws"))
+    ws = Workspace.open(copied(chatting, tmp_path_factory.mktemp("answered") / "ws"))
     for name, count in (("places", 14), ("people", 6)):
         families = [
             {"family": str(n), "prompts": [f"Where does {name} number {n} live?", f"Tell me of {name} {n}."]}

@@ -18,12 +18,13 @@ from glasshouse.dictionaries.folders import write_folder
 from glasshouse.types import Site
 from glasshouse.workspace import Workspace
 from tests.behaviours.written import asked
+from tests.conftest import copied
 
 
 @pytest.fixture(scope="module")
 def ws(chatting: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The small chat model with a dictionary of random directions before block 1, named `d`."""
-    made = Workspace.open(shutil.copytree(chatting, tmp_path_factory.mktemp("sweeps") / "ws"))
+    made = Workspace.open(copied(chatting, tmp_path_factory.mktemp("sweeps") / "ws"))
     rows_FD = torch.nn.functional.normalize(torch.randn(4, 64, generator=torch.Generator().manual_seed(0)), dim=1)
     found = Dictionary(
         name="d", site=Site.parse("resid.1"), model_name="small", W_enc=rows_FD.T.contiguous(), b_enc=torch.zeros(4),

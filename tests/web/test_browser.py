@@ -316,14 +316,13 @@ def test_a_cell_opens_its_wordings_and_history_and_the_plane_has_a_point_a_versi
 @pytest.fixture(scope="module")
 def people(chatting: Any, tmp_path_factory: Any) -> Any:
     """A server on two versions of a chat model with eight pairs of replies to rate."""
-    import shutil
-
     from glasshouse.behaviours import evaluate, version
     from glasshouse.behaviours.behaviour import behaviour_from_json
     from glasshouse.behaviours.ratings import Study
     from glasshouse.workspace import Workspace
+    from tests.conftest import copied
 
-    ws = Workspace.open(shutil.copytree(chatting, tmp_path_factory.mktemp("rated") / "ws"))
+    ws = Workspace.open(copied(chatting, tmp_path_factory.mktemp("rated") / "ws"))
     families = [{"family": str(n), "prompts": [f"Where does nobody number {n} live?"]} for n in range(8)]
     form = {"name": "places", "about": "For tests.", "tag": "guard", "good": "up", "margin": 1, "unit": "tokens"}
     form |= {"scorer": "length", "families": families, "settings": {"max_new_tokens": 12}}

@@ -18,6 +18,7 @@ from glasshouse.behaviours.ratings import Study
 from glasshouse.web import create_app
 from glasshouse.web.security import TOKEN_HEADER
 from glasshouse.workspace import Workspace
+from tests.conftest import copied
 from tests.web.conftest import ADDRESS
 
 QUESTION = {"role": "user", "content": "Where does nobody number 3 live?"}
@@ -26,7 +27,7 @@ RATINGS = "/api/v1/ratings/small/ticking"
 
 @pytest.fixture(scope="module")
 def ws(chatting: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    ws = Workspace.open(shutil.copytree(chatting, tmp_path_factory.mktemp("people") / "ws"))
+    ws = Workspace.open(copied(chatting, tmp_path_factory.mktemp("people") / "ws"))
     families = [{"family": str(n), "prompts": [f"Where does nobody number {n} live?"]} for n in range(8)]
     form = {"name": "places", "about": "For tests.", "tag": "guard", "good": "up", "margin": 1, "unit": "tokens"}
     form |= {"scorer": "length", "families": families, "settings": {"max_new_tokens": 12}}
