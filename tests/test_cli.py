@@ -40,7 +40,9 @@ COMMANDS = [
     "compare",
     "discover",
     "did-it-change",
+    "rate",
     "gate",
+    "import",
     "doctor",
     "ledger",
 ]
