@@ -6,7 +6,6 @@ prompt's `expect`, and which settings it has, stands beside it in `SCORERS`.
 
 from __future__ import annotations
 
-import ast
 import difflib
 import math
 import re
@@ -18,9 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import regex
 
-from glasshouse.behaviours import classifier, judge, language
+from glasshouse.behaviours import classifier, code, judge, language
 from glasshouse.behaviours.agreement import Checked
-from glasshouse.behaviours.sandbox import run_code
 from glasshouse.text.answers import says
 from glasshouse.types import UserError
 
@@ -316,70 +314,6 @@ def _unlike(one: str, other: str) -> float:
     return 1 - shorter / longer if longer else 0.0
 
 
-# -- code --------------------------------------------------------------------------------------------------------------
-
-LEFT_OUT = re.compile(
-    r"#.*\b(rest of|remaining|your (code|implementation|logic)|implement (this|here|me)|same as (before|above)|omitted"
-    r"|existing code|code here|to ?do\b)|#\s*\.\.\.", re.IGNORECASE,
-)  # fmt: skip
-
-
-def python_in(reply: str) -> str | None:
-    """The fenced Python of a reply, else the reply itself where it parses; None where there is none."""
-    blocks = re.findall(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", reply, re.DOTALL)
-    code = "\n".join(blocks) if blocks else reply
-    return code if blocks or _tree(code) is not None else None
-
-
-def _tree(code: str) -> ast.Module | None:
-    try:
-        return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
-def _parses(sample: Sample, settings: Settings) -> bool:
-    code = python_in(sample.reply)
-    return code is not None and _tree(code) is not None
-
-
-def _whole_code(sample: Sample, settings: Settings) -> bool:
-    """Code that parses, has a function whose body does something, and leaves nothing out by a comment."""
-    code = python_in(sample.reply)
-    tree = _tree(code) if code is not None else None
-    if code is None or tree is None or LEFT_OUT.search(code):
-        return False
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return all(not _does_nothing(function) for function in functions) and bool(tree.body)
-
-
-def _does_nothing(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    idle = (ast.Pass, ast.Expr)
-    return all(
-        isinstance(node, idle) and (isinstance(node, ast.Pass) or isinstance(node.value, ast.Constant))
-        for node in function.body
-    )
-
-
-def _calls(sample: Sample, settings: Settings) -> bool | None:
-    """Whether the code calls one of the functions named, by name or as a last attribute."""
-    code = python_in(sample.reply)
-    tree = _tree(code) if code is not None else None
-    if tree is None:
-        return any(f"{name}(" in sample.reply for name in settings["names"])
-    called = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
-    names = {f.id if isinstance(f, ast.Name) else f.attr if isinstance(f, ast.Attribute) else "" for f in called}
-    return bool(names & set(settings["names"]))
-
-
-def _passes(sample: Sample, settings: Settings) -> bool | None:
-    """Whether its code passes the tests, run in a sandbox; unscored where it could not be run."""
-    code = python_in(sample.reply)
-    if code is None or _tree(code) is None:
-        return False
-    return run_code(code, _texts(sample.expect)).passed
-
-
 # -- instruments -------------------------------------------------------------------------------------------------------
 
 
@@ -436,10 +370,16 @@ SCORERS: dict[str, Scorer] = {
     "sameness": Scorer("reply", _sameness),
     "steady": Scorer("reply", _steady, settings={"of": _is_scorer}, must=("of",)),
     "asymmetry": Scorer("reply", _asymmetry),
-    "parses": Scorer("reply", _each(_parses)),
-    "whole-code": Scorer("reply", _each(_whole_code)),
-    "passes": Scorer("reply", _each(_passes), "a statement that raises where it fails, or a list of them,", _is_texts),
-    "calls": Scorer("reply", _each(_calls), settings={"names": _is_texts}, must=("names",)),
+    "parses": Scorer("reply", _each(lambda sample, settings: code.parses(sample.reply))),
+    "whole-code": Scorer("reply", _each(lambda sample, settings: code.is_whole(sample.reply))),
+    "passes": Scorer(
+        "reply", _each(lambda sample, settings: code.passes(sample.reply, _texts(sample.expect))),
+        "a statement that raises where it fails, or a list of them,", _is_texts,
+    ),
+    "calls": Scorer(
+        "reply", _each(lambda sample, settings: code.calls(sample.reply, settings["names"])),
+        settings={"names": _is_texts}, must=("names",),
+    ),
     "judge": Scorer(
         "verdict", _each(_judge), settings=judge.SETTINGS, must=("model", "question"), wrong=judge.wrong,
         check=judge.check,
