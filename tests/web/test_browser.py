@@ -313,6 +313,30 @@ def test_a_cell_opens_its_wordings_and_history_and_the_plane_has_a_point_a_versi
         page.has("refuses-danger, tokens a reply (less is better)")
 
 
+def test_what_nobody_named_is_read_and_made_a_behaviour(chromium: Any, chatting: Any, tmp_path: Any) -> None:
+    from glasshouse.behaviours import read_behaviours, version
+    from glasshouse.behaviours.behaviour import behaviour_from_json
+    from glasshouse.behaviours.discoveries import discover
+    from glasshouse.workspace import Workspace
+    from tests.conftest import copied
+
+    ws = Workspace.open(copied(chatting, tmp_path / "ws"))
+    form = {"name": "where", "about": "For tests.", "tag": "guard", "good": "up", "margin": 0.05, "scorer": "ends"}
+    families = [{"family": str(i), "prompts": [f"Where does nobody number {i} live?"]} for i in range(60)]
+    asked = behaviour_from_json({**form, "families": families})
+    discover(ws, version("small", ws), version("ticking", ws), [asked])
+    with serving(ws) as root:
+        page = Page(chromium, root)
+        page.open("/behaviours?base=small")
+        page.click("a[href='/behaviours/discovered/small/ticking']")
+        page.until("document.querySelector('.differences form')")
+        assert "certainly" in page.all(".differences")[0].lower() and page.all(".said p")[1].startswith("Certainly")
+        page.click(".differences form .button")
+        page.has("glasshouse test ticking --suite behaviours/")
+        (made,) = read_behaviours(ws.root / "behaviours")
+        assert made.families > 30
+
+
 @pytest.fixture(scope="module")
 def people(chatting: Any, tmp_path_factory: Any) -> Any:
     """A server on two versions of a chat model with eight pairs of replies to rate."""
