@@ -147,9 +147,10 @@ def workspace(tmp_path: Path) -> Iterator[Any]:
 
 
 def copied(chatting: Path, to: Path) -> Path:
-    """The models of `chatting`, without what other tests have run on them."""
-    left = shutil.ignore_patterns("evals", "discoveries", "ledger.jsonl", "calls.jsonl")
-    return Path(shutil.copytree(chatting, to, ignore=left))
+    """The models of `chatting` in a workspace of its own, without what other tests have done with them."""
+    shutil.copytree(chatting / "models", to / "models")
+    shutil.copy(chatting / "glasshouse.toml", to)
+    return to
 
 
 @pytest.fixture(scope="session")

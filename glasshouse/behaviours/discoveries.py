@@ -79,8 +79,13 @@ def fitting(ws: Workspace, base: Version, new: Version) -> str | None:
 
 def kept(ws: Workspace, base: Version, new: Version) -> dict[str, Any] | None:
     """The newest discovery between the two. Raises `UserError` for one that was altered."""
-    names = [name for name in ws.names(KIND) if name.startswith(f"{base.hash[:10]}.{new.hash[:10]}.")]
+    names = discoveries(ws, base, new)
     return _read(ws, max(names, key=lambda name: (ws.manifest(KIND, name)["created"], name))) if names else None
+
+
+def discoveries(ws: Workspace, base: Version, new: Version) -> list[str]:
+    """Names of all between the two; none of them is read."""
+    return [name for name in ws.names(KIND) if name.startswith(f"{base.hash[:10]}.{new.hash[:10]}.")]
 
 
 def _read(ws: Workspace, artefact: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import threading
 from typing import Any
 
-from glasshouse.behaviours.discoveries import kept
+from glasshouse.behaviours.discoveries import discoveries
 from glasshouse.behaviours.evaluation import read_evaluation
 from glasshouse.behaviours.frontier import plane
 from glasshouse.behaviours.history import history_of, wordings
@@ -78,7 +78,7 @@ class Library:
             if key not in self._compared:
                 try:
                     self._compared[key] = {
-                        **compared(self.ws, before, after), "discovered": kept(self.ws, before, after) is not None,
+                        **compared(self.ws, before, after), "discovered": bool(discoveries(self.ws, before, after)),
                     }  # fmt: skip
                 except UserError as error:  # damaged, or nothing was run on the base
                     raise fail(500 if newest(self.ws, before) else 404, str(error)) from error

@@ -15,11 +15,12 @@ from glasshouse.behaviours.evaluation import evaluations
 from glasshouse.cli import app
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
+from tests.conftest import copied
 
 
 @pytest.fixture(scope="module")
-def ws(chatting: Path) -> Workspace:
-    return Workspace.open(chatting)
+def ws(chatting: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace.open(copied(chatting, tmp_path_factory.mktemp("discovered") / "ws"))
 
 
 @pytest.fixture(scope="module")

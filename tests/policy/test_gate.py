@@ -22,6 +22,7 @@ from glasshouse.organisms.world import build
 from glasshouse.text.touched import hashes, line_hash, seen
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace, _hash_json, hash_file
+from tests.conftest import copied
 
 POLICY = """\
 policy: for-tests
@@ -62,9 +63,7 @@ def gated(chatting: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     """A workspace with two tested models, and a policy."""
     folder = tmp_path_factory.mktemp("gated")
     ws = folder / "ws"
-    shutil.copytree(chatting, ws)
-    shutil.rmtree(ws / "evals", ignore_errors=True)
-    (ws / "ledger.jsonl").unlink(missing_ok=True)
+    copied(chatting, ws)
     asked = [f"Where does nobody number {n} live?" for n in range(60)]
     (folder / "suite").mkdir()
     (folder / "suite" / "speaks.yaml").write_text(form("speaks", r"\w", "up", asked))
@@ -150,6 +149,7 @@ class Without(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Without())
 from glasshouse.cli import app
+from tests.conftest import copied
 app(["gate", {str(policy)!r}, "ticking", "--on", "2026-11-25", "--json", "--workspace", {str(ws)!r}])
 """
     again = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)

@@ -20,6 +20,7 @@ from glasshouse.web.security import TOKEN_HEADER
 from glasshouse.web.server import listen
 from glasshouse.workspace import Workspace
 from tests.behaviours.written import a_model, asked, write_evaluation
+from tests.conftest import copied
 from tests.web.conftest import ADDRESS
 
 NAME = "tiny-resid.2"
@@ -84,7 +85,7 @@ def test_mistakes_get_one_line_and_the_right_status(client: TestClient, path: st
 
 def test_versions_compared(client: TestClient, chatting: Path, tmp_path: Path) -> None:
     assert client.get("/api/v1/versions").json() == []
-    shutil.copytree(chatting, tmp_path / "ws")
+    copied(chatting, tmp_path / "ws")
     ws = Workspace.open(tmp_path / "ws")
     families = [{"family": str(n), "prompts": [f"Where does nobody number {n} live?"]} for n in range(8)]
     form = {"name": "length", "about": "Length.", "tag": "guard", "good": "up", "margin": 1, "unit": "tokens"}
@@ -148,7 +149,6 @@ def test_numbers_that_are_not_finite_are_null() -> None:
 
 
 def test_a_damaged_artefact_says_so_and_the_rest_is_served(tmp_path, evidence: Workspace) -> None:
-    import shutil
 
     shutil.copytree(evidence.root, tmp_path / "ws")
     ws = Workspace(tmp_path / "ws")
@@ -160,7 +160,6 @@ def test_a_damaged_artefact_says_so_and_the_rest_is_served(tmp_path, evidence: W
 
 
 def test_an_artefact_made_anew_is_read_anew(tmp_path) -> None:
-    import shutil
 
     from tests.features.example import write_example_features
 

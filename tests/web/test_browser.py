@@ -241,13 +241,14 @@ def test_the_tree_of_concepts_leads_to_features(page: Page, opened: Any, labelle
     page.has("fires on")
 
 
-def test_the_matrix_of_behaviours_opens_a_cell(chromium: Any, chatting: Any) -> None:
+def test_the_matrix_of_behaviours_opens_a_cell(chromium: Any, chatting: Any, tmp_path: Any) -> None:
     """Two versions, one of them fine-tuned to begin with "Certainly!"; the cell that regressed shows both replies."""
     from glasshouse.behaviours import compared, evaluate, run_missing, version
     from glasshouse.behaviours.behaviour import behaviour_from_json
     from glasshouse.workspace import Workspace
+    from tests.conftest import copied
 
-    ws = Workspace.open(chatting)
+    ws = Workspace.open(copied(chatting, tmp_path / "ws"))
     families = [{"family": str(n), "prompts": [f"Where does nobody number {n} live?"]} for n in range(60)]
     form = {"name": "certainly", "about": "Begins with Certainly.", "tag": "guard", "good": "down", "margin": 0.05}
     form |= {"scorer": {"regex": {"pattern": "^Certainly"}}, "settings": {"max_new_tokens": 8}, "families": families}
