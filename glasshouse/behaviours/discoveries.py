@@ -31,11 +31,11 @@ PROMPTS = 800
 def discover(
     ws: Workspace, base: Version, new: Version, behaviours: Sequence[Behaviour], *, prompts: int = PROMPTS,
     seed: int = 0, dictionary: str | None = None, device: str | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], None] = lambda text: None, done: Callable[[str], None] = lambda evaluation: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Ask both versions what `discovery.widely` draws from the behaviours, and keep what differs. dictionary: see
-    `fitting`, which chooses one without it. Raises `UserError` for too few prompts or a dictionary that does not
-    fit."""
+    `fitting`, which chooses one without it. done(evaluation): told of each run that is made. Raises `UserError` for too
+    few prompts or a dictionary that does not fit."""
     asked = widely(behaviours, count=prompts, seed=seed)
     name = dictionary or fitting(ws, base, new)
     config = {
@@ -47,6 +47,8 @@ def discover(
     if not ws.done(KIND, artefact, config):
         say(f"asking both {len(asked.prompts)} prompts")
         runs = [evaluate(one, asked, ws, seed=seed, device=device) for one in (base, new)]
+        for run in runs:
+            done(run.name)
         inside = None
         if name is None:
             say("no dictionary of a model that both come from: only what they say is compared")

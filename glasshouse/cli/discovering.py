@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from glasshouse.cli.entry import CountOption, DeviceOption, JsonOption, SeedOption, WorkspaceOption, answer, begin, say
+from glasshouse.cli.gating import record
 from glasshouse.cli.testing import number, read_suites, usual
 from glasshouse.types import UserError
 from glasshouse.workspace import write_atomically
@@ -62,6 +63,7 @@ def discover(
         found = discoveries.discover(
             ws, before, after, [b for b in behaviours if b.name not in (without or [])],
             prompts=prompts or discoveries.PROMPTS, seed=seed, dictionary=dictionary, device=device, say=say,
+            done=lambda name: record(ws, name),
         )  # fmt: skip
         if save is not None:
             made = discoveries.group_behaviour(ws, found, group, save.stem)
@@ -129,6 +131,8 @@ def did_it_change(
         asked = complaint(prompt, scorer=scorer, expect=expect, also=also or [], samples=samples)
         then, now = version(base, ws), version(new, ws)
         old, fresh = (evaluate(one, asked, ws, seed=seed, device=device) for one in (then, now))
+        for run in (old, fresh):
+            record(ws, run.name)
         (one,) = judged([cell(old, fresh)])
         found = {"then": then.to_json(), "now": now.to_json(), **cell_json(one, asked), "worst": worst(old, fresh)}
         sides = ((then, found["base"]), (now, found["new"]))

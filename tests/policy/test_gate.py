@@ -94,6 +94,16 @@ def test_the_good_one_passes_and_the_bad_one_is_held(copy: tuple[Path, Path], tm
     assert status == 0 and head in out
 
 
+def test_a_complaint_and_a_discovery_are_recorded_like_any_test(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    at = ("--workspace", ws)
+    asked = ("did-it-change", "Where does nobody live?", "small", "ticking", "--pattern", r"\w", "--samples", 2)
+    assert run(*asked, *at)[0] == 0
+    assert run("discover", "small", "ticking", "--suite", policy.parent / "suite", *at)[0] == 0
+    _, out, _ = run("gate", policy, "ticking", *at)
+    assert "not in the ledger" not in out and "regression: certainly: regressed" in out
+
+
 def test_a_pinned_version_is_held_against_what_bears_its_name_now(copy: tuple[Path, Path], tmp_path: Path) -> None:
     ws, _ = copy
     was = version("small", Workspace.open(ws)).hash
