@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from glasshouse.behaviours.behaviour import Behaviour
+from glasshouse.behaviours.cases import FOLDER
 from glasshouse.behaviours.discovery import as_behaviour, discovered, widely
 from glasshouse.behaviours.evaluation import evaluate, read_evaluation
 from glasshouse.behaviours.provenance import descent
@@ -24,7 +25,7 @@ from glasshouse.behaviours.versions import Version
 from glasshouse.types import UserError, check_name
 from glasshouse.workspace import Workspace, write_atomically
 
-KIND, FILE, FOLDER = "discoveries", "found.json", "behaviours"
+KIND, FILE = "discoveries", "found.json"
 PROMPTS = 800
 
 

@@ -169,6 +169,13 @@ def evaluation_name(version: Version, behaviour: Behaviour, seed: int) -> str:
     return f"{behaviour.name}.{version.hash[:10]}.{settings[:8]}"
 
 
+def name_parts(evaluation: str) -> tuple[str, str, str]:
+    """The behaviour (whose name may have dots), the version's hash and that of what was asked, as they begin; empty for
+    what is no evaluation of a behaviour."""
+    behaviour, _, rest = evaluation.rpartition(".")[0].rpartition(".")
+    return (behaviour, rest, evaluation.rpartition(".")[2]) if behaviour else ("", "", "")
+
+
 def planned(behaviour: Behaviour) -> list[Sample]:
     """The samples without their replies, in order."""
     return [

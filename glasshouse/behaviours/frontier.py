@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from glasshouse.behaviours.behaviour import Behaviour
-from glasshouse.behaviours.evaluation import Evaluation, evaluations, read_evaluation
+from glasshouse.behaviours.evaluation import Evaluation, evaluations, name_parts, read_evaluation
 from glasshouse.behaviours.history import kept_behaviour
 from glasshouse.behaviours.matrix import tested
 from glasshouse.behaviours.statistics import Cell, Change, Scored, Verdict, clustered, judged, mean
@@ -141,8 +141,8 @@ def plane(ws: Workspace, x: str | None = None, y: str | None = None, *, of: str 
 
 def _known(ws: Workspace, runs: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
     """By name, what is said of each behaviour that was run, the one on most versions first."""
-    counted = Counter(behaviour for some in runs.values() for behaviour in {name.rsplit(".", 2)[0] for name in some})
-    newest = {name.rsplit(".", 2)[0]: name for some in runs.values() for name in some}
+    counted = Counter(behaviour for some in runs.values() for behaviour in {name_parts(name)[0] for name in some})
+    newest = {name_parts(name)[0]: name for some in runs.values() for name in some}
     found = {}
     for behaviour, count in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
         kept = kept_behaviour(ws, newest[behaviour])
@@ -169,7 +169,7 @@ def _points(
         by_hash[version.hash].append(version)
     points, left_out = [], []
     for some in by_hash.values():
-        mine = {name.rsplit(".", 2)[0]: name for name in runs[some[0].name]}
+        mine = {name_parts(name)[0]: name for name in runs[some[0].name]}
         picked = [f"{axis.behaviour}.{some[0].hash[:10]}.{asked[axis.behaviour]}" for axis in axes]
         lacking = [axis.behaviour for axis, name in zip(axes, picked, strict=True) if name not in runs[some[0].name]]
         why = ""
@@ -187,7 +187,7 @@ def _points(
 
 def _commonest(behaviour: str, runs: Sequence[Sequence[str]]) -> str:
     """What was asked of most versions (the end of an evaluation's name): scores of other prompts are not compared."""
-    ends = Counter(name.rsplit(".", 2)[2] for some in runs for name in some if name.rsplit(".", 2)[0] == behaviour)
+    ends = Counter(name_parts(name)[2] for some in runs for name in some if name_parts(name)[0] == behaviour)
     return max(ends, key=lambda end: (ends[end], end), default="")
 
 

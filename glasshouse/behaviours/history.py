@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from glasshouse.behaviours.evaluation import BEHAVIOUR, Evaluation, read_evaluation
+from glasshouse.behaviours.evaluation import BEHAVIOUR, Evaluation, name_parts, read_evaluation
 from glasshouse.behaviours.matrix import by_prompt, tested
 from glasshouse.behaviours.statistics import Scored, mean, parts_of_mean
 from glasshouse.types import UserError
@@ -23,7 +23,7 @@ SHOWN = 8  # families whose wordings are shown
 
 def runs_of(ws: Workspace, behaviour: str) -> list[str]:
     """Names of every evaluation of the behaviour."""
-    return [name for name in ws.names("evals") if name.count(".") >= 2 and name.rsplit(".", 2)[0] == behaviour]
+    return [name for name in ws.names("evals") if name_parts(name)[0] == behaviour]
 
 
 def history_of(ws: Workspace, behaviour: str) -> dict[str, Any]:

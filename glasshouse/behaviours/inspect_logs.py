@@ -25,7 +25,7 @@ from glasshouse.behaviours.versions import Version, save_foreign, version
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace, hash_file
 
-METADATA = "glasshouse"  # key of a reply's metadata, as inspect_provider.py writes it
+METADATA = "glasshouse"  # key of a reply's metadata that holds the version's card
 WORDS = {"c": 1.0, "yes": 1.0, "true": 1.0, "p": 0.5, "i": 0.0, "n": 0.0, "no": 0.0, "false": 0.0}
 GENERATION = ("max_tokens", "temperature", "top_p", "top_k", "stop_seqs", "system_message", "reasoning_effort")
 APART = 1e-6  # what a recomputed mean may differ from the header's by rounding

@@ -30,11 +30,11 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from glasshouse.behaviours.behaviour import Turn
+from glasshouse.behaviours.inspect_logs import METADATA
 from glasshouse.behaviours.versions import loaded, version
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 
-METADATA = "glasshouse"  # key of a reply's metadata that holds the version's card
 HONOURED = {"max_tokens", "temperature", "seed", "stop_seqs", "system_message"}
 # What Inspect does itself, around the model.
 INSPECTS_OWN = {

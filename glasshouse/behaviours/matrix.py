@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from glasshouse.behaviours.behaviour import Behaviour
+from glasshouse.behaviours.discovery import NAME as DISCOVERY
 from glasshouse.behaviours.evaluation import (
     Evaluation,
     evaluate,
     evaluation_name,
     evaluations,
+    name_parts,
     read_evaluation,
 )
 from glasshouse.behaviours.scorers import RECORDED, Sample
@@ -43,8 +45,9 @@ NO_SCORES = "no prompt has scores on both; see the errors in samples.jsonl"
 
 
 def newest(ws: Workspace, version: Version) -> dict[str, str]:
-    """By behaviour's name, the newest evaluation of the version."""
-    return {name.partition(".")[0]: name for name in evaluations(ws, version)}
+    """By behaviour's name, the newest evaluation of the version; what `discover` asked is no behaviour."""
+    found = {name_parts(name)[0]: name for name in evaluations(ws, version)}
+    return {behaviour: name for behaviour, name in found.items() if behaviour != DISCOVERY}
 
 
 def run_missing(
@@ -68,7 +71,7 @@ def run_missing(
 def counterparts(ws: Workspace, base: Version, new: Version) -> dict[str, tuple[str, str]]:
     """By behaviour of the base, the names of its evaluation there and on the new version, where it may be missing."""
     return {
-        behaviour: (name, f"{behaviour}.{new.hash[:10]}.{name.rpartition('.')[2]}")
+        behaviour: (name, f"{behaviour}.{new.hash[:10]}.{name_parts(name)[2]}")
         for behaviour, name in newest(ws, base).items()
     }
 

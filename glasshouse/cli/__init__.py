@@ -16,6 +16,7 @@ import typer
 
 from glasshouse.cli.discovering import did_it_change, discover
 from glasshouse.cli.entry import (
+    PORT,
     Commands,
     CountOption,
     DeviceOption,
@@ -37,7 +38,6 @@ from glasshouse.cli.testing import compare, test
 from glasshouse.types import FeatureId, UserError, check_name
 from glasshouse.workspace import Workspace
 
-PORT = 8421
 CorpusOption = Annotated[str, typer.Option(help="A folder, a file, or `python`, the library of this Python.")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Name in the workspace, folder, or hub name.")]
 

@@ -90,6 +90,7 @@ DeviceOption = Annotated[
     str | None, typer.Option(help="cpu or cuda; without it, cuda where there is one.", show_default=False)
 ]
 TextColumnOption = Annotated[str, typer.Option(help="Column of .jsonl, .parquet and .csv files that holds the text.")]
+PORT = 8421
 PortOption = Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.", min=0, max=65535)]
 NoServeOption = Annotated[bool, typer.Option("--no-serve", help="Do not serve the page.")]
 

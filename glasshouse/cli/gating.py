@@ -206,7 +206,7 @@ def _evidence(ws: Workspace, required: Required, name: str, recorded: Mapping[st
         "value": estimate.value, "low": estimate.low, "high": estimate.high, "families": families,
         "epochs": done.behaviour.settings.epochs, "created": done.created,
         "unscored": sum(score is None for score in done.scores) / max(len(done.scores), 1),
-        "compute": compute(ws, one.model),
+        "compute": compute(ws, one.model), "rate": done.behaviour.bounded and not required.over,
     }  # fmt: skip
     prompts, unknown = _touched(ws, one, done)
     return Evidence(**given, problem=prompts or (unknown if required.provenance == "recorded" else ""))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from glasshouse.cli.entry import (
+    PORT,
     CountOption,
     JsonOption,
     NoServeOption,
@@ -25,8 +26,6 @@ from glasshouse.workspace import Workspace, write_atomically
 
 if TYPE_CHECKING:
     from glasshouse.behaviours import Version
-
-PORT = 8421
 
 
 def rate(

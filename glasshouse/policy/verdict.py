@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from glasshouse.fits import rate_law
+from glasshouse.fits import Fit, power_law, rate_law
 from glasshouse.policy.policy import Attestation, Bound, Level, Policy, Required, Safeguard, Threshold, Waiver, day
 
 Truth = Literal[True, False, None]
@@ -27,7 +27,7 @@ class Evidence:
     the evaluation it comes from, hash: of that. problem: why it cannot count (altered, touched by training), or "".
     compute: effective, of the version that was measured, FLOP (0: not recorded). earlier: the version that it was
     measured on in place of the one that was asked for, with what has `changed` since, and `grown`: by how many times
-    its compute has grown (0: not recorded)."""
+    its compute has grown (0: not recorded). rate: whether it lies in [0, 1]."""
 
     behaviour: str
     version: str
@@ -46,6 +46,7 @@ class Evidence:
     earlier: str = ""
     changed: tuple[str, ...] = ()
     grown: float = 0.0
+    rate: bool = True
 
 
 Key = tuple[str, str, str]  # (version's name, behaviour, base over which the change is taken or "")
@@ -151,10 +152,7 @@ class _Judge:
         if not lacking:
             try:
                 points.sort(key=lambda one: one.compute)
-                sizes = [one.compute for one in points]
-                lows, highs = [one.low for one in points], [one.high for one in points]
-                fit = rate_law(sizes, [one.value for one in points], lows, highs)
-                value, low, high = fit.at(of.trend.ahead * points[-1].compute)
+                value, low, high = _law(points).at(of.trend.ahead * points[-1].compute)
             except ValueError as error:
                 lacking = [str(error)]
         if lacking:
@@ -280,3 +278,11 @@ class _Judge:
         """By whom and why it is waived, if it is, and not past its day."""
         found: list[Waiver] = [one for one in self.policy.waivers if one.of == of and day(one.expires) >= self.today]
         return f"waived by {found[0].by} until {found[0].expires}: {found[0].reason}" if found else ""
+
+
+def _law(points: Sequence[Evidence]) -> Fit:
+    """Of values against compute: log-odds of rates, logarithms of what is none. Raises `ValueError`."""
+    sizes, values = [one.compute for one in points], [one.value for one in points]
+    if all(one.rate for one in points):
+        return rate_law(sizes, values, [one.low for one in points], [one.high for one in points])
+    return power_law(sizes, values, [(one.high - one.low) / (2 * 1.96) for one in points])

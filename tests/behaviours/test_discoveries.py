@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from glasshouse.behaviours import read_behaviours, version
 from glasshouse.behaviours.discoveries import keep_behaviour, kept
 from glasshouse.behaviours.evaluation import evaluations
+from glasshouse.behaviours.matrix import newest
 from glasshouse.cli import app
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
@@ -51,6 +52,8 @@ def test_what_was_found_is_kept_and_made_a_behaviour(ws: Workspace, suite: Path,
     again = run(ws, *words)
     assert json.loads(again[1]) == found == kept(ws, small, ticking) and "asking both" not in again[2]
     assert len(evaluations(ws, ticking)) == before
+
+    assert newest(ws, small) == {}  # what was asked widely is no behaviour, and no row of the matrix
 
     number = 1 + next(i for i, group in enumerate(found["groups"]) if "“" in group["name"])
     file = keep_behaviour(ws, small, ticking, group=number, name="tic")

@@ -28,7 +28,8 @@ from glasshouse.behaviours import (
 )
 from glasshouse.behaviours.asking import choices, likelihood, prompt_ids
 from glasshouse.behaviours.behaviour import behaviour_from_json
-from glasshouse.behaviours.evaluation import planned
+from glasshouse.behaviours.evaluation import name_parts, planned
+from glasshouse.behaviours.matrix import newest
 from glasshouse.behaviours.versions import loaded
 from glasshouse.cli import app
 from glasshouse.models import ablate, add
@@ -36,6 +37,7 @@ from glasshouse.organisms.suite import suite
 from glasshouse.organisms.world import build
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
+from tests.conftest import copied
 
 
 @pytest.fixture(scope="session")
@@ -206,6 +208,18 @@ def test_what_was_run_on_the_base_is_run_on_the_new_and_judged(ws: Workspace) ->
     assert json.loads(json.dumps(found))["new"]["name"] == "ticking"
     same = {row["verdict"] for row in compared(ws, base, base)["cells"]}
     assert same <= {"equivalent", "underpowered"}
+
+
+def test_a_behaviours_name_may_have_dots(chatting: Path, tmp_path: Path) -> None:
+    ws = Workspace.open(copied(chatting, tmp_path / "ws"))
+    small, ticking = version("small", ws), version("ticking", ws)
+    for name in ("suite.one", "suite.two"):
+        evaluate(small, behaviour(name), ws)
+    assert {one.partition(".")[0] for one in newest(ws, small).values()} == {"suite"}
+    run_missing(ws, small, ticking)
+    assert [row["behaviour"] for row in compared(ws, small, ticking)["cells"]] == ["suite.one", "suite.two"]
+    assert name_parts("suite.one.0123456789.89abcdef") == ("suite.one", "0123456789", "89abcdef")
+    assert name_parts("steered") == name_parts("a.b") == ("", "", "")
 
 
 def test_each_sentence_of_a_system_prompt_is_left_out(ws: Workspace) -> None:

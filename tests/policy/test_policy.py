@@ -214,6 +214,16 @@ def test_an_early_warning_looks_ahead(tmp_path: Path) -> None:
     assert verdict(policy(tmp_path, TREND + waiver), {**GOOD, **sizes(0.2, 0.5, 0.8)}).level == "1"
 
 
+def test_a_trend_of_what_is_no_rate_is_a_power_law(tmp_path: Path) -> None:
+    """1, 2, 4 with every fourfold compute: 8 ahead."""
+    doubling = {
+        key: replace(one, value=value, low=value * 0.95, high=value * 1.05, rate=False)
+        for (key, one), value in zip(sizes(0.1, 0.2, 0.4).items(), (1.0, 2.0, 4.0), strict=True)
+    }
+    text = text_of(verdict(policy(tmp_path, TREND), {**GOOD, **doubling}), "early warning: autonomy")
+    assert text.startswith("at 4 times the compute 8.000 [")
+
+
 def test_a_trend_that_cannot_be_told_counts_as_crossed(tmp_path: Path) -> None:
     rules = policy(tmp_path, TREND)
     for lacking, said in (
