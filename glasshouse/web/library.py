@@ -61,9 +61,15 @@ class Library:
         return held[1]
 
     def versions(self) -> list[dict[str, Any]]:
-        """Versions that behaviours were run on, each with the names of these behaviours."""
+        """Versions that something was run on: each with the names of its behaviours, and of the versions that what
+        differs from it was sought in."""
+        every = tested(self.ws)
         return [
-            {**one.to_json(), "behaviours": sorted(newest(self.ws, one))} for one in tested(self.ws)
+            {
+                **one.to_json(), "behaviours": sorted(newest(self.ws, one)),
+                "discovered": [other.name for other in every if discoveries(self.ws, one, other)],
+            }
+            for one in every
         ]  # fmt: skip
 
     def compared(self, base: str, new: str) -> dict[str, Any]:
@@ -77,9 +83,7 @@ class Library:
         with self._lock:
             if key not in self._compared:
                 try:
-                    self._compared[key] = {
-                        **compared(self.ws, before, after), "discovered": bool(discoveries(self.ws, before, after)),
-                    }  # fmt: skip
+                    self._compared[key] = compared(self.ws, before, after)
                 except UserError as error:  # damaged, or nothing was run on the base
                     raise fail(500 if newest(self.ws, before) else 404, str(error)) from error
             return self._compared[key]

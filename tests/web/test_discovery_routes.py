@@ -36,7 +36,8 @@ def test_what_was_discovered_is_read_and_made_a_behaviour(ws: Workspace) -> None
         discover(ws, version("small", ws), version("ticking", ws), [asked])
         found = client.get(AT).json()
         assert found["dictionary"] is None and found["groups"][0]["pairs"][0]["after"].startswith("Certainly")
-        assert client.get("/api/v1/versions/small/against/ticking").json()["discovered"] is True
+        said = {one["name"]: one["discovered"] for one in client.get("/api/v1/versions").json()}
+        assert said == {"small": ["ticking"], "ticking": []}
         number = 1 + next(i for i, group in enumerate(found["groups"]) if group["scorable"])
 
         made = {"group": number, "name": "certainly"}

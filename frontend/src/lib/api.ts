@@ -73,6 +73,7 @@ export interface Version {
   edit: string;
   hash: string;
   behaviours: string[];
+  discovered: string[];
 }
 
 export type Verdict = "regressed" | "improved" | "equivalent" | "underpowered";
@@ -116,7 +117,6 @@ export interface Comparison {
   cells: Cell[];
   missing: string[];
   unsound: Record<string, string>;
-  discovered: boolean;
 }
 
 export interface Difference {
