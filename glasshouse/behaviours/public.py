@@ -12,9 +12,6 @@ Warstadt et al. 2020 (arXiv:1912.00582); Anthropic 2025, political even-handedne
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
 import zipfile
 from collections import defaultdict
@@ -23,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from glasshouse.behaviours.behaviour import LONGEST_NAME, Behaviour, behaviour_from_json
+from glasshouse.behaviours.tables import Row, read_table, rows_of_lines
 from glasshouse.types import UserError
 
 PER_PARADIGM = 100  # pairs of BLiMP's thousand
 LARGEST = 100_000_000  # bytes of a file, unpacked
-Row = dict[str, Any]
 
 
 def read_public(path: Path) -> list[Behaviour]:
@@ -44,20 +41,15 @@ def read_public(path: Path) -> list[Behaviour]:
 
 
 def _rows(path: Path) -> list[Row]:
+    if path.suffix != ".zip":
+        return read_table(path, largest=LARGEST)
     try:
-        if path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                names = sorted(name for name in archive.namelist() if name.endswith(".jsonl"))
-                if sum(archive.getinfo(name).file_size for name in names) > LARGEST:
-                    raise UserError(f"expected at most {LARGEST:,} bytes in {path}, found more; unpack what is wanted")
-                return [json.loads(line) for name in names for line in archive.read(name).decode().splitlines()]
-        if path.stat().st_size > LARGEST:
-            raise UserError(f"expected at most {LARGEST:,} bytes in {path}, found more; split it")
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".csv":
-            return list(csv.DictReader(io.StringIO(text, newline="")))
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (OSError, ValueError, zipfile.BadZipFile, csv.Error) as error:
+        with zipfile.ZipFile(path) as archive:
+            names = sorted(name for name in archive.namelist() if name.endswith(".jsonl"))
+            if sum(archive.getinfo(name).file_size for name in names) > LARGEST:
+                raise UserError(f"expected at most {LARGEST:,} bytes in {path}, found more; unpack what is wanted")
+            return [row for name in names for row in rows_of_lines(name, archive.read(name).decode())]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"expected a public set at {path}, could not read it ({error}); check the path") from None
 
 

@@ -14,19 +14,24 @@ LARGEST = 8_000_000  # bytes of a table
 Row = dict[str, Any]
 
 
-def read_table(path: Path) -> list[Row]:
-    """A mapping a row. Raises `UserError`, with the line where there is one, for what is missing, too large or no
-    table."""
+def read_table(path: Path, *, largest: int = LARGEST) -> list[Row]:
+    """A mapping a row. Raises `UserError`, with the line where there is one, for what is missing, of more bytes than
+    `largest`, or no table."""
     try:
         size = path.stat().st_size
-        if size > LARGEST:
-            raise UserError(f"expected at most {LARGEST:,} bytes in {path.name}, found {size:,}; give fewer rows")
+        if size > largest:
+            raise UserError(f"expected at most {largest:,} bytes in {path.name}, found {size:,}; give fewer rows")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"expected a table (.csv or .jsonl) at {path}, could not read it ({error})") from None
     if path.suffix == ".csv":
         return _of_csv(path.name, text)
-    return [_of_json(path.name, number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    return rows_of_lines(path.name, text)
+
+
+def rows_of_lines(file: str, text: str) -> list[Row]:
+    """Of JSON lines; `file` names them in errors."""
+    return [_of_json(file, number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
 def _of_csv(file: str, text: str) -> list[Row]:

@@ -63,7 +63,7 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="could not read it"):
         read_public(tmp_path / "none.jsonl")
     (tmp_path / "bad.jsonl").write_text("{")
-    with pytest.raises(UserError, match="could not read it"):
+    with pytest.raises(UserError, match=r"bad\.jsonl, line 1: expected a JSON object, found '\{'"):
         read_public(tmp_path / "bad.jsonl")
 
 
