@@ -45,7 +45,8 @@ def _rows(path: Path) -> list[Row]:
         return read_table(path, largest=LARGEST)
     try:
         with zipfile.ZipFile(path) as archive:
-            names = sorted(name for name in archive.namelist() if name.endswith(".jsonl"))
+            # A Mac adds files of its own beside each, ._NAME; BLiMP's archive has one.
+            names = sorted(name for name in archive.namelist() if re.search(r"(^|/)(?!\._)[^/]*\.jsonl$", name))
             if sum(archive.getinfo(name).file_size for name in names) > LARGEST:
                 raise UserError(f"expected at most {LARGEST:,} bytes in {path}, found more; unpack what is wanted")
             return [row for name in names for row in rows_of_lines(name, archive.read(name).decode())]

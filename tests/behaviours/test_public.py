@@ -43,6 +43,7 @@ def test_blimp_by_paradigm(tmp_path: Path) -> None:
         for name in ("agreement", "binding"):
             line = {"sentence_good": "The cats sleep.", "sentence_bad": "The cats sleeps.", "UID": name}
             archive.writestr(f"data/{name}.jsonl", "\n".join([json.dumps(line)] * 150))
+        archive.writestr("__MACOSX/data/._binding.jsonl", b"\x00\x05\x16\xb0")  # as in the archive that is published
     (found,) = read_public(file)
     assert found.families == 2 and len(found.prompts) == 200 and found.scorer == ("choice", {"raw": True})
 
