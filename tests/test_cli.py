@@ -84,6 +84,13 @@ def test_help_comes_without_torch(command: list[str]) -> None:
     assert "Usage:" in done.stdout
 
 
+def test_what_a_person_would_see_nothing_in() -> None:
+    from glasshouse.cli.summary import readable
+
+    assert readable(" was built by the river, and nobody") and readable("在河边") and readable("def f(x): return x")
+    assert not any(map(readable, ("", "\n\n\n  \n a", "The firstnXnol6n7mnPWozdfnkl+wVWF1ZlphHBTzKUuBp+z")))
+
+
 def test_commands_are_those_of_this_version() -> None:
     import typer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -103,13 +104,20 @@ def _steer_each(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[st
 def _firing(model: Any, dictionary: str, index: int, text: str) -> float:
     """Mean activation over a text read by the unedited model, as a share of the feature's largest.
 
-    0 for a text that is mostly white space: a person would see nothing in it.
+    0 for a text in which a person would see nothing.
     """
-    if len("".join(text.split())) < len(text) / 2 or not text:
+    if not readable(text):
         return 0.0
     values = model.run([PROMPT + text], [f"{dictionary}/codes"], stop=True)[f"{dictionary}/codes"].values
     largest = float(model.attached[dictionary].max_activation[index])
     return float(values[0, :, index].float().mean()) / max(largest, 1e-9)
+
+
+def readable(text: str) -> bool:
+    """Whether it is neither mostly white space nor mostly one run of signs, as of base64."""
+    ink = len("".join(text.split()))
+    longest = max((len(run) for run in re.findall(r"[!-~]+", text)), default=0)
+    return bool(text) and 2 * ink >= len(text) and 2 * longest <= len(text)
 
 
 def show_summary(found: dict[str, Any], *, quiet: bool) -> None:
