@@ -15,7 +15,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 BEHAVIOUR, SAMPLES, REPLIES, CHECKED = "behaviour.json", "samples.jsonl", "replies.jsonl", "agreement.json"
 BATCH = 32
+PLAIN = vars(Sample(family="", prompt=0))  # what a line of samples.jsonl leaves out where it is so
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _samples(
         started, tokens = time.perf_counter(), 0
         for some in _answered(model, edit, version.system, behaviour, left, seed, batch):
             with open(draft.path / REPLIES, "a", encoding="utf-8") as handle:
-                handle.writelines(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in some)
+                handle.writelines(json.dumps(vars(sample), ensure_ascii=False) + "\n" for sample in some)
             found |= {_key(sample): sample for sample in some}
             tokens += sum(sample.tokens for sample in some)
             progress.advance(len(found))
@@ -209,12 +210,11 @@ def write_samples(folder: Path, behaviour: Behaviour, scored: Iterable[tuple[Sam
 
 def _sample_json(sample: Sample) -> dict[str, Any]:
     """Without what behaviour.json has and what is as always."""
-    found = asdict(sample)
-    plain = asdict(Sample(family="", prompt=0))
-    del found["expect"]
+    found = {k: v for k, v in vars(sample).items() if k in ("family", "prompt", "epoch", "reply") or v != PLAIN[k]}
+    found.pop("expect", None)
     if not any(role == "assistant" for role, _ in sample.turns):
-        del found["turns"]
-    return {k: v for k, v in found.items() if k in ("family", "prompt", "epoch", "reply") or v != plain[k]}
+        found.pop("turns", None)
+    return found
 
 
 def _sample_from_json(found: dict[str, Any]) -> Sample:

@@ -260,8 +260,9 @@ class Model:
         return Run(batch, read, self.token_strings)
 
     def call(
-        self, ids_BT: Tensor, at: Pass, *, attention_mask: Tensor | None, past: Any, last_only: bool, whole: bool
-    ) -> Any:
+        self, ids_BT: Tensor, at: Pass, *, attention_mask: Tensor | dict[str, Tensor] | None, past: Any,
+        last_only: bool, whole: bool,
+    ) -> Any:  # fmt: skip
         """The module's own forward on this device, with masks and position ids where the padding needs them.
 
         Padding at the right of a causal model needs none: no token sees what comes after it.
@@ -278,7 +279,7 @@ class Model:
             given["position_ids"] = (at.position_BT.clamp(min=0) + first).to(self.device)
         if last_only:
             given["logits_to_keep"] = 1
-        given["attention_mask"] = attention_mask.long().to(self.device)
+        given["attention_mask"] = _placed(attention_mask, self.device)
         ids_BT = ids_BT.to(self.device)
         accepted = inspect.signature(target.forward).parameters
         if padded and not self.family.causal and "attention_mask" not in accepted:
@@ -383,6 +384,12 @@ class Model:
         parts = [self._weights_hash, _tokenizer_text(self.tokenizer), getattr(self.tokenizer, "chat_template", None)]
         parts.append(self.edits.hash if self.edits else None)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _placed(mask: Tensor | dict[str, Tensor], device: torch.device) -> Tensor | dict[str, Tensor]:
+    if isinstance(mask, dict):
+        return {kind: one.to(device) for kind, one in mask.items()}
+    return mask.to(device) if mask.ndim == 4 else mask.long().to(device)
 
 
 def _context(config: Any, family: SiteMap) -> int:

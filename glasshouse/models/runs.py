@@ -164,11 +164,15 @@ def forward(
     bound: Bound | None = None,
     grad: bool = False,
     stop: bool = False,
-    attention_mask: Tensor | None = None,
+    attention_mask: Tensor | dict[str, Tensor] | None = None,
     past: Any = None,
     last_only: bool = False,
 ) -> tuple[dict[str, Tensor], Any]:
-    """One pass of the model. Returns the values read by site, and the model's output (None if stopped)."""
+    """One pass of the model. Returns the values read by site, and the model's output (None if stopped).
+
+    attention_mask: (B, S), what is no padding; or what is added to the attention's scores, (B, 1, T, S), or such by
+    kind of layer.
+    """
     reader = _Reader(model, at, get, bound.at() if bound else {}, grad, stop)
     output = None
     with model.lock, contextlib.ExitStack() as stack:

@@ -1,9 +1,10 @@
-"""Log-probabilities of endings after prompts: each prompt is read once, whatever the number of its endings.
+"""Log-probabilities of endings after prompts: what prompts, and the endings of one, have in common is read once.
 
     log_probabilities(model, [(prompt_ids, [ending_ids, other_ids])])       # [[nats, nats]]
 
-Logits are computed only where an ending's tokens are predicted. Shapes: B prompts, R endings, T tokens, S tokens seen,
-V vocabulary.
+The endings of a prompt are read in one row, as a tree: every token sees the prompt and what comes before it in its own
+ending, and nothing else (the tree attention of SpecInfer, Miao et al. 2023, arXiv:2305.09781). Logits are made only
+where an ending's tokens are predicted. Shapes: B prompts, N tokens of a tree, S tokens seen before it, V vocabulary.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from glasshouse.types import Site
 TOKENS = 4096  # of all rows of a batch, padding counted
 LOGITS = 1 << 27  # numbers held at once: 512 MiB
 Asked = tuple[list[int], list[list[int]]]  # tokens of a prompt, and of each ending
+Tree = dict[tuple[int, int], int]  # (number of the token before, token): its own number; 0 is the prompt's last
 
 
 def log_probabilities(model: Model, asked: Sequence[Asked]) -> list[list[float]]:
@@ -34,12 +36,9 @@ def log_probabilities(model: Model, asked: Sequence[Asked]) -> list[list[float]]
     model._require_logits("a log-probability")
     found: list[list[float]] = [[] for _ in asked]
     bound = Bound(model, model.edits) if model.edits else None
-    split = hasattr(model.module, "get_input_embeddings") and not any(
-        differs_by_text(effect) or effect.part.positions in ("prompt", "new")
-        for effect in (bound.effects if bound else ())
-    )
-    for some in _batches(asked, model.sites["logits"].width, whole=not split):
-        score = _after_prompts if split else _whole
+    trees = any(len(endings) > 1 for _, endings in asked) and _takes_masks(model, bound)
+    for some in _batches(asked, model.sites["logits"].width, trees=trees):
+        score = _as_trees if trees else _whole
         for i, nats in zip(some, score(model, [asked[i] for i in some], bound), strict=True):
             found[i] = nats
     if bound is not None and asked:
@@ -47,19 +46,30 @@ def log_probabilities(model: Model, asked: Sequence[Asked]) -> list[list[float]]
     return found
 
 
-def _batches(asked: Sequence[Asked], vocabulary: int, *, whole: bool) -> Iterator[list[int]]:
+def _takes_masks(model: Model, bound: Bound | None) -> bool:
+    """Whether a row may hold several texts, told apart by a mask of ours."""
+    return (
+        hasattr(model.module, "get_input_embeddings")
+        and getattr(model.config, "_attn_implementation", None) in ("eager", "sdpa")
+        and not any(
+            differs_by_text(effect) or effect.part.positions in ("prompt", "new")
+            for effect in (bound.effects if bound else ())
+        )
+    )
+
+
+def _batches(asked: Sequence[Asked], vocabulary: int, *, trees: bool) -> Iterator[list[int]]:
     """Indices of prompts of like length, as many as fit the budgets."""
-    size = {
-        i: (len(prompt), max(map(len, endings)), _rows(endings, whole=whole))
-        for i, (prompt, endings) in enumerate(asked)
-    }
+    size = {}
+    for i, (prompt, endings) in enumerate(asked):
+        longest = max(map(len, endings))
+        # rows, columns, and of them those whose logits are made
+        n = len(_tree(endings)[0]) if trees else 0
+        size[i] = (1, len(prompt) + n, n) if trees else (len(endings), *[len(prompt) + longest] * 2)
     batch: list[int] = []
-    for i in sorted(size, key=lambda i: (size[i][0] + size[i][1], i)):
-        every = [size[j] for j in [*batch, i]]
-        rows = sum(count for *_, count in every)
-        prompt, ending = max(p for p, *_ in every), max(e for _, e, _ in every)
-        read = rows * (prompt + ending if whole else ending)
-        if batch and (rows * (prompt + ending) > TOKENS or read * vocabulary > LOGITS):
+    for i in sorted(size, key=lambda i: (size[i][1], i)):
+        rows, columns, predicted = zip(*(size[j] for j in [*batch, i]), strict=True)
+        if batch and (sum(rows) * max(columns) > TOKENS or sum(rows) * max(predicted) * vocabulary > LOGITS):
             yield batch
             batch = []
         batch.append(i)
@@ -67,43 +77,74 @@ def _batches(asked: Sequence[Asked], vocabulary: int, *, whole: bool) -> Iterato
         yield batch
 
 
-def _rows(endings: list[list[int]], *, whole: bool) -> int:
-    """Rows that a prompt takes: an ending of one token needs none of its own."""
-    return len(endings) if whole else max(1, sum(len(ending) > 1 for ending in endings))
+def _tree(endings: Sequence[list[int]]) -> tuple[Tree, list[list[int]]]:
+    """The tokens that are read after a prompt, each after the one before it; and of each ending the numbers after which
+    its tokens are predicted. The last token of an ending need not be read."""
+    tree: Tree = {}
+    paths = []
+    for ending in endings:
+        path = [0]
+        for token in ending[:-1]:
+            path.append(tree.setdefault((path[-1], token), len(tree) + 1))
+        paths.append(path)
+    return tree, paths
 
 
-def _after_prompts(model: Model, asked: Sequence[Asked], bound: Bound | None) -> list[list[float]]:
-    """The prompts in one pass, which gives each ending's first token; the endings after it in another, if any is
-    longer."""
+def _as_trees(model: Model, asked: Sequence[Asked], bound: Bound | None) -> list[list[float]]:
+    """The prompts in one pass, which gives each ending's first token; the trees in another, unless they are empty."""
     loop = Loop(model, [prompt for prompt, _ in asked], bound)
-    first_BV = loop.next_logits().log_softmax(-1)
-    found = [[float(first_BV[b, ending[0]]) for ending in endings] for b, (_, endings) in enumerate(asked)]
-    longer = [(b, r, ending) for b, (_, each) in enumerate(asked) for r, ending in enumerate(each) if len(ending) > 1]
-    if not longer:
-        return found
-    ids_RT, position_RT = _endings(model, [ending[:-1] for _, _, ending in longer])
-    rows_R = torch.tensor([b for b, _, _ in longer])
-    loop.past.batch_select_indices(rows_R.to(model.device))
-    before_RS = loop.position_BS[rows_R]
-    position_RT = torch.where(position_RT >= 0, position_RT + loop.prompt_B[rows_R, None], -1)
-    length_R = (before_RS >= 0).sum(1) + (position_RT >= 0).sum(1) + 1
+    log_p_BNV = loop.next_logits().log_softmax(-1)[:, None]
+    trees, paths = zip(*(_tree(endings) for _, endings in asked), strict=True)
+    if width := max(map(len, trees)):
+        read = _read(model, loop, trees, width, bound)
+        log_p_BNV = torch.cat([log_p_BNV, read.float().cpu().log_softmax(-1)], 1)
+    at = [
+        (b, n, token)
+        for b, (_, endings) in enumerate(asked)
+        for path, ending in zip(paths[b], endings, strict=True)
+        for n, token in zip(path, ending, strict=True)
+    ]
+    nats = iter(log_p_BNV[tuple(torch.tensor(at).T)].tolist())
+    return [[sum(next(nats) for _ in ending) for ending in endings] for _, endings in asked]
+
+
+def _read(model: Model, loop: Loop, trees: Sequence[Tree], width: int, bound: Bound | None) -> Tensor:
+    """Logits (B, N, V) after every token of every tree, padded at the right."""
+    ids_BN = torch.full((len(trees), width), model.pad_id)
+    position_BN = torch.full(ids_BN.shape, -1)
+    among_BNN = torch.eye(width, dtype=torch.bool).repeat(len(trees), 1, 1)  # which tokens of a tree a token sees
+    for b, tree in enumerate(trees):
+        for (before, token), number in tree.items():
+            n, parent = number - 1, before - 1
+            ids_BN[b, n] = token
+            position_BN[b, n] = 1 + (position_BN[b, parent] if before else loop.prompt_B[b] - 1)
+            if before:
+                among_BNN[b, n] |= among_BNN[b, parent]
+    prompt_BNS = (loop.position_BS >= 0)[:, None].expand(-1, width, -1)
+    key_BS = torch.cat([loop.position_BS, position_BN], 1)
+    masks = _masks(model, loop, torch.cat([prompt_BNS, among_BNN], 2), position_BN, key_BS)
     values, _ = forward(
-        model, ids_RT, Pass(position_RT, length_R, model.device), get=[Site("logits")], bound=bound,
-        attention_mask=torch.cat([before_RS >= 0, position_RT >= 0], 1), past=loop.past,
+        model, ids_BN, Pass(position_BN, loop.prompt_B, model.device), get=[Site("logits")], bound=bound,
+        attention_mask=masks, past=loop.past,
     )  # fmt: skip
-    for row, (b, r, ending) in enumerate(longer):
-        found[b][r] += _summed(values["logits"][row, : len(ending) - 1], ending[1:])
-    return found
+    return values["logits"]
 
 
-def _endings(model: Model, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-    """Ids and positions within the endings, padded at the right."""
-    ids_RT = torch.full((len(rows), max(map(len, rows))), model.pad_id)
-    position_RT = torch.full(ids_RT.shape, -1)
-    for r, row in enumerate(rows):
-        ids_RT[r, : len(row)] = torch.as_tensor(row)
-        position_RT[r, : len(row)] = torch.arange(len(row))
-    return ids_RT, position_RT
+def _masks(
+    model: Model, loop: Loop, seen_BNS: Tensor, position_BN: Tensor, key_BS: Tensor
+) -> Tensor | dict[str, Tensor]:
+    """What is added to the attention's scores, (B, 1, N, S); where layers have a window, for either kind of layer."""
+    dtype = next(model.module.parameters()).dtype
+    added = lambda seen: torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
+    near = [layer for layer in loop.past.layers if layer.is_sliding]
+    if not near:
+        return added(seen_BNS)
+    window, kept = near[0].sliding_window, near[0].keys.shape[-2] + position_BN.shape[1]
+    within_BNS = seen_BNS & (position_BN[:, :, None] - key_BS[:, None] < window)
+    sliding = added(within_BNS[..., -kept:])
+    if len(near) == len(loop.past.layers):
+        return sliding
+    return {"full_attention": added(seen_BNS), "sliding_attention": sliding}
 
 
 def _whole(model: Model, asked: Sequence[Asked], bound: Bound | None) -> list[list[float]]:
