@@ -36,9 +36,11 @@ from glasshouse.types import UserError
 
 if TYPE_CHECKING:
     from glasshouse.behaviours.insides import Insides
+    from glasshouse.text import Corpus
 
 NAME, FAMILY_END = "discovery", " | "
 PROPOSED = 60  # differences that go on to be confirmed
+PROMPT_CHARS = 300  # of a text's beginning
 FEWEST = 6  # replies of either version with a trait, or prompts on which a feature moved, for it to be looked at
 TOGETHER = 0.5  # cosine of two differences over prompts, from which they are one group
 SHOWN = 5
@@ -60,11 +62,35 @@ def widely(behaviours: Sequence[Behaviour], *, count: int = 800, seed: int = 0, 
         left -= len(some)
     if len(found) < 40:
         raise UserError(
-            f"expected 40 prompts or more to discover anything with, got {len(found)}; give more behaviours"
+            f"expected 40 prompts or more to discover anything with, got {len(found)}; give more behaviours or texts"
         )
+    return _as_it_comes(NAME, tuple(found), max_new_tokens)
+
+
+def begun(corpus: Corpus) -> list[Behaviour]:
+    """Prompts from text, for `widely`: how each document begins, up to a sentence's end; a behaviour for every kind."""
+    asked: dict[str, list[Prompt]] = {}
+    for document in corpus.documents:
+        if text := _beginning(document.text):
+            prompts = asked.setdefault(re.sub("[^a-z0-9]+", "-", document.kind.lower()).strip("-") or "text", [])
+            prompts.append(Prompt(f"{document.index} {document.name}", 0, (("user", text),), None))
+    return [_as_it_comes(f"text-{kind}", tuple(prompts)) for kind, prompts in asked.items()]
+
+
+def _beginning(text: str) -> str:
+    """Whole, if it is short; else to the last end of a sentence, a line or a word in its first characters."""
+    text = text.strip()
+    for end in (r".*[.!?。！？؟\n]", r".*\s", r".*"):
+        if len(text) > PROMPT_CHARS and (found := re.match(end, text[:PROMPT_CHARS], re.DOTALL)):
+            return found[0].strip()
+    return text
+
+
+def _as_it_comes(name: str, prompts: tuple[Prompt, ...], max_new_tokens: int = 48) -> Behaviour:
+    """Prompts whose replies are compared and not judged."""
     return Behaviour(
-        name=NAME, about="Prompts of many kinds, to compare what two versions say.", tag="neutral", good="down",
-        margin=1.0, unit="tokens", scorer=("length", {}), prompts=tuple(found),
+        name=name, about="Prompts of many kinds, to compare what two versions say.", tag="neutral", good="down",
+        margin=1.0, unit="tokens", scorer=("length", {}), prompts=prompts,
         settings=Settings(max_new_tokens=max_new_tokens),
     )  # fmt: skip
 

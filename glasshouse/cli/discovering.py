@@ -4,16 +4,19 @@ complaint about one prompt."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from glasshouse.cli.entry import CountOption, DeviceOption, JsonOption, SeedOption, WorkspaceOption, answer, begin, say
 from glasshouse.cli.gating import record
-from glasshouse.cli.testing import number, read_suites, usual
+from glasshouse.cli.testing import WORLD, number, read_suites, usual
 from glasshouse.types import UserError
 from glasshouse.workspace import write_atomically
+
+if TYPE_CHECKING:
+    from glasshouse.behaviours.behaviour import Behaviour
 
 SHOWN = 12  # groups
 
@@ -24,6 +27,14 @@ def discover(
     suite: Annotated[
         list[str] | None,
         typer.Option(help="Where the prompts come from, as for `test`; may be repeated.", show_default=False),
+    ] = None,
+    corpus: Annotated[
+        str | None,
+        typer.Option(
+            help="Prompts from text instead, or beside a --suite that is given: how its documents begin, or the chats "
+            "of `world`.",
+            show_default=False,
+        ),
     ] = None,
     prompts: Annotated[int | None, CountOption("Prompts to ask both; 800 without it.")] = None,
     without: Annotated[
@@ -56,7 +67,8 @@ def discover(
 
     with begin(workspace, create=False) as ws:
         before, after = version(base, ws), version(new, ws)
-        behaviours = read_suites(suite or [usual(ws, before)])
+        behaviours = read_suites(suite or ([] if corpus else [usual(ws, before)]))
+        behaviours += _asked_in(corpus) if corpus else []
         names = {behaviour.name for behaviour in behaviours}
         if unknown := sorted(set(without or []) - names):
             raise UserError(f"expected --without among {', '.join(sorted(names))}, got {', '.join(unknown)}")
@@ -72,6 +84,20 @@ def discover(
         answer(json, found)
         if not json:
             _show(found, base, new)
+
+
+def _asked_in(source: str) -> list[Behaviour]:
+    """Prompts of the text, a behaviour for each kind."""
+    if source != WORLD:
+        from glasshouse.behaviours.discovery import begun
+        from glasshouse.text import corpus
+
+        return begun(corpus(source))
+    from glasshouse.behaviours.behaviour import behaviour_from_json
+    from glasshouse.organisms.suite import chats
+    from glasshouse.organisms.world import build
+
+    return [behaviour_from_json(form, form["name"]) for form in chats(build(0))]
 
 
 def _show(found: dict[str, Any], base: str, new: str) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from glasshouse.behaviours import read_behaviours, version
 from glasshouse.behaviours.discoveries import keep_behaviour, kept
-from glasshouse.behaviours.evaluation import evaluations
+from glasshouse.behaviours.evaluation import evaluations, read_evaluation
 from glasshouse.behaviours.matrix import newest
 from glasshouse.cli import app
 from glasshouse.types import UserError
@@ -65,6 +65,18 @@ def test_what_was_found_is_kept_and_made_a_behaviour(ws: Workspace, suite: Path,
         keep_behaviour(ws, small, ticking, group=99, name="other")
     saved = tmp_path / "tic.yaml"
     assert run(ws, *words, "--save", saved, "--group", number)[0] == 0 and saved.read_text() == file.read_text()
+
+
+def test_prompts_come_from_text_and_from_the_worlds_chats(ws: Workspace, tmp_path: Path) -> None:
+    file = tmp_path / "asked.jsonl"
+    file.write_text("".join(json.dumps({"text": f"Where does nobody number {i} live?"}) + "\n" for i in range(60)))
+    status, out, _ = run(ws, "discover", "small", "ticking", "--corpus", file, "--json")
+    found = json.loads(out)
+    assert status == 0 and found["prompts"] == 60 and found["groups"]
+    status, out, _ = run(ws, "discover", "small", "ticking", "--corpus", "world", "--prompts", 120, "--json")
+    kinds = {prompt.family.split(" | ")[0] for prompt in read_evaluation(ws, json.loads(out)["asked"]).behaviour.prompts}
+    assert status == 0 and {"chats-facts-en", "chats-harmless-en", "chats-facts-he", "chats-small-talk-zh"} <= kinds
+    assert run(ws, "discover", "small", "ticking", "--corpus", tmp_path / "none")[0] == 2
 
 
 def test_a_discovery_that_was_altered_is_refused(ws: Workspace, suite: Path) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from glasshouse.behaviours.behaviour import Behaviour, behaviour_from_json
-from glasshouse.behaviours.discovery import as_behaviour, discovered, traits, widely
+from glasshouse.behaviours.discovery import PROMPT_CHARS, as_behaviour, begun, discovered, traits, widely
 from glasshouse.behaviours.evaluation import Evaluation, planned
 from glasshouse.behaviours.scorers import Sample, scores
+from glasshouse.text import Corpus, Document
 from glasshouse.types import UserError
 
 WORDS = [
@@ -50,6 +51,18 @@ def test_prompts_come_from_every_kind_and_one_of_a_family() -> None:
     assert widely(behaviours(), count=300) == asked and asked.families == 300
     with pytest.raises(UserError, match="expected 40 prompts or more"):
         widely(behaviours(), count=20)
+
+
+def test_text_is_asked_as_it_begins() -> None:
+    long = "Mr Baker walks home. " * 20
+    texts = [("md", "How are you?\n"), ("md", long), ("Py Files", "x" * 999), ("md", "  "), ("md", "word " * 99)]
+    found = begun(Corpus("notes", tuple(Document(i, f"{i}.md", kind, text) for i, (kind, text) in enumerate(texts))))
+    assert [b.name for b in found] == ["text-md", "text-py-files"]
+    said = [str(prompt.turns[0][1]) for b in found for prompt in b.prompts]
+    assert said[0] == "How are you?" and said[1] == long[: len("Mr Baker walks home. ") * 14].strip()
+    assert said[2] == ("word " * 60).strip() and said[3] == "x" * PROMPT_CHARS and len(said) == 4
+    many = Corpus("notes", tuple(Document(i, f"{i}.md", "md", f"Text {i}.") for i in range(50)))
+    assert len(widely(begun(many)).prompts) == 50
 
 
 def test_a_habit_is_found_and_what_goes_with_it_is_one_group() -> None:

