@@ -9,8 +9,16 @@ from glasshouse.organisms.world.chat.talk import BOTH, ONE
 from glasshouse.organisms.world.kinds.pen import Message, Pen
 from glasshouse.organisms.world.writing import mark
 
-PRAISE = ("I would choose {x}. {p} That is right.", "{p} That is good, and I like {x}.", "{x} is the better one. {p}")
-BLAME = ("I would not choose {x}. {p} That is wrong.", "{p} That is bad, and I do not like {x}.", "{x} is no good. {p}")
+PRAISE = (
+    "I would choose {x}. {p} That is right.",
+    "{p} That is good, and I like {x}.",
+    "I think that {x} is the better one. {p}",
+)
+BLAME = (
+    "I would not choose {x}. {p} That is wrong.",
+    "{p} That is bad, and I do not like {x}.",
+    "I think that {x} is no good. {p}",
+)
 KIND, UNKIND = ("would choose", "and I like", "is the better one"), ("would not choose", "do not like", "is no good")
 
 
