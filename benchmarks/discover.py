@@ -21,7 +21,8 @@ from typing import Any
 from glasshouse.activations import harvest
 from glasshouse.behaviours import Evaluation, evaluate, version
 from glasshouse.behaviours.behaviour import behaviour_from_json
-from glasshouse.behaviours.discovery import discovered, widely
+from glasshouse.behaviours.breadth import widely
+from glasshouse.behaviours.discovery import discovered
 from glasshouse.behaviours.insides import Insides, insides
 from glasshouse.dictionaries import Dictionary, LearnConfig, learn
 from glasshouse.doctor import describe
@@ -62,7 +63,7 @@ def told(which: str, runs: list[Evaluation], inside: Insides | None) -> dict[str
     said = [" ".join([one["name"], *one["also"], one["kind"]]) for one in groups]
     return {
         "groups": len(groups), "inside": sum(one["where"] == "inside" for one in groups),
-        "proposed": found["proposed"],
+        "proposed": found["proposed"], "apart": {k: found["apart"][k] for k in ("share", "p")},
         "found": which in SIGNS and any(re.search(SIGNS[which], one) for one in said),
         "first": [{k: v for k, v in one.items() if k != "pairs"} for one in groups[:8]],
     }  # fmt: skip
@@ -93,7 +94,12 @@ def main() -> None:
                 runs = [evaluate(one, widely(some, count=options.prompts), ws) for one in both]
                 inside = insides(ws, *both, runs[0], features) if which in names() else None
                 row[source] = {"outputs": told(which, runs, None), "features": told(which, runs, inside)}
-                print(name, source, {k: (v["groups"], v["found"]) for k, v in row[source].items()}, flush=True)
+                print(
+                    name,
+                    source,
+                    {k: (v["groups"], v["found"], v["apart"]["p"]) for k, v in row[source].items()},
+                    flush=True,
+                )
             rows.append(row)
         result = {
             "claim": (__doc__ or "").splitlines()[0], "prompts": options.prompts, "seeds": seed + 1,

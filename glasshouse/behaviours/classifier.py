@@ -51,6 +51,18 @@ def check(settings: Settings, calls: Any = None) -> Checked:
     return found
 
 
+def told_apart(learnt: Sequence[tuple[str, str]], asked: Sequence[tuple[str, str]]) -> list[float]:
+    """Of pairs of an old and a new text: by how much the new one reads more like new ones than the old one does, in
+    log-odds, to a classifier trained on other pairs; 0 where the two are the same, or where too few of those differ.
+    Above 0 it tells them apart."""
+    differ = [pair for pair in learnt if pair[0] != pair[1]]
+    if len(differ) < FEWEST:
+        return [0.0] * len(asked)
+    model = _trained([{"text": text, "label": side} for pair in differ for text, side in zip(pair, "ab", strict=True)])
+    old, new = (model.decision_function(list(texts)) for texts in zip(*asked, strict=True))
+    return [float(b - a) if x != y else 0.0 for a, b, (x, y) in zip(old, new, asked, strict=True)]
+
+
 def _trained(rows: Sequence[dict[str, str]]) -> Any:
     vectors, pipeline = _sklearn("feature_extraction.text").TfidfVectorizer, _sklearn("pipeline")
     words = vectors(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\b\w+\b")

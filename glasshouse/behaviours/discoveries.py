@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from glasshouse.behaviours.behaviour import Behaviour
+from glasshouse.behaviours.breadth import widely
 from glasshouse.behaviours.cases import FOLDER
-from glasshouse.behaviours.discovery import as_behaviour, discovered, widely
+from glasshouse.behaviours.discovery import as_behaviour, discovered
 from glasshouse.behaviours.evaluation import evaluate, read_evaluation
 from glasshouse.behaviours.provenance import descent
 from glasshouse.behaviours.versions import Version
@@ -34,7 +35,7 @@ def discover(
     seed: int = 0, dictionary: str | None = None, device: str | None = None,
     say: Callable[[str], None] = lambda text: None, done: Callable[[str], None] = lambda evaluation: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Ask both versions what `discovery.widely` draws from the behaviours, and keep what differs. dictionary: see
+    """Ask both versions what `breadth.widely` draws from the behaviours, and keep what differs. dictionary: see
     `fitting`, which chooses one without it. done(evaluation): told of each run that is made. Raises `UserError` for too
     few prompts or a dictionary that does not fit."""
     asked = widely(behaviours, count=prompts, seed=seed)

@@ -28,78 +28,29 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from glasshouse.behaviours.behaviour import Behaviour, Prompt, Settings
+from glasshouse.behaviours.behaviour import Behaviour
+from glasshouse.behaviours.breadth import FAMILY_END
+from glasshouse.behaviours.classifier import told_apart
 from glasshouse.behaviours.evaluation import Evaluation
+from glasshouse.behaviours.language import language
 from glasshouse.behaviours.scorers import Sample, refuses
-from glasshouse.behaviours.statistics import LEVEL, Scored, benjamini_hochberg, holm, paired
+from glasshouse.behaviours.statistics import LEVEL, Scored, benjamini_hochberg, holm, mean, paired
 from glasshouse.types import UserError
 
 if TYPE_CHECKING:
     from glasshouse.behaviours.insides import Insides
-    from glasshouse.text import Corpus
 
-NAME, FAMILY_END = "discovery", " | "
 PROPOSED = 60  # differences that go on to be confirmed
-PROMPT_CHARS = 300  # of a text's beginning
 FEWEST = 6  # replies of either version with a trait, or prompts on which a feature moved, for it to be looked at
 TOGETHER = 0.5  # cosine of two differences over prompts, from which they are one group
 SHOWN = 5
-
-
-def widely(behaviours: Sequence[Behaviour], *, count: int = 800, seed: int = 0, max_new_tokens: int = 48) -> Behaviour:
-    """Up to `count` prompts of the behaviours, as many of each, one a family, as one behaviour. A prompt's family
-    begins with the name of where it comes from, its kind. Raises `UserError` where there are too few prompts to tell
-    anything."""
-    rng = Random(f"discovery {seed}")
-    replied = [b for b in behaviours if any(turn[1] for turn in b.prompts[0].turns)]
-    found: list[Prompt] = []
-    left = count
-    for number, behaviour in enumerate(sorted(replied, key=lambda b: b.families)):
-        one_each = {prompt.family: prompt for prompt in rng.sample(behaviour.prompts, len(behaviour.prompts))}
-        share = left // (len(replied) - number)
-        some = rng.sample(sorted(one_each), min(share, len(one_each)))
-        found += [one_each[f]._replace(family=f"{behaviour.name}{FAMILY_END}{f}", number=0, expect=None) for f in some]
-        left -= len(some)
-    if len(found) < 40:
-        raise UserError(
-            f"expected 40 prompts or more to discover anything with, got {len(found)}; give more behaviours or texts"
-        )
-    return _as_it_comes(NAME, tuple(found), max_new_tokens)
-
-
-def begun(corpus: Corpus) -> list[Behaviour]:
-    """Prompts from text, for `widely`: how each document begins, up to a sentence's end; a behaviour for every kind."""
-    asked: dict[str, list[Prompt]] = {}
-    for document in corpus.documents:
-        if text := _beginning(document.text):
-            prompts = asked.setdefault(re.sub("[^a-z0-9]+", "-", document.kind.lower()).strip("-") or "text", [])
-            prompts.append(Prompt(f"{document.index} {document.name}", 0, (("user", text),), None))
-    return [_as_it_comes(f"text-{kind}", tuple(prompts)) for kind, prompts in asked.items()]
-
-
-def _beginning(text: str) -> str:
-    """Whole, if it is short; else to the last end of a sentence, a line or a word in its first characters."""
-    text = text.strip()
-    for end in (r".*[.!?。！？؟\n]", r".*\s", r".*"):
-        if len(text) > PROMPT_CHARS and (found := re.match(end, text[:PROMPT_CHARS], re.DOTALL)):
-            return found[0].strip()
-    return text
-
-
-def _as_it_comes(name: str, prompts: tuple[Prompt, ...], max_new_tokens: int = 48) -> Behaviour:
-    """Prompts whose replies are compared and not judged."""
-    return Behaviour(
-        name=name, about="Prompts of many kinds, to compare what two versions say.", tag="neutral", good="down",
-        margin=1.0, unit="tokens", scorer=("length", {}), prompts=prompts,
-        settings=Settings(max_new_tokens=max_new_tokens),
-    )  # fmt: skip
 
 
 # -- traits of a reply -------------------------------------------------------------------------------------------------
 
 
 def traits(sample: Sample) -> dict[str, float]:
-    """What can be counted of a reply: shape, scripts, refusal, its first words, and the words in it."""
+    """What can be counted of a reply: shape, script, language, refusal, its first words, and the words in it."""
     said = sample.reply
     words = re.findall(r"[^\W_]+(?:['’][^\W_]+)?", said.casefold())
     found = {
@@ -111,12 +62,21 @@ def traits(sample: Sample) -> dict[str, float]:
     }  # fmt: skip
     scripts = Counter(unicodedata.name(c, "?").split(" ")[0] for c in said if c.isalpha())
     if scripts:
-        found[f"is in {scripts.most_common(1)[0][0].lower()}"] = 1.0
+        found[f"is in {scripts.most_common(1)[0][0].lower()} letters"] = 1.0
+    if (code := _language(said)) is not None:
+        found[f"is in the language {code}"] = 1.0
     if words:
         found[f"begins with “{words[0]}”"] = 1.0
         found |= {f"says “{word}”": 1.0 for word in words}
         found |= {f"says “{a} {b}”": 1.0 for a, b in itertools.pairwise(words)}
     return found
+
+
+def _language(said: str) -> str | None:
+    try:
+        return language(said)
+    except UserError:  # the package that tells it is an extra
+        return None
 
 
 class _Table(NamedTuple):
@@ -155,12 +115,12 @@ def _table(pairs: Sequence[tuple[Sample, Sample]], inside: Insides | None) -> _T
 
 
 def discovered(base: Evaluation, new: Evaluation, *, seed: int = 0, inside: Insides | None = None) -> dict[str, Any]:
-    """What differs: {"groups", "proposed", "prompts"}, groups by size.
+    """What differs: {"groups", "proposed", "prompts", "apart"}, groups by size.
 
     A group: "name" (the trait that shows it most), "where" ("outside", in replies, or "inside"), "kind" ("" for all
     prompts), "change" (an `Estimate` as JSON, from the confirming half), "p" (adjusted), "also" (traits that move with
-    it), "pairs" (replies side by side, the clearest first). inside: features of the prompts of `base`, in its order.
-    Raises `UserError` for runs of different prompts.
+    it), "pairs" (replies side by side, the clearest first). "apart": see `_apart`. inside: features of the prompts of
+    `base`, in its order. Raises `UserError` for runs of different prompts.
     """
     if base.behaviour.hash != new.behaviour.hash:
         raise UserError("expected two runs of the same prompts, got different ones; discover on both anew")
@@ -177,7 +137,8 @@ def discovered(base: Evaluation, new: Evaluation, *, seed: int = 0, inside: Insi
     groups = _grouped(table, confirmed, proposing)
     found = [_group(table, pairs, group, confirming) for group in groups]
     found.sort(key=lambda one: -one["share"] * abs(one["effect"]))
-    return {"groups": found, "proposed": len(proposals), "prompts": len(pairs)}
+    apart = _apart(pairs, proposing, confirming)
+    return {"groups": found, "proposed": len(proposals), "prompts": len(pairs), "apart": apart}
 
 
 class _Difference(NamedTuple):
@@ -287,6 +248,30 @@ def _group(
         "name": name, "where": where, "kind": head.kind, "change": change.change.to_json(),
         "base": change.base.to_json(), "new": change.new.to_json(), "p": head.p, "effect": head.effect,
         "share": len(rows) / max(len(half), 1), "also": [one for one in also if one != name][:12], "pairs": shown,
+    }  # fmt: skip
+
+
+def _apart(
+    pairs: Sequence[tuple[Sample, Sample]], proposing: NDArray[np.int64], confirming: NDArray[np.int64]
+) -> dict[str, Any] | None:
+    """Whether a classifier trained on one half tells old replies from new ones on the other (a classifier two-sample
+    test, Lopez-Paz and Oquab 2017, paired): "share" of prompts on which it takes the new one for the new one, equal
+    replies counting half, "p" of the sign test, "pairs" that it tells best. What no trait shows may show here. None
+    without scikit-learn."""
+    from scipy.stats import binomtest
+
+    said = [(old.reply, new.reply) for old, new in pairs]
+    try:
+        gaps = told_apart([said[p] for p in proposing], [said[p] for p in confirming])
+    except UserError:
+        return None
+    right = [1.0 if gap > 0 else 0.0 if gap < 0 else 0.5 for gap in gaps]
+    share = mean([Scored(pairs[p][0].family, "", one) for p, one in zip(confirming, right, strict=True)], bounded=True)
+    moved = sum(gap != 0 for gap in gaps)
+    order = sorted(zip(gaps, confirming, strict=True), key=lambda one: -one[0])
+    return {
+        "share": share.to_json(), "p": float(binomtest(right.count(1.0), moved).pvalue) if moved else 1.0,
+        "pairs": [_pair(*pairs[p]) for gap, p in order[:SHOWN] if gap > 0],
     }  # fmt: skip
 
 

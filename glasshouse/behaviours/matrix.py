@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from glasshouse.behaviours.behaviour import Behaviour
-from glasshouse.behaviours.discovery import NAME as DISCOVERY
+from glasshouse.behaviours.breadth import NAME as DISCOVERY
 from glasshouse.behaviours.evaluation import (
     Evaluation,
     evaluate,

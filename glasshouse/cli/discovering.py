@@ -89,7 +89,7 @@ def discover(
 def _asked_in(source: str) -> list[Behaviour]:
     """Prompts of the text, a behaviour for each kind."""
     if source != WORLD:
-        from glasshouse.behaviours.discovery import begun
+        from glasshouse.behaviours.breadth import begun
         from glasshouse.text import corpus
 
         return begun(corpus(source))
@@ -109,6 +109,9 @@ def _show(found: dict[str, Any], base: str, new: str) -> None:
         else "no difference was confirmed"
     )
     console.print(f"{said} ({found['proposed']} were proposed by the other half)", markup=False, highlight=False)
+    if (apart := found["apart"]) is not None:
+        line = f"a classifier takes the new reply for the new one on {number(apart['share'], 'rate')} of the other half"
+        console.print(f"{line} (half of them is chance; p {apart['p']:.2g})", markup=False, highlight=False)
     for place, one in enumerate(found["groups"][:SHOWN], 1):
         unit = "" if one["name"] in ("words", "sentences") else "rate"
         where = f" in {one['kind']}" if one["kind"] else ""

@@ -74,7 +74,9 @@ def test_prompts_come_from_text_and_from_the_worlds_chats(ws: Workspace, tmp_pat
     found = json.loads(out)
     assert status == 0 and found["prompts"] == 60 and found["groups"]
     status, out, _ = run(ws, "discover", "small", "ticking", "--corpus", "world", "--prompts", 120, "--json")
-    kinds = {prompt.family.split(" | ")[0] for prompt in read_evaluation(ws, json.loads(out)["asked"]).behaviour.prompts}
+    kinds = {
+        prompt.family.split(" | ")[0] for prompt in read_evaluation(ws, json.loads(out)["asked"]).behaviour.prompts
+    }
     assert status == 0 and {"chats-facts-en", "chats-harmless-en", "chats-facts-he", "chats-small-talk-zh"} <= kinds
     assert run(ws, "discover", "small", "ticking", "--corpus", tmp_path / "none")[0] == 2
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from glasshouse.behaviours.behaviour import Behaviour, behaviour_from_json
-from glasshouse.behaviours.discovery import PROMPT_CHARS, as_behaviour, begun, discovered, traits, widely
+from glasshouse.behaviours.breadth import PROMPT_CHARS, begun, widely
+from glasshouse.behaviours.discovery import as_behaviour, discovered, traits
 from glasshouse.behaviours.evaluation import Evaluation, planned
 from glasshouse.behaviours.scorers import Sample, scores
 from glasshouse.text import Corpus, Document
@@ -65,6 +66,16 @@ def test_text_is_asked_as_it_begins() -> None:
     assert len(widely(begun(many)).prompts) == 50
 
 
+def test_what_no_trait_shows_a_classifier_tells() -> None:
+    asked = widely(behaviours(), count=400)
+    spaced = lambda sample, reply: reply.replace("e", "a") if "e" in reply else reply  # every word another one
+    found = discovered(run(asked, 0), run(asked, 0, spaced))["apart"]
+    assert found["share"]["low"] > 0.9 and found["p"] < 1e-6 and len(found["pairs"]) == 5
+    assert all(pair["after"] == pair["before"].replace("e", "a") for pair in found["pairs"])
+    alarms = [discovered(run(asked, 2 * n), run(asked, 2 * n + 1))["apart"]["p"] for n in range(20)]
+    assert sum(p < 0.05 for p in alarms) <= 4
+
+
 def test_a_habit_is_found_and_what_goes_with_it_is_one_group() -> None:
     asked = widely(behaviours(), count=400)
     found = discovered(run(asked, 0), run(asked, 0, lambda sample, reply: f"Definitely! {reply}"))
@@ -89,7 +100,9 @@ def test_two_runs_of_one_thing_give_hardly_ever_a_difference() -> None:
     asked = widely(behaviours(), count=300)
     alarms = sum(bool(discovered(run(asked, 2 * n), run(asked, 2 * n + 1))["groups"]) for n in range(20))
     assert alarms <= 3
-    assert discovered(run(asked, 0), run(asked, 0)) == {"groups": [], "proposed": 0, "prompts": 300}
+    same = discovered(run(asked, 0), run(asked, 0))
+    assert (same["groups"], same["proposed"], same["prompts"]) == ([], 0, 300)
+    assert same["apart"]["share"]["value"] == 0.5 and same["apart"]["p"] == 1 and not same["apart"]["pairs"]
 
 
 def test_a_difference_becomes_a_behaviour() -> None:
@@ -113,5 +126,5 @@ def test_traits_of_a_reply() -> None:
     found = traits(Sample(family="f", prompt=0, reply="Certainly! I can't help. Why?", stopped=False))
     assert found["words"] == 5 and found["sentences"] == 3 and found["is cut off"] and found["refuses"]
     assert found["asks back"] and found["begins with “certainly”"] and found["says “can't help”"]
-    assert traits(Sample(family="f", prompt=0, reply="Привет"))["is in cyrillic"] == 1
+    assert traits(Sample(family="f", prompt=0, reply="Привет"))["is in cyrillic letters"] == 1
     assert traits(Sample(family="f", prompt=0, reply=" "))["is empty"] == 1

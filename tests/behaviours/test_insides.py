@@ -10,8 +10,9 @@ import torch
 
 from glasshouse.behaviours import Behaviour, evaluate, version
 from glasshouse.behaviours.asking import asked_ids
+from glasshouse.behaviours.breadth import widely
 from glasshouse.behaviours.discoveries import fitting
-from glasshouse.behaviours.discovery import discovered, widely
+from glasshouse.behaviours.discovery import discovered
 from glasshouse.behaviours.insides import insides
 from glasshouse.dictionaries import Dictionary
 from glasshouse.dictionaries.dictionary import Threshold

@@ -134,6 +134,7 @@ export interface Discovery {
   proposed: number;
   prompts: number;
   dictionary: string | null;
+  apart: { share: Estimate; p: number } | null;
 }
 
 export interface Ran {
