@@ -172,17 +172,24 @@ def _tests(d_PT: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
 
 def _propose(table: _Table, half: NDArray[np.int64]) -> list[_Difference]:
     """The clearest differences, over all prompts and within each kind, at a false discovery rate of 10%; outside and
-    inside apart, so that many features do not hide a few words."""
+    inside apart, so that many features do not hide a few words. A trait that moved on too few prompts to be told is no
+    test (Tarone 1990: which way it moved, the sign test's question, does not depend on how often)."""
     chosen: list[_Difference] = []
     for columns in range(table.outside), range(table.outside, len(table.names)):
         found: list[_Difference] = []
+        tested = 0
         for kind in ("", *sorted(set(table.kinds))):
             rows = _rows(table, half, kind)
-            if len(rows) >= 10 and columns:
-                p_T, effect_T = _tests(table.d_PT[np.ix_(rows, np.array(columns))])
-                clear = (p_T < 0.05).nonzero()[0]
-                found += [_Difference(columns[i], kind, float(p_T[i]), float(effect_T[i])) for i in clear]
-        tested = len(columns) * (1 + len(set(table.kinds)))
+            d_PT = table.d_PT[np.ix_(rows, np.array(columns, np.int64))]
+            moved = ((d_PT != 0).sum(0) >= FEWEST).nonzero()[0]
+            if len(moved):
+                p_T, effect_T = _tests(d_PT[:, moved])
+                found += [
+                    _Difference(columns[i], kind, float(p), float(effect))
+                    for i, p, effect in zip(moved, p_T, effect_T, strict=True)
+                    if p < 0.05
+                ]
+                tested += len(moved)
         padded = benjamini_hochberg([one.p for one in found] + [1.0] * (tested - len(found)))
         kept = [one for one, q in zip(found, padded, strict=False) if q <= 0.1]
         chosen += sorted(kept, key=lambda one: one.p)[:PROPOSED]
