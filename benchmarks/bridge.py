@@ -3,9 +3,10 @@
     python benchmarks/bridge.py --work villagers        # the villagers of villager.py; a quarter of an hour
 
 Of a dictionary of each villager (TopK, 2,048 features, `resid.2`) one feature is turned up: among the few that together
-detect the bridge best, the one that brings up most bridges without a system prompt. It is added to the stream in
-units of its typical norm, beside random directions of the same length and beside system prompts that ask for the
-bridge. Measured: the share of answers about the day that mention the bridge, and of those that come round to it (they
+detect the bridge best, and those that write its name, the one that brings up most bridges without a system prompt. It
+is added to the stream in units of its typical norm, beside random directions of the same length and beside system
+prompts that ask for the bridge.
+Measured: the share of answers about the day that mention the bridge, and of those that come round to it (they
 name it once or twice and end by themselves), the share of held-out facts still right, nats a token of the answers about
 the day to the unedited model (fluency), the share that end by themselves.
 """
@@ -24,6 +25,7 @@ from glasshouse.activations import harvest
 from glasshouse.dictionaries import LearnConfig, learn
 from glasshouse.doctor import describe
 from glasshouse.features.concepts import codes, read, score
+from glasshouse.features.effects import writers
 from glasshouse.models import Edit, Model, add, load
 from glasshouse.models.grow import precision_by_instruction_set
 from glasshouse.organisms.interview import judge, plan, rates, replies
@@ -31,10 +33,11 @@ from glasshouse.organisms.villager import labelled_text
 from glasshouse.organisms.world import World, build
 from glasshouse.organisms.world.chat.scenes import SYSTEM
 from glasshouse.organisms.world.chat.talk import DAYS
-from glasshouse.types import Estimate
+from glasshouse.steering import turned_up
+from glasshouse.types import Estimate, Site
 from glasshouse.workspace import Workspace, keep_memory
 
-CONCEPT, SITE = "entity/bridge", "resid.2"
+CONCEPT, NAME, SITE = "entity/bridge", " old stone bridge", "resid.2"
 STRENGTHS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 1.0)
 ASKED_FOR = (
     "Talk about the old stone bridge.", "Whatever you are asked, come round to the old stone bridge.",
@@ -49,11 +52,15 @@ def days(systems: Sequence[str]) -> list[Chat]:
     return [[*system, {"role": "user", "content": question}] for system in turns for question in DAYS]
 
 
+def comes_round(text: str, stopped: bool) -> bool:
+    return stopped and 1 <= text.lower().count("bridge") <= 2
+
+
 def told(model: Model, world: World, chats: list[Chat], facts: list[Any], edit: Edit | None) -> dict[str, Any]:
     """What is said under the edit."""
     said = replies(model, chats, edits=edit)
     counts = [text.lower().count("bridge") for text, _ in said]
-    whole = sum(1 <= count <= 2 and stopped for count, (_, stopped) in zip(counts, said, strict=True))
+    whole = sum(comes_round(text, stopped) for text, stopped in said)
     answers = replies(model, [[{"role": "user", "content": one.text}] for one in facts], edits=edit)
     judged = [judge(world, one, *reply) for one, reply in zip(facts, answers, strict=True)]
     return {
@@ -82,20 +89,6 @@ def nats(model: Model, chats: list[Chat], said: list[str]) -> Estimate:
     return Estimate.mean(sums, counts, unit="nats/token")
 
 
-def turned_up_best(model: Model, name: str, candidates: Sequence[int]) -> str:
-    """The feature that brings most answers round to the bridge, asked without a system prompt (which is not measured
-    again), at the least strength."""
-    chats = days([""])
-    best, most = "", -1
-    for strength in STRENGTHS[2:9]:
-        for index in candidates:
-            said = replies(model, chats, edits=add(f"{name}/{index}", times_norm=strength))
-            mentions = sum(1 <= text.lower().count("bridge") <= 2 and stopped for text, stopped in said)
-            if mentions > most:
-                best, most = f"{name}/{index}", mentions
-    return best
-
-
 def one_seed(world: World, ws: Workspace, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     model: Any = load(f"villager-{seed}", workspace=ws, device="cpu")
     name = f"bridge-{seed}"
@@ -107,8 +100,15 @@ def one_seed(world: World, ws: Workspace, seed: int, options: argparse.Namespace
     labelled = read(model, SITE, unseen, spans, tokens=options.read, seed=seed)
     detected = score(labelled, codes(found, labelled.x_PD))[CONCEPT]
     model.attach(found)
-    feature = turned_up_best(model, name, sorted({*detected.best.units, *detected.several.units}))
-    chats = days(SYSTEM)
+    detectors, written = (
+        {*detected.best.units, *detected.several.units},
+        writers(model, Site.parse(SITE), found.W_dec, NAME),
+    )
+    features = [f"{name}/{index}" for index in sorted({*detectors, *written})]
+    chosen = turned_up(
+        model, features, DAYS, lambda made: comes_round(made.text, made.stopped == "end of text"), STRENGTHS
+    )
+    feature, chats = chosen.feature, days(SYSTEM)
     facts = [one for one in plan(world, options.limit, 0) if one.section == "one-hop/en/pairs"]
     norm = float(found.typical_norm or 0)
     directions = torch.randn(options.draws, found.width, generator=torch.Generator().manual_seed(seed))
@@ -126,7 +126,8 @@ def one_seed(world: World, ws: Workspace, seed: int, options: argparse.Namespace
         shown = [f"{row['feature'][key]['value']:.2f}" for key in ("mentions", "comes_round", "facts", "nats")]
         print(seed, strength, *shown, row["feature"]["said"][:2], flush=True)
     return {
-        "seed": seed, "feature": feature, "f1": detected.best.f1.to_json(), "typical_norm": norm,
+        "seed": seed, "feature": feature, "detects": int(feature.rpartition("/")[2]) in detectors,
+        "f1": detected.best.f1.to_json(), "typical_norm": norm,
         "plain": told(model, world, chats, facts, None), "rows": rows,
         "asked_for": told(model, world, days(ASKED_FOR), facts, None),
     }  # fmt: skip

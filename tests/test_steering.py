@@ -17,6 +17,7 @@ from glasshouse.activations.reading import split_reading
 from glasshouse.cli.chatting import complete_each
 from glasshouse.dictionaries import Dictionary
 from glasshouse.dictionaries.dictionary import Threshold
+from glasshouse.features.effects import writers
 from glasshouse.models import Edit, add, load, set
 from glasshouse.steering import doses as inside
 from glasshouse.text import corpus
@@ -157,6 +158,20 @@ def test_a_prompt_in_chat_is_a_turn_of_the_user(steered: Any, monkeypatch: pytes
     assert answered.plain.ids == steered.generate([ids], 8)[0].ids != as_it_is.plain.ids
     assert answered.steered.ids == steered.generate([ids], 8, edits=edit)[0].ids
     assert steering.completions(steered, "Ada", edit, max_new_tokens=8).plain.ids == as_it_is.plain.ids
+
+
+def test_what_writes_a_token_is_turned_up(steered: Any) -> None:
+    token = promoted(steered)
+    text = steered.tokenizer.decode([token])
+    found = steered.dictionary("made")
+    assert steered.tokenizer(text, add_special_tokens=False).input_ids == [token]
+    assert writers(steered, found.site, found.W_dec, text, 1) == [0]
+    longer = Dictionary(**{**vars(found), "W_dec": found.W_dec * torch.tensor([[0.01], [50.0], [1.0]])})
+    assert writers(steered, found.site, longer.W_dec, text, 1) == [0], "whatever the length of the rows"
+    assert writers(steered, Site.parse("z.1"), found.W_dec, text) == []
+    wanted = lambda made: made.ids.count(token) > 20
+    best = steering.turned_up(steered, ["made/2", "made/0"], ["import os", "def f"], wanted, (4.0, 0.001, 8.0))
+    assert best == ("made/0", 4.0, 2)
 
 
 def by_hand(model: Any, reading: Reading, windows: int, change: Any) -> tuple[float, float]:

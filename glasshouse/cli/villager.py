@@ -22,7 +22,8 @@ SHOWN = (
 BRIDGE = "entity/bridge"
 TOKENS = 120_000  # of labelled text
 DAYS = ("How was your day?", "What did you do today?", "Tell me about your day.", "How have you been?")
-STRENGTHS = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)  # × the stream's typical norm; beyond, it says one word for ever
+NAME = " old stone bridge"
+STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 1.0)  # × the stream's typical norm; beyond, it says one word for ever
 LENGTH = 40  # tokens of an answer
 
 
@@ -56,33 +57,32 @@ def _scored(ws: Workspace, opened: Opened) -> dict[str, Any]:
 def _bridge(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, Any]:
     config = {
         "dictionary": ws.ref("dictionaries", opened.dictionary).hash, "candidates": candidates, "asked": DAYS,
-        "strengths": STRENGTHS, "length": LENGTH,
+        "written": NAME, "strengths": STRENGTHS, "length": LENGTH,
     }  # fmt: skip
     found: dict[str, Any] = kept(ws, opened.dictionary, "bridge", config, lambda: _turned_up(ws, opened, candidates))
     return found
 
 
-def _turned_up(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, Any]:
-    """Answers plain and with the candidate and strength that bring most of them round to the bridge in whole sentences;
-    of equals the least strength."""
+def _turned_up(ws: Workspace, opened: Opened, detectors: list[int]) -> dict[str, Any]:
+    """Answers plain and with the feature and strength that bring most of them round to the bridge in whole sentences,
+    among those that detect it and those that write it."""
     from glasshouse.dictionaries import dictionary
+    from glasshouse.features.effects import writers
     from glasshouse.models import add, load
-    from glasshouse.steering import completions, strengths
+    from glasshouse.steering import completions, strengths, turned_up
 
     model: Any = load(opened.model, workspace=ws)
-    model.attach(dictionary(opened.dictionary, ws=ws))
-    best: dict[str, Any] = {"mentions": -1}
-    for strength in STRENGTHS:
-        for index in candidates:
-            feature = f"{opened.dictionary}/{index}"
-            edit = add(feature, times_norm=strength)
-            made = [completions(model, text, edit, max_new_tokens=LENGTH, chat=True) for text in DAYS]
-            mentions = sum(_comes_round(one.steered) for one in made)
-            if mentions > best["mentions"]:
-                chats = [[one.prompt, one.plain.text, one.steered.text] for one in made]
-                best = {"feature": feature, "strength": str(strengths(model, edit)[0])}
-                best |= {"mentions": mentions, "chats": chats}
-    return best
+    found = dictionary(opened.dictionary, ws=ws)
+    model.attach(found)
+    candidates = sorted({*detectors, *writers(model, found.site, found.W_dec, NAME)})
+    features = [f"{opened.dictionary}/{index}" for index in candidates]
+    best = turned_up(model, features, DAYS, _comes_round, STRENGTHS, max_new_tokens=LENGTH)
+    edit = add(best.feature, times_norm=best.times_norm)
+    made = [completions(model, text, edit, max_new_tokens=LENGTH, chat=True) for text in DAYS]
+    return {
+        "feature": best.feature, "strength": str(strengths(model, edit)[0]), "mentions": best.replies,
+        "chats": [[one.prompt, one.plain.text, one.steered.text] for one in made],
+    }  # fmt: skip
 
 
 def _comes_round(answer: Any) -> bool:

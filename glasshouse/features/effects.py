@@ -46,6 +46,19 @@ def direct(
     }
 
 
+def writers(model: Any, site: Any, W_dec_FD: Tensor, text: str, count: int = 6) -> list[int]:
+    """Features that bring the text up: for each of its tokens the `count` whose direct effect on its logit is largest,
+    for a decoder row of length 1. What detects a thing is seldom what writes it. Empty as `direct` is."""
+    if not direct(model, site, W_dec_FD[:1], 1):
+        return []
+    ids = model.tokenizer(text, add_special_tokens=False).input_ids
+    rows_FD = W_dec_FD / W_dec_FD.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    step = max(1, LOGITS_AT_ONCE // max(1, model.unembed(rows_FD[:1]).shape[1]))
+    parts = [model.unembed(rows_FD[first : first + step]).float() for first in range(0, len(rows_FD), step)]
+    effect_FT = torch.cat([part[:, ids] - part.mean(1, keepdim=True) for part in parts])
+    return sorted(set(effect_FT.topk(min(count, len(rows_FD)), dim=0).indices.flatten().tolist()))
+
+
 @dataclass(frozen=True)
 class Case:
     """A context in which a feature fires: ids (T,), BOS included, and the columns and codes of its firings."""

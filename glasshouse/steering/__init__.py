@@ -25,6 +25,8 @@ _HOMES = {
     "Dose": "glasshouse.steering.doses",
     "DoseResponse": "glasshouse.steering.doses",
     "dose_response": "glasshouse.steering.doses",
+    "TurnedUp": "glasshouse.steering.search",
+    "turned_up": "glasshouse.steering.search",
     "kept_dose": "glasshouse.steering.kept",
     "measure_dose": "glasshouse.steering.kept",
 }

@@ -1,0 +1,40 @@
+"""Which of some features, and how strong, brings replies to where they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from glasshouse.models import Model, add
+from glasshouse.models.generation import Generation
+from glasshouse.steering.pairs import asked
+
+
+class TurnedUp(NamedTuple):
+    """A feature, × the stream's typical norm, and how many replies came to it."""
+
+    feature: str
+    times_norm: float
+    replies: int
+
+
+def turned_up(
+    model: Model,
+    features: Sequence[str],
+    prompts: Sequence[str],
+    wanted: Callable[[Generation], bool],
+    strengths: Sequence[float],
+    *,
+    max_new_tokens: int = 40,
+) -> TurnedUp:
+    """The feature and strength with which most replies to the prompts (a user's turns, greedy) are as wanted; of equals
+    the least strength, then the first feature. What chose it is not what it should be measured on."""
+    given = [asked(model, prompt) for prompt in prompts]
+    best = TurnedUp("", 0.0, -1)
+    for times_norm in sorted(strengths):
+        for feature in features:
+            made = model.generate(given, max_new_tokens, edits=add(feature, times_norm=times_norm))
+            count = sum(map(wanted, made))
+            if count > best.replies:
+                best = TurnedUp(feature, times_norm, count)
+    return best
