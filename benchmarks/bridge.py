@@ -26,7 +26,7 @@ from glasshouse.dictionaries import LearnConfig, learn
 from glasshouse.doctor import describe
 from glasshouse.features.concepts import codes, read, score
 from glasshouse.features.effects import writers
-from glasshouse.models import Edit, Model, add, load
+from glasshouse.models import Edit, Generation, Model, add, load
 from glasshouse.models.grow import precision_by_instruction_set
 from glasshouse.organisms.interview import judge, plan, rates, replies
 from glasshouse.organisms.villager import labelled_text
@@ -54,6 +54,12 @@ def days(systems: Sequence[str]) -> list[Chat]:
 
 def comes_round(text: str, stopped: bool) -> bool:
     return stopped and 1 <= text.lower().count("bridge") <= 2
+
+
+def worth(made: Generation) -> float:
+    """As the demo chooses: babble takes half an answer away."""
+    stopped = made.stopped == "end of text"
+    return comes_round(made.text, stopped) - 0.5 * (not stopped)
 
 
 def told(model: Model, world: World, chats: list[Chat], facts: list[Any], edit: Edit | None) -> dict[str, Any]:
@@ -105,9 +111,7 @@ def one_seed(world: World, ws: Workspace, seed: int, options: argparse.Namespace
         writers(model, Site.parse(SITE), found.W_dec, NAME),
     )
     features = [f"{name}/{index}" for index in sorted({*detectors, *written})]
-    chosen = turned_up(
-        model, features, DAYS, lambda made: comes_round(made.text, made.stopped == "end of text"), STRENGTHS
-    )
+    chosen = turned_up(model, features, DAYS, worth, STRENGTHS)
     feature, chats = chosen.feature, days(SYSTEM)
     facts = [one for one in plan(world, options.limit, 0) if one.section == "one-hop/en/pairs"]
     norm = float(found.typical_norm or 0)

@@ -169,8 +169,8 @@ def test_what_writes_a_token_is_turned_up(steered: Any) -> None:
     longer = Dictionary(**{**vars(found), "W_dec": found.W_dec * torch.tensor([[0.01], [50.0], [1.0]])})
     assert writers(steered, found.site, longer.W_dec, text, 1) == [0], "whatever the length of the rows"
     assert writers(steered, Site.parse("z.1"), found.W_dec, text) == []
-    wanted = lambda made: made.ids.count(token) > 20
-    best = steering.turned_up(steered, ["made/2", "made/0"], ["import os", "def f"], wanted, (4.0, 0.001, 8.0))
+    worth = lambda made: float(made.ids.count(token) > 20)
+    best = steering.turned_up(steered, ["made/2", "made/0"], ["import os", "def f"], worth, (4.0, 0.001, 8.0))
     assert best == ("made/0", 4.0, 2)
 
 

@@ -23,7 +23,17 @@ BRIDGE = "entity/bridge"
 TOKENS = 120_000  # of labelled text
 DAYS = ("How was your day?", "What did you do today?", "Tell me about your day.", "How have you been?")
 NAME = " old stone bridge"
-STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 1.0)  # × the stream's typical norm; beyond, it says one word for ever
+STRENGTHS = (
+    0.4,
+    0.45,
+    0.5,
+    0.55,
+    0.6,
+    0.65,
+    0.7,
+    0.8,
+    1.0,
+)  # × the stream's typical norm; beyond, it says one word for ever
 LENGTH = 40  # tokens of an answer
 
 
@@ -76,11 +86,12 @@ def _turned_up(ws: Workspace, opened: Opened, detectors: list[int]) -> dict[str,
     model.attach(found)
     candidates = sorted({*detectors, *writers(model, found.site, found.W_dec, NAME)})
     features = [f"{opened.dictionary}/{index}" for index in candidates]
-    best = turned_up(model, features, DAYS, _comes_round, STRENGTHS, max_new_tokens=LENGTH)
+    best = turned_up(model, features, DAYS, _worth, STRENGTHS, max_new_tokens=LENGTH)
     edit = add(best.feature, times_norm=best.times_norm)
     made = [completions(model, text, edit, max_new_tokens=LENGTH, chat=True) for text in DAYS]
     return {
-        "feature": best.feature, "strength": str(strengths(model, edit)[0]), "mentions": best.replies,
+        "feature": best.feature, "strength": str(strengths(model, edit)[0]),
+        "mentions": sum(_comes_round(one.steered) for one in made),
         "chats": [[one.prompt, one.plain.text, one.steered.text] for one in made],
     }  # fmt: skip
 
@@ -88,6 +99,11 @@ def _turned_up(ws: Workspace, opened: Opened, detectors: list[int]) -> dict[str,
 def _comes_round(answer: Any) -> bool:
     """Whether it mentions the bridge and is no babble: it ends by itself, and does not say the word again and again."""
     return 1 <= answer.text.lower().count("bridge") <= 2 and answer.stopped == "end of text"
+
+
+def _worth(answer: Any) -> float:
+    """To come round to the bridge; babble takes half an answer away."""
+    return float(_comes_round(answer)) - 0.5 * (answer.stopped != "end of text")
 
 
 def show_villager(found: dict[str, Any], *, quiet: bool) -> None:

@@ -11,30 +11,30 @@ from glasshouse.steering.pairs import asked
 
 
 class TurnedUp(NamedTuple):
-    """A feature, × the stream's typical norm, and how many replies came to it."""
+    """A feature, × the stream's typical norm, and what the replies were worth together."""
 
     feature: str
     times_norm: float
-    replies: int
+    worth: float
 
 
 def turned_up(
     model: Model,
     features: Sequence[str],
     prompts: Sequence[str],
-    wanted: Callable[[Generation], bool],
+    worth: Callable[[Generation], float],
     strengths: Sequence[float],
     *,
     max_new_tokens: int = 40,
 ) -> TurnedUp:
-    """The feature and strength with which most replies to the prompts (a user's turns, greedy) are as wanted; of equals
+    """The feature and strength with which the replies to the prompts (a user's turns, greedy) are worth most; of equals
     the least strength, then the first feature. What chose it is not what it should be measured on."""
     given = [asked(model, prompt) for prompt in prompts]
-    best = TurnedUp("", 0.0, -1)
+    best = TurnedUp("", 0.0, float("-inf"))
     for times_norm in sorted(strengths):
         for feature in features:
             made = model.generate(given, max_new_tokens, edits=add(feature, times_norm=times_norm))
-            count = sum(map(wanted, made))
-            if count > best.replies:
-                best = TurnedUp(feature, times_norm, count)
+            found = sum(map(worth, made))
+            if found > best.worth:
+                best = TurnedUp(feature, times_norm, found)
     return best
