@@ -316,7 +316,7 @@ def main() -> None:
     ratios = [c[key] for c in cases for key in ("ratio_choices_lm_eval", "ratio_replies_inspect")]
     result = {
         "claim": (__doc__ or "").splitlines()[0], "holds": min(ratios) >= BAR, "threads": torch.get_num_threads(),
-        "peers": {name: glasshouse.workspace._version(name) for name in ("lm-eval", "inspect-ai", "transformers")},
+        "peers": {name: glasshouse.workspace.version_of(name) for name in ("lm-eval", "inspect-ai", "transformers")},
         "cases": cases, "machine": {k: v for k, v in describe(Path(".")).items() if k != "disk_free_bytes"},
     }  # fmt: skip
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,9 @@ import pytest
 import typer
 
 from glasshouse.cli import app
-from glasshouse.workspace import _SCHEMA, Workspace, _hash_json, read_manifest
+from glasshouse.workspace import Workspace, read_manifest
+from glasshouse.workspace.artefacts import _SCHEMA
+from glasshouse.workspace.files import hash_json
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -147,7 +149,7 @@ def test_the_manifest_on_the_page_is_read(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("hello")
     manifest = read_manifest(tmp_path, verify=True)
     content = {key: manifest[key] for key in ("kind", "config", "made_from", "files")}
-    assert _hash_json(content) == manifest["hash"], "as the page says that it is made"
+    assert hash_json(content) == manifest["hash"], "as the page says that it is made"
 
 
 def test_a_written_manifest_has_the_keys_of_the_page(tmp_path: Path) -> None:

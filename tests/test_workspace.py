@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from glasshouse.types import UserError
-from glasshouse.workspace import FORMAT, Expectation, Workspace, _hash_json, read_manifest, write_atomically
+from glasshouse.workspace import FORMAT, Expectation, Workspace, read_manifest, write_atomically
+from glasshouse.workspace.files import hash_json
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def rewrite(folder: Path, **changes: object) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest.pop("self")
     manifest |= changes
-    manifest["self"] = _hash_json(manifest)
+    manifest["self"] = hash_json(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 

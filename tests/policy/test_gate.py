@@ -21,7 +21,8 @@ from glasshouse.organisms.villager import villager_text
 from glasshouse.organisms.world import build
 from glasshouse.text.touched import hashes, line_hash, seen
 from glasshouse.types import UserError
-from glasshouse.workspace import Workspace, _hash_json, hash_file
+from glasshouse.workspace import Workspace, hash_file
+from glasshouse.workspace.files import hash_json
 from tests.conftest import copied
 
 POLICY = """\
@@ -112,7 +113,7 @@ def test_a_pinned_version_is_held_against_what_bears_its_name_now(copy: tuple[Pa
     manifest = json.loads((ws / "models" / "small" / "manifest.json").read_text())
     manifest["name"] = "small"
     del manifest["self"]
-    (ws / "models" / "small" / "manifest.json").write_text(json.dumps({**manifest, "self": _hash_json(manifest)}))
+    (ws / "models" / "small" / "manifest.json").write_text(json.dumps({**manifest, "self": hash_json(manifest)}))
     now = version("small", Workspace.open(ws))
     assert now.hash != was and version(was[:12], Workspace.open(ws)).hash == was
     rules = tmp_path / "policy.yaml"
@@ -194,9 +195,9 @@ def forge(folder: Path, old: str, new: str) -> None:
     manifest["files"]["samples.jsonl"] = {"sha256": hash_file(samples), "bytes": samples.stat().st_size}
     content = {key: manifest[key] for key in ("kind", "config", "made_from", "files")}
     content["files"] = {key: value for key, value in manifest["files"].items() if key != "metrics.jsonl"}
-    manifest["hash"] = _hash_json(content)
+    manifest["hash"] = hash_json(content)
     manifest.pop("self")
-    manifest["self"] = _hash_json(manifest)
+    manifest["self"] = hash_json(manifest)
     file.write_text(json.dumps(manifest), encoding="utf-8")
 
 
@@ -243,8 +244,8 @@ def test_evidence_of_other_weights_is_no_evidence(copy: tuple[Path, Path]) -> No
     said = json.loads(manifest.read_text(encoding="utf-8"))
     said.pop("self")
     said["name"] = "small"
-    said["hash"] = _hash_json(said)  # as of weights that nothing was run on
-    said["self"] = _hash_json(said)
+    said["hash"] = hash_json(said)  # as of weights that nothing was run on
+    said["self"] = hash_json(said)
     manifest.write_text(json.dumps(said), encoding="utf-8")
     status, _, err = run("gate", policy, "ticking", "--workspace", ws)
     assert status == 2 and "expected behaviours that were run on small, found none" in err

@@ -1,0 +1,155 @@
+"""An artefact while it is written: choices, metrics, checkpoints, and the manifest at the end."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from glasshouse.types import ArtifactRef, UserError
+from glasshouse.workspace.files import (
+    FORMAT,
+    hash_file,
+    hash_json,
+    read_lines,
+    sync_file,
+    sync_folder,
+    write_atomically,
+)
+
+if TYPE_CHECKING:
+    from glasshouse.workspace.artefacts import Workspace
+
+LIBRARIES = ("glasshouse", "torch", "transformers", "tokenizers", "safetensors")
+
+
+class Draft:
+    """An artefact being written: its folder, its recorded choices, its checkpoints and metrics."""
+
+    def __init__(self, ws: Workspace, kind: str, name: str, config: dict[str, Any], command: str) -> None:
+        self.ws, self.kind, self.name, self.config, self.command = ws, kind, name, config, command
+        self.path = ws.partial(kind, name)
+        self._record = self.path / "draft.json"
+        self.resumed = self._record.is_file()
+        if self.resumed:
+            record = json.loads(self._record.read_text(encoding="utf-8"))
+            if record["config"] != config:
+                keys = sorted(
+                    k for k in config.keys() | record["config"].keys() if config.get(k) != record["config"].get(k)
+                )
+                raise UserError(
+                    f"{kind}/{name} was begun with other settings "
+                    f"({', '.join(differences(record['config'], config, keys))}); "
+                    f"run the first command again to go on, give another --name, or delete {self.path}"
+                )
+            self.choices: dict[str, Any] = record["choices"]
+        else:
+            if self.path.exists():
+                shutil.rmtree(self.path)
+            self.path.mkdir(parents=True)
+            self.choices = {}
+            self._save()
+
+    def _save(self) -> None:
+        write_atomically(self._record, json.dumps({"config": self.config, "choices": self.choices}, indent=1))
+
+    def choose(self, key: str, measure: Callable[[], Any]) -> Any:
+        """The recorded choice `key`, measured and stored the first time only, so that a resumed run is the same run."""
+        if key not in self.choices:
+            self.choices[key] = json.loads(json.dumps(measure()))
+            self._save()
+        return self.choices[key]
+
+    def log(self, **values: Any) -> None:
+        """Append one line to metrics.jsonl."""
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as handle:
+            handle.write(json.dumps(values) + "\n")
+
+    def save_checkpoint(self, step: int, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        """Write tensors (safetensors) and JSON state under checkpoints/, whole or not at all; keep the newest two."""
+        from safetensors.torch import save_file
+
+        folder = self.path / "checkpoints"
+        folder.mkdir(exist_ok=True)
+        temporary = folder / ".writing"
+        save_file(
+            {k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"state": json.dumps(dict(state))}
+        )
+        sync_file(temporary)
+        os.replace(temporary, folder / f"{step:012d}.safetensors")
+        sync_folder(folder)
+        for old in sorted(folder.glob("*.safetensors"))[:-2]:
+            old.unlink()
+
+    def load_checkpoint(self, device: str = "cpu") -> tuple[int, dict[str, Any], dict[str, Any]] | None:
+        """(step, tensors, state) of the newest checkpoint, with metrics.jsonl cut back to lines with `step` ≤ it."""
+        from safetensors import safe_open
+
+        files = sorted((self.path / "checkpoints").glob("*.safetensors"))
+        if not files:
+            (self.path / "metrics.jsonl").unlink(missing_ok=True)
+            return None
+        step = int(files[-1].stem)
+        with safe_open(files[-1], "pt", device=device) as handle:
+            tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118  (not a dict)
+            state = json.loads(handle.metadata()["state"])
+        metrics = self.path / "metrics.jsonl"
+        if metrics.is_file():
+            kept = [line for line in read_lines(metrics) if line.get("step", 0) <= step]
+            write_atomically(metrics, "".join(json.dumps(line) + "\n" for line in kept))
+        return step, tensors, state
+
+    def finish(self, *, made_from: Iterable[ArtifactRef] = (), **fields: Any) -> dict[str, Any]:
+        """Drop checkpoints, write manifest.json over all files, sync, and rename the folder into its place."""
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        files = sorted(
+            p for p in self.path.rglob("*") if p.is_file() and p != self._record and p.name != "manifest.json"
+        )
+        manifest: dict[str, Any] = {
+            "format": FORMAT,
+            "kind": self.kind,
+            "name": self.name,
+            "command": self.command,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "config": self.config,
+            "choices": self.choices,
+            "made_from": [asdict(ref) for ref in made_from],
+            "libraries": {
+                p: version_of(p) for p in ("glasshouse", "torch", "transformers", "tokenizers", "safetensors")
+            },
+            "files": {
+                str(p.relative_to(self.path)): {"sha256": hash_file(p), "bytes": p.stat().st_size} for p in files
+            },
+            **fields,
+        }
+        content = {k: manifest[k] for k in ("kind", "config", "made_from", "files")}
+        content["files"] = {
+            k: v for k, v in manifest["files"].items() if k != "metrics.jsonl"
+        }  # holds wall-clock rates
+        manifest["hash"] = hash_json(content)
+        manifest["self"] = hash_json(manifest)
+        for file in files:
+            sync_file(file)
+        write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=1))
+        self._record.unlink()
+        sync_folder(self.path)
+        os.replace(self.path, self.ws.path(self.kind, self.name))
+        sync_folder(self.path.parent)
+        self.path = self.ws.path(self.kind, self.name)
+        return manifest
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], keys: list[str]) -> list[str]:
+    return [f"{key}: {old.get(key)!r} then, {new.get(key)!r} now" for key in keys[:3]]
+
+
+def version_of(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

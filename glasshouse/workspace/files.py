@@ -1,0 +1,81 @@
+"""Files written whole, their hashes, and manifests."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from glasshouse.types import UserError
+
+FORMAT = 1  # of manifests and of the workspace
+
+
+def write_atomically(path: Path, data: str | bytes) -> None:
+    """Write under a temporary name, sync, rename: readers see the old file or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+    sync_file(temporary)
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def hash_file(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def read_manifest(folder: Path, *, verify: bool = False) -> dict[str, Any]:
+    """As `Workspace.manifest`, for any artefact folder, such as one copied from another machine."""
+    file = folder / "manifest.json"
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        found, own = manifest["format"], manifest.pop("self")
+        entries = {str(k): (str(v["sha256"]), int(v["bytes"])) for k, v in manifest["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"expected a glasshouse manifest at {file}, found one that does not read ({error!r})") from None
+    if found > FORMAT:
+        raise UserError(f"{file} has format {found}, this glasshouse reads up to {FORMAT}; upgrade glasshouse")
+    if hash_json(manifest) != own:
+        raise UserError(f"{file} does not match its own hash: it was edited; restore it or make the artefact again")
+    for name, (digest, size) in entries.items():
+        target = folder / name
+        if not target.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{file} names {name!r}, which lies outside its folder; do not trust this artefact")
+        have = target.stat().st_size if target.is_file() else -1
+        if have != size:
+            came = "no such file" if have < 0 else f"{have} bytes"
+            raise UserError(f"expected {size} bytes in {target}, found {came}; copy it again or make it again")
+        if verify and hash_file(target) != digest:
+            raise UserError(
+                f"{target} does not match the hash in its manifest; copy it again or make the artefact again"
+            )
+    return manifest
+
+
+def hash_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def sync_file(path: Path) -> None:
+    with open(path, "rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """Whole JSON lines; a last line cut short by a kill is left out."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            yield json.loads(line)
