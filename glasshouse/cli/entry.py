@@ -83,6 +83,8 @@ WorkspaceOption = Annotated[
 VersionArgument = Annotated[
     str, typer.Argument(metavar="VERSION", help="A model of the workspace, or a saved version.")
 ]
+CorpusOption = Annotated[str, typer.Option(help="A folder, a file, or `python`, the library of this Python.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Name in the workspace, folder, or hub name.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 NameOption = Annotated[str | None, typer.Option(metavar="NAME", help="Name of what is made.", show_default=False)]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]

@@ -1,0 +1,179 @@
+"""`glasshouse harvest`, `learn`, `features`, `concepts`: from a model and text to features and what they detect."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from glasshouse.cli.entry import (
+    CorpusOption,
+    CountOption,
+    DeviceOption,
+    JsonOption,
+    ModelArgument,
+    NameOption,
+    SeedOption,
+    TextColumnOption,
+    WorkspaceOption,
+    answer,
+    begin,
+    say,
+)
+from glasshouse.types import UserError
+
+
+def harvest(
+    model: ModelArgument,
+    site: Annotated[list[str], typer.Option(help="Such as resid.6; may be given several times.")],
+    corpus: CorpusOption = "python",
+    tokens: Annotated[int | None, CountOption("Tokens of text to read; 2M without it.")] = None,
+    context: Annotated[int, typer.Option(help="Tokens a window.")] = 256,
+    name: NameOption = None,
+    seed: SeedOption = 0,
+    text_column: TextColumnOption = "text",
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Store the activations of a model over text.
+
+    Many sites in one pass that stops after the last; rows are shuffled across documents and kept in shards.
+    """
+    from glasshouse.activations import expect
+    from glasshouse.activations import harvest as run
+    from glasshouse.features.opening import HARVEST_TOKENS, check_known, default_name, remember
+    from glasshouse.models import load
+    from glasshouse.text import corpus as read
+
+    with begin(workspace) as ws:
+        loaded = load(model, device=device, workspace=ws)
+        check_known(loaded, ws)
+        sites = [str(loaded.site(place)) for place in site]
+        name, tokens = name or default_name(loaded.name, sites[0]), tokens or HARVEST_TOKENS
+        text = read(corpus, text_column=text_column)
+        say(str(text))
+        if not ws.exists("activations", name):
+            say(f"harvesting {name}: {expect(loaded, sites, tokens=tokens, context=context)}")
+        rows = run(loaded, text, sites, name=name, ws=ws, tokens=tokens, context=context, seed=seed)
+        remember(loaded, model, ws)
+        result = {"activations": name, "sites": sites, "rows": rows.rows, "held_out_rows": rows.held_out_rows}
+        answer(json, result, f"{name}: {rows.rows:,} rows and {rows.held_out_rows:,} held out at {', '.join(sites)}")
+
+
+def learn(
+    activations: Annotated[str, typer.Argument(metavar="ACTIVATIONS", help="Name of a harvest in the workspace.")],
+    site: Annotated[str | None, typer.Option(help="Which site of it; needed if it has several.")] = None,
+    tokens: Annotated[int | None, CountOption("Activations to learn from; twice those stored without it.")] = None,
+    features: Annotated[int | None, CountOption("Features; without it 16 × width, 16,384 at most.")] = None,
+    k: Annotated[int, typer.Option(help="Active features per token.")] = 32,
+    activation: Annotated[str, typer.Option(help="batchtopk or topk.")] = "batchtopk",
+    batch: Annotated[int, typer.Option(help="Activations a step.")] = 2048,
+    rate: Annotated[float | None, typer.Option(help="Learning rate; by size without it.", show_default=False)] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; recorded.", show_default=False)] = None,
+    name: NameOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Learn a dictionary of features from activations.
+
+    Ends with a report on held-out text: unexplained variance, active features a token, loss recovered.
+    """
+    from glasshouse.activations import store
+    from glasshouse.dictionaries import LearnConfig, expect
+    from glasshouse.dictionaries import learn as run
+    from glasshouse.features.opening import default_name
+    from glasshouse.models import load
+
+    with begin(workspace, create=False) as ws:
+        rows = store(ws, activations)
+        if site is None and len(rows.sites) > 1:
+            raise UserError(f"expected --site, one of {', '.join(rows.sites)} in {activations}, got none; choose one")
+        place = rows.site(site or rows.sites[0])
+        config = LearnConfig(
+            features=features, k=k, activation=activation, tokens=tokens or 2 * rows.rows, batch=min(batch, rows.rows),
+            rate=rate, seed=seed,
+        )  # fmt: skip
+        name = name or default_name(rows.model_name, place)
+        if not ws.exists("dictionaries", name):
+            say(f"learning {name}: {expect(config, rows.width(place))}")
+        model = load(rows.model_name, device=device, workspace=ws)
+        found = run(
+            rows, place, name=name, ws=ws, config=config, model=model, threads=threads, device=str(model.device)
+        )
+        if not json:
+            _show_report(name, found.report)
+        answer(json, {"dictionary": name, "site": place, "features": found.n_features, "report": found.report})
+
+
+def _show_report(name: str, report: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from glasshouse.cli.screen import show_report
+
+    show_report(Console(), name, report)
+
+
+def features(
+    dictionary: Annotated[str, typer.Argument(metavar="DICTIONARY", help="Name of a dictionary in the workspace.")],
+    corpus: CorpusOption = "python",
+    tokens: Annotated[int | None, CountOption("Tokens of text to read; 2M without it.")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens a window; 256 at most.", show_default=False)] = None,
+    text_column: TextColumnOption = "text",
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Gather the evidence for a dictionary's features.
+
+    Examples, firing rates, effects on the logits, neighbours, and labels scored on text they were not made from.
+    """
+    from glasshouse.dictionaries import dictionary as read_dictionary
+    from glasshouse.features import features as read_features
+    from glasshouse.features.gathering import gather
+    from glasshouse.features.opening import HARVEST_TOKENS
+    from glasshouse.models import load
+    from glasshouse.text import corpus as read
+
+    with begin(workspace, create=False) as ws:
+        found = read_dictionary(dictionary, ws=ws)
+        model = load(str(found.model_name), device=device, workspace=ws)
+        text = read(corpus, text_column=text_column)
+        window = context or min(256, model.context)
+        gather(model, found, text, ws=ws, name=found.name, tokens=tokens or HARVEST_TOKENS, context=window)
+        summary = read_features(found.name, ws=ws).summary
+        answer(
+            json, summary, f"{found.name}: {summary['clear']} of {summary['n_features']} features have a clear label"
+        )
+
+
+def concepts(
+    dictionary: Annotated[str, typer.Argument(metavar="DICTIONARY", help="Name of a dictionary in the workspace.")],
+    corpus: Annotated[
+        str, typer.Option(help="`world`, or a .jsonl file of `text` with `spans`: what is known of it.")
+    ] = "world",
+    tokens: Annotated[int | None, CountOption("Tokens of text to read; 200k without it.")] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Score a dictionary's features against known concepts.
+
+    For each concept the feature, and the small set of features, that detects it, chosen on half of the documents and
+    scored on the other half; beside random directions, neurons, and a probe that is told the answers.
+    """
+    from glasshouse.cli.sources import read_labelled
+    from glasshouse.cli.summary import concept_lines
+    from glasshouse.dictionaries import dictionary as read_dictionary
+    from glasshouse.features.kept import TOKENS, score_concepts
+    from glasshouse.models import load
+
+    with begin(workspace, create=False) as ws:
+        found = read_dictionary(dictionary, ws=ws)
+        model = load(str(found.model_name), device=device, workspace=ws)
+        text, spans = read_labelled(corpus, tokens or TOKENS)
+        kept = score_concepts(ws, model, found, text, spans, tokens=tokens or TOKENS, seed=seed)
+        answer(json, kept, concept_lines(kept))
