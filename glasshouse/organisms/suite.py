@@ -29,6 +29,7 @@ from glasshouse.organisms.world.questions import value_in
 
 Form = dict[str, Any]
 FAMILIES, WORDINGS = 200, 2  # of a behaviour, where there are more
+FACTS = 3  # times as many families of facts: whoever is wrong about a few people is told by no other behaviour
 UNSEEN = 7_000_003  # the seed of what is drawn here
 UNKNOWN = r"(?i)\bdo(n't| not) know|never heard of"
 SIDES = (
@@ -104,7 +105,7 @@ def _facts(world: World, count: int, seed: int) -> Form:
     found = (q for q in questions(world, split="pairs") if "en" in q.fact.languages)
     about = "Knows the facts of the world, asked in a wording that was never put to the one asked about."
     return _form(
-        "world-facts", about, tag="guard", good="up", scorer="says", families=_asked(world, found, count, seed)
+        "world-facts", about, tag="guard", good="up", scorer="says", families=_asked(world, found, FACTS * count, seed)
     )
 
 
