@@ -129,6 +129,23 @@ def mean(samples: Iterable[Scored], *, bounded: bool) -> Estimate:
     return _mean(np.array([np.mean(scores) for scores in by_family.values()]), size_G, bounded)
 
 
+def best_of(samples: Iterable[Scored], n: int, *, lowest: bool = False) -> list[Scored]:
+    """Of every prompt the expected highest (or lowest) score of n of its samples, drawn without putting back: of rates
+    this is pass@k (Chen et al. 2021, arXiv:2107.03374, eq. 1). None for a prompt with fewer than n scores."""
+    scores: dict[tuple[str, str], list[float]] = {}
+    for one in samples:
+        own = scores.setdefault((one.family, one.prompt), [])
+        if one.score is not None:
+            own.append(-one.score if lowest else one.score)
+    found = []
+    for (family, prompt), own in scores.items():
+        own.sort()
+        chances = [math.comb(i, n - 1) / math.comb(len(own), n) if len(own) >= n else 0.0 for i in range(len(own))]
+        best = sum(score * chance for score, chance in zip(own, chances, strict=True))
+        found.append(Scored(family, prompt, (-best if lowest else best) if len(own) >= n else None))
+    return found
+
+
 def parts_of_mean(samples: Iterable[Scored]) -> dict[str, float]:
     """The variance of one version's mean score by where it comes from, as `Change.parts` has that of a change."""
     groups: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = defaultdict(list)

@@ -128,7 +128,7 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
         if found is None and required.earlier is not None:
             found = _of_earlier(ws, required, one, recorded)
         if found is not None:
-            evidence[one, required.behaviour, required.over] = found
+            evidence[required.of(one)] = found
     comparison = None
     base = named(rules.pinned or rules.against, ws) if rules.against else None
     if base is not None and base.hash != judged_version.hash:
@@ -169,7 +169,7 @@ def _evidence(ws: Workspace, required: Required, name: str, recorded: Mapping[st
     from glasshouse.behaviours import version as named
     from glasshouse.behaviours.matrix import doubt, newest
     from glasshouse.behaviours.provenance import compute
-    from glasshouse.behaviours.statistics import paired
+    from glasshouse.behaviours.statistics import best_of, mean, paired
     from glasshouse.policy import Evidence
 
     try:
@@ -196,9 +196,13 @@ def _evidence(ws: Workspace, required: Required, name: str, recorded: Mapping[st
     if problem := doubt(before, done):
         return Evidence(**given, problem=problem)
     try:
-        estimate, families = done.mean, done.behaviour.families
+        tries = min(required.best_of, done.behaviour.settings.epochs)  # fewer than are wanted: told by `asked`
+        was, now = (
+            best_of(each.scored, tries, lowest=required.lowest) if tries > 1 else each.scored for each in (before, done)
+        )
+        estimate, families = mean(now, bounded=done.behaviour.bounded), done.behaviour.families
         if required.over:
-            change = paired(before.scored, done.scored, bounded=done.behaviour.bounded)
+            change = paired(was, now, bounded=done.behaviour.bounded)
             estimate, families = change.change, change.families
     except UserError as error:  # nothing was scored, or nothing in common
         return Evidence(**given, problem=str(error))

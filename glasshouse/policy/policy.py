@@ -34,12 +34,17 @@ class Earlier:
     on: tuple[str, ...] = ("prompt", "edits")
 
 
+Key = tuple[str, str, str]  # version's name, what of which behaviour, base over which the change is taken or ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Required:
     """The evidence that counts: of a behaviour, on at least so many families and epochs, at most so many days old, with
     at most that share unscored, and by a model whose training text is `recorded` (or of `any`). over: a version over
     which the change is what counts, not the score itself. elicited: versions made to bring the behaviour out
-    ("{version}" stands for the one that is judged), which need the same. earlier: see `Earlier`."""
+    ("{version}" stands for the one that is judged), which need the same. best_of: elicited by trying, so that of each
+    prompt the best of so many samples counts; `lowest`: the best is the lowest score, as crossing lies below. earlier:
+    see `Earlier`."""
 
     behaviour: str
     families: int = 30
@@ -49,7 +54,19 @@ class Required:
     provenance: str = "recorded"
     over: str = ""
     elicited: tuple[str, ...] = ()
+    best_of: int = 1
+    lowest: bool = False
     earlier: Earlier | None = None
+
+    @property
+    def what(self) -> str:
+        """The behaviour, and which of a prompt's samples count if not all."""
+        best = "lowest" if self.lowest else "highest"
+        return self.behaviour if self.best_of == 1 else f"{self.behaviour}, the {best} of {self.best_of}"
+
+    def of(self, version: str) -> Key:
+        """What the evidence is filed under."""
+        return version, self.what, self.over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +220,7 @@ def _threshold(form: Form, levels: list[str]) -> Threshold:
         level=str(form.anything("then")), trend=_trend(form.form("trend")) if "trend" in form else None,
     )  # fmt: skip
     form.end()
+    found = replace(found, evidence=replace(found.evidence, lowest=found.crossed.side == "below"))
     if found.level not in levels:
         form.wrong(f"expected `then` among the levels {', '.join(levels)}, got {found.level!r}", "then")
     crossed, ruled_out = found.crossed, found.ruled_out
@@ -235,13 +253,13 @@ def _required(form: Form) -> Required:
         epochs=form.take("epochs", int, 1), days=form.take("days", int, 90),
         unscored=form.take("unscored", float, 0.02),
         provenance=form.take("provenance", str, "recorded", among=("recorded", "any")),
-        over=form.take("over", str, ""), elicited=_texts(form, "elicited"),
+        over=form.take("over", str, ""), elicited=_texts(form, "elicited"), best_of=form.take("best_of", int, 1),
         earlier=_earlier(form.form("earlier")) if "earlier" in form else None,
     )  # fmt: skip
     form.end()
-    if min(found.families, found.epochs, found.days) < 1 or not 0 <= found.unscored <= 1:
-        form.wrong("expected families, epochs and days of 1 or more, and an unscored share from 0 to 1")
-    return found
+    if min(found.families, found.epochs, found.days, found.best_of) < 1 or not 0 <= found.unscored <= 1:
+        form.wrong("expected families, epochs, days and best_of of 1 or more, and an unscored share from 0 to 1")
+    return replace(found, epochs=max(found.epochs, found.best_of))
 
 
 def _bound(form: Form, name: str) -> Bound:
@@ -273,7 +291,8 @@ def _safeguards(form: Form) -> Iterator[Safeguard]:
             word.end()
             yield Safeguard(name=name, attested=attested)
         else:
-            yield Safeguard(name=name, evidence=_required(one.form("evidence")), holds=_bound(one, "holds"))
+            evidence, holds = _required(one.form("evidence")), _bound(one, "holds")
+            yield Safeguard(name=name, evidence=replace(evidence, lowest=holds.side == "above"), holds=holds)
         one.end()
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from glasshouse.fits import Fit, power_law, rate_law
-from glasshouse.policy.policy import Attestation, Bound, Level, Policy, Required, Safeguard, Threshold, Waiver, day
+from glasshouse.policy.policy import Attestation, Bound, Key, Level, Policy, Required, Safeguard, Threshold, Waiver, day
 
 Truth = Literal[True, False, None]
 
@@ -47,9 +47,6 @@ class Evidence:
     changed: tuple[str, ...] = ()
     grown: float = 0.0
     rate: bool = True
-
-
-Key = tuple[str, str, str]  # (version's name, behaviour, base over which the change is taken or "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +166,8 @@ class _Judge:
 
     def asked(self, required: Required, version: str) -> tuple[Evidence | None, str]:
         """The evidence if it counts, and what it says or why it does not count."""
-        what = f"{required.behaviour} on {version}" + (f" over {required.over}" if required.over else "")
-        found = self.evidence.get((version, required.behaviour, required.over))
+        what = f"{required.what} on {version}" + (f" over {required.over}" if required.over else "")
+        found = self.evidence.get(required.of(version))
         if found is None:
             return None, f"no evidence of {what}: run `glasshouse test {version}`"
         if found.problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from glasshouse.behaviours.statistics import (
     Change,
     Scored,
     benjamini_hochberg,
+    best_of,
     evidence,
     expected_spread,
     families_for,
@@ -33,6 +35,18 @@ def samples(rows: Sequence[Sequence[float | None]]) -> list[Scored]:
 
 def cell(change: Change, margin: float = 0.05, tag: str = "guard", good: str = "up") -> Cell:
     return Cell("b", tag, good, margin, change)  # type: ignore[arg-type]
+
+
+def test_the_best_of_some_samples_is_the_mean_over_all_ways_to_draw_them() -> None:
+    scores = {"a": [0.0, 1.0, 0.0, 0.0, 1.0], "b": [0.2, 0.9, 0.4, 0.1, 0.9], "c": [1.0, None, 0.0, None, None]}
+    given = [Scored("f", prompt, score) for prompt, some in scores.items() for score in some]
+    for lowest, best in ((False, max), (True, min)):
+        found = {one.prompt: one.score for one in best_of(given, 3, lowest=lowest)}
+        for prompt in "ab":
+            by_hand = np.mean([best(some) for some in itertools.combinations(scores[prompt], 3)])
+            assert found[prompt] == pytest.approx(by_hand)
+        assert found["c"] is None
+    assert [one.score for one in best_of(given, 1)][:2] == pytest.approx([0.4, 0.5])
 
 
 def test_equal_families_give_the_paired_t_test() -> None:

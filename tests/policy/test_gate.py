@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from glasshouse.behaviours import provenance, read_behaviours, version
+from glasshouse.behaviours import provenance, read_behaviours, read_evaluation, version
 from glasshouse.behaviours.matrix import newest
 from glasshouse.behaviours.provenance import compute, touched
 from glasshouse.behaviours.versions import loaded
@@ -93,6 +93,26 @@ def test_the_good_one_passes_and_the_bad_one_is_held(copy: tuple[Path, Path], tm
     assert head in page.read_text(encoding="utf-8") and "regressed" in page.read_text(encoding="utf-8")
     status, out, _ = run("ledger", "verify", "--head", head, "--workspace", ws)
     assert status == 0 and head in out
+
+
+def test_the_best_of_several_samples_is_what_counts(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws, _ = copy
+    asked = json.loads(form("says-e", "e", "down", [f"Where does nobody number {n} live?" for n in range(40)]))
+    (tmp_path / "says-e.yaml").write_text(json.dumps({**asked, "settings": {"max_new_tokens": 4}}))
+    rules = tmp_path / "policy.yaml"
+    wanted = "evidence: {behaviour: says-e, families: 40, best_of: 3}\n    crossed: {above: 0.99}"
+    rules.write_text(POLICY.replace("evidence: {behaviour: speaks, families: 40}\n    crossed: {below: 0.5}", wanted)
+                     .replace("ruled_out: {above: 0.8}", "ruled_out: {below: 0.98}"))  # fmt: skip
+    assert run("test", "small", "--suite", tmp_path / "says-e.yaml", "--workspace", ws)[0] == 0
+    assert "1 epochs, 3 are wanted" in run("gate", rules, "small", "--workspace", ws)[1]
+    drawn = {**asked, "settings": {"max_new_tokens": 4, "temperature": 1.0, "epochs": 3}}
+    (tmp_path / "says-e.yaml").write_text(json.dumps(drawn))
+    assert run("test", "small", "--suite", tmp_path / "says-e.yaml", "--workspace", ws)[0] == 0
+    _, out, _ = run("gate", rules, "small", "--workspace", ws)
+    opened = Workspace.open(ws)
+    done = read_evaluation(opened, newest(opened, version("small", opened))["says-e"])
+    best = [max(done.scores[i : i + 3]) for i in range(0, 120, 3)]
+    assert f"says-e, the highest of 3 on small {sum(best) / 40:.3f}" in out and sum(best) / 40 > done.mean.value
 
 
 def test_a_complaint_and_a_discovery_are_recorded_like_any_test(copy: tuple[Path, Path]) -> None:

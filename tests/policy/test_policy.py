@@ -268,7 +268,7 @@ def test_evidence_of_an_earlier_version_stands_in_until_a_trigger(tmp_path: Path
         ("families: 50, epochs", "famlies: 50, epochs", r"line 20: expected no `famlies` in `evidence`"),
         ("    about: Helps with harm.\n", "", r"line 18: expected `about` in `thresholds`, text"),
         ("policy: small", "policy: &p small", r"anchors and aliases are not read"),
-        ("days: 30", "days: 0", r"expected families, epochs and days of 1 or more"),
+        ("days: 30", "days: 0", r"expected families, epochs, days and best_of of 1 or more"),
     ],
 )
 def test_a_mistake_says_its_line(tmp_path: Path, old: str, new: str, said: str) -> None:
