@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -110,16 +111,17 @@ def _as_trees(model: Model, asked: Sequence[Asked], bound: Bound | None) -> list
 
 def _read(model: Model, loop: Loop, trees: Sequence[Tree], width: int, bound: Bound | None) -> Tensor:
     """Logits (B, N, V) after every token of every tree, padded at the right."""
-    ids_BN = torch.full((len(trees), width), model.pad_id)
-    position_BN = torch.full(ids_BN.shape, -1)
-    among_BNN = torch.eye(width, dtype=torch.bool).repeat(len(trees), 1, 1)  # which tokens of a tree a token sees
-    for b, tree in enumerate(trees):
+    ids = np.full((len(trees), width), model.pad_id)
+    position = np.full(ids.shape, -1)
+    among = np.repeat(np.eye(width, dtype=bool)[None], len(trees), axis=0)  # which tokens of a tree a token sees
+    for b, (tree, prompt) in enumerate(zip(trees, loop.prompt_B.tolist(), strict=True)):
         for (before, token), number in tree.items():
             n, parent = number - 1, before - 1
-            ids_BN[b, n] = token
-            position_BN[b, n] = 1 + (position_BN[b, parent] if before else loop.prompt_B[b] - 1)
+            ids[b, n] = token
+            position[b, n] = 1 + (position[b, parent] if before else prompt - 1)
             if before:
-                among_BNN[b, n] |= among_BNN[b, parent]
+                among[b, n] |= among[b, parent]
+    ids_BN, position_BN, among_BNN = map(torch.from_numpy, (ids, position, among))
     prompt_BNS = (loop.position_BS >= 0)[:, None].expand(-1, width, -1)
     key_BS = torch.cat([loop.position_BS, position_BN], 1)
     masks = _masks(model, loop, torch.cat([prompt_BNS, among_BNN], 2), position_BN, key_BS)
