@@ -115,7 +115,7 @@ class Draft:
             "kind": self.kind,
             "name": self.name,
             "command": self.command,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
             "config": self.config,
             "choices": self.choices,
             "made_from": [asdict(ref) for ref in made_from],
