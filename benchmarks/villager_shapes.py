@@ -1,6 +1,6 @@
-"""Claim: at equal time four layers of width 256 know the world best, and more parameters know more.
+"""Which shape knows the world best at equal time, and whether more parameters know more on equal tokens.
 
-    python benchmarks/villager_shapes.py                        # a quarter of an hour on two cores, three seeds
+    python benchmarks/villager_shapes.py                        # forty minutes on two cores, three seeds
     python benchmarks/villager_shapes.py --seeds 1 --seconds 5 --limit 10 --out shapes.json
 
 Depth against width: shapes of about the same cost a token, each grown for `--seconds`. Sizes: four layers of 64 to 256
