@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from glasshouse.types import UserError
 from glasshouse.workspace import FORMAT, Expectation, Workspace, read_manifest, write_atomically
@@ -112,6 +113,15 @@ def test_a_choice_is_measured_once(ws: Workspace) -> None:
             first = draft.choices["precision"]
     with ws.writing("models", "a", config={}, command="grow") as draft:
         assert draft.resumed and draft.choose("precision", lambda: "other") == first
+
+
+def test_a_resumed_run_computes_with_the_threads_it_was_begun_with(ws: Workspace) -> None:
+    before = torch.get_num_threads()
+    for asked, used in ((before + 1, before + 1), (None, before + 1)):  # the second time is the resumed run
+        with ws.writing("models", "a", config={}, command="grow") as draft:
+            with draft.threads(asked):
+                assert torch.get_num_threads() == used
+            assert torch.get_num_threads() == before
 
 
 def test_other_settings_do_not_go_on_with_a_draft(ws: Workspace) -> None:

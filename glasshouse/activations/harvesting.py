@@ -5,10 +5,9 @@ glasshouse harvest MODEL --site resid.3 --corpus notes/ --tokens 2e6       # als
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +128,7 @@ def harvest(
             readings = load_readings(draft.path / WINDOWS)
         else:
             save_readings(draft.path / WINDOWS, *readings)
-        with _recorded_threads(draft, model):
+        with draft.threads():
             _write_shards(draft, model, config, widths, readings)
         thresholds = _thresholds(draft, model, config, readings[0])
         fields = summary(draft.path, widths, thresholds)
@@ -151,17 +150,6 @@ def _thresholds(draft: Draft, model: Any, config: HarvestConfig, train: Reading)
         lambda: median_norms(model, train, config.sites, skip_bos=config.skip_bos, batch_tokens=config.batch_tokens),
     )
     return {site: config.outlier * median for site, median in medians.items()}
-
-
-@contextlib.contextmanager
-def _recorded_threads(draft: Draft, model: Any) -> Iterator[None]:
-    """As many threads as the run was begun with: sums split another way differ in the last bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(draft.choose("threads", torch.get_num_threads))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _write_shards(

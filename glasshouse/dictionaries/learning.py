@@ -7,7 +7,6 @@ Legend: B tokens of a batch, N rows, D width, F features.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import time
 from collections.abc import Iterator, Sequence
@@ -107,7 +106,7 @@ def learn(
         return read_folder(ws.path("dictionaries", name), name=name)
     ws.require_disk(expect(config, source.width(site)).disk)
     with ws.writing("dictionaries", name, config=settings, command="learn") as draft:
-        with _threads(draft.choose("threads", lambda: threads or torch.get_num_threads())):
+        with draft.threads(threads):
             trainer = _trainer(draft, config, source.width(site), terms, precision, torch.device(device))
             normaliser, typical_norm = _restore(draft, trainer, source, site)
             _train(draft, source, site, trainer, normaliser, typical_norm)
@@ -116,22 +115,11 @@ def learn(
             learned = learned.with_statistics(maxima_F, typical_norm)
             learned.report = held_out_report(learned, source, model=model, rows=config.held_out_rows)
             learned.report |= {"max_activation_rows": rows, "trained_tokens": trainer.steps * config.batch}
-            learned.report["dead"] = float(
-                (maxima_F == 0).double().mean()
-            )  # rare features need more than held-out rows
+            # Rare features need more than held-out rows.
+            learned.report["dead"] = float((maxima_F == 0).double().mean())
             write_folder(learned, draft.path)
             draft.finish(made_from=_refs(ws, source), site=site, model=learned.model_name)
     return learned
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _trainer(

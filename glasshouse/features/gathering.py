@@ -10,7 +10,6 @@ Legend: B contexts of a batch, T columns, N rows encoded, K codes of a row, D wi
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
@@ -131,7 +130,7 @@ def gather(
     if not ws.done("features", name, record):
         ws.require_disk(int(min(tokens, corpus.bytes) * 300) + 6000 * dictionary.n_features)
         with ws.writing("features", name, config=record, command="features") as draft:
-            with _recorded_threads(draft):
+            with draft.threads():
                 _Gathering(model, dictionary.to(model.device), site, corpus, config, draft).run()
     table = features(name, ws=ws)
     _fill_in(dictionary, table)
@@ -152,17 +151,6 @@ def _fill_in(dictionary: Any, table: Features) -> None:
         dictionary.max_activation = torch.from_numpy(largest.copy()).to(dictionary.W_dec.device)
     if dictionary.typical_norm is None:
         dictionary.typical_norm = float(table.summary["typical_norm"])
-
-
-@contextlib.contextmanager
-def _recorded_threads(draft: Draft) -> Iterator[None]:
-    """As many threads as the run was begun with: sums split another way differ in the last bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(draft.choose("threads", torch.get_num_threads))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Gathering:

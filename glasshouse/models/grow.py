@@ -81,7 +81,7 @@ def grow(
     ws.require_disk(expect(shape=chosen, tokens=tokens or 1, vocabulary=vocabulary, context=context).disk)
     text = corpus_source if isinstance(corpus_source, Corpus) else corpus(corpus_source, text_column=text_column)
     text = text.weighted(weights) if weights else text
-    with ws.writing("models", name, config=config, command="grow") as draft:
+    with ws.writing("models", name, config=config, command="grow") as draft, draft.threads():
         run = Training(draft, text, recipe, context, seed, device or _device())
         tokenizer = _kept_tokenizer(draft, run.train_text, vocabulary)
         size, end = tokenizer.get_vocab_size(), tokenizer.token_to_id(END)
@@ -212,8 +212,6 @@ class Training:
                 f"models/{draft.name} was begun on other text than {text.source} holds now; restore it, give another "
                 f"--name, or delete {draft.path}"
             )
-        if device == "cpu":  # sums are split by thread: another number of threads is another rounding
-            torch.set_num_threads(draft.choose("threads", torch.get_num_threads))
         self.chat = text.chat
         self.train_text, self.held_text = text.split()
 

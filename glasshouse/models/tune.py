@@ -68,7 +68,7 @@ def tune(
     if backend is None or token_bytes(backend) is None:
         raise UserError(f"expected a byte-level tokenizer, {model.name} has another kind; choose another model")
     made_from = [ArtifactRef("models", model.name, model.version)]
-    with ws.writing("models", name, config=config, command="tune") as draft:
+    with ws.writing("models", name, config=config, command="tune") as draft, draft.threads():
         run = Training(draft, text, recipe, width, seed, model.device.type)
         run.prepare(backend, _end(model), lambda: _copy(model), tokens=tokens, minutes=None, precision=precision)
         run.train(checkpoint_seconds)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from glasshouse.workspace.artefacts import Workspace
 
 LIBRARIES = ("glasshouse", "torch", "transformers", "tokenizers", "safetensors")
+VECTOR_FUNCTIONS = (  # what torch gives to MKL's vector mathematics on a CPU
+    "acos", "asin", "atan", "cos", "cosh", "erf", "erfc", "exp", "expm1", "log", "log10", "log1p", "log2", "sin",
+    "sinh", "sqrt", "tan", "tanh",
+)  # fmt: skip
 
 
 class Draft:
@@ -64,6 +69,26 @@ class Draft:
             self.choices[key] = json.loads(json.dumps(measure()))
             self._save()
         return self.choices[key]
+
+    @contextlib.contextmanager
+    def threads(self, count: int | None = None) -> Iterator[None]:
+        """Compute with the recorded number of threads, so that a resumed run rounds as one that nobody touched.
+
+        Sums are split by thread, so another number of them is another last bit. And each function of MKL's vector
+        mathematics chooses its code path at its first call: made by two threads at once, one of them may compute its
+        share by another path, which rounds otherwise. So each is called on one element first, by one thread.
+        """
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.choose("threads", lambda: count or before))
+        for dtype in (torch.float32, torch.float64):
+            for name in VECTOR_FUNCTIONS:
+                getattr(torch, name)(torch.ones(1, dtype=dtype))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def log(self, **values: Any) -> None:
         """Append one line to metrics.jsonl."""
@@ -119,9 +144,7 @@ class Draft:
             "config": self.config,
             "choices": self.choices,
             "made_from": [asdict(ref) for ref in made_from],
-            "libraries": {
-                p: version_of(p) for p in ("glasshouse", "torch", "transformers", "tokenizers", "safetensors")
-            },
+            "libraries": {p: version_of(p) for p in LIBRARIES},
             "files": {
                 str(p.relative_to(self.path)): {"sha256": hash_file(p), "bytes": p.stat().st_size} for p in files
             },
