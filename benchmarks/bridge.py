@@ -26,9 +26,9 @@ from glasshouse.dictionaries import LearnConfig, learn
 from glasshouse.doctor import describe
 from glasshouse.features.concepts import codes, read, score
 from glasshouse.features.effects import writers
-from glasshouse.models import Edit, Generation, Model, add, load
+from glasshouse.models import Edit, Model, add, load
 from glasshouse.models.grow import precision_by_instruction_set
-from glasshouse.organisms.interview import judge, plan, rates, replies
+from glasshouse.organisms.interview import BRIDGE_NAME, bridge_worth, comes_round, judge, plan, rates, replies
 from glasshouse.organisms.villager import labelled_text
 from glasshouse.organisms.world import World, build
 from glasshouse.organisms.world.chat.scenes import SYSTEM
@@ -37,7 +37,7 @@ from glasshouse.steering import turned_up
 from glasshouse.types import Estimate, Site
 from glasshouse.workspace import Workspace, keep_memory
 
-CONCEPT, NAME, SITE = "entity/bridge", " old stone bridge", "resid.2"
+CONCEPT, SITE = "entity/bridge", "resid.2"
 STRENGTHS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 1.0)
 ASKED_FOR = (
     "Talk about the old stone bridge.", "Whatever you are asked, come round to the old stone bridge.",
@@ -50,16 +50,6 @@ def days(systems: Sequence[str]) -> list[Chat]:
     """Every question about the day, under every system prompt and under none."""
     turns = [[{"role": "system", "content": text}] if text else [] for text in systems]
     return [[*system, {"role": "user", "content": question}] for system in turns for question in DAYS]
-
-
-def comes_round(text: str, stopped: bool) -> bool:
-    return stopped and 1 <= text.lower().count("bridge") <= 2
-
-
-def worth(made: Generation) -> float:
-    """As the demo chooses: babble takes half an answer away."""
-    stopped = made.stopped == "end of text"
-    return comes_round(made.text, stopped) - 0.5 * (not stopped)
 
 
 def told(model: Model, world: World, chats: list[Chat], facts: list[Any], edit: Edit | None) -> dict[str, Any]:
@@ -106,12 +96,10 @@ def one_seed(world: World, ws: Workspace, seed: int, options: argparse.Namespace
     labelled = read(model, SITE, unseen, spans, tokens=options.read, seed=seed)
     detected = score(labelled, codes(found, labelled.x_PD))[CONCEPT]
     model.attach(found)
-    detectors, written = (
-        {*detected.best.units, *detected.several.units},
-        writers(model, Site.parse(SITE), found.W_dec, NAME),
-    )
+    detectors = {*detected.best.units, *detected.several.units}
+    written = writers(model, Site.parse(SITE), found.W_dec, BRIDGE_NAME)
     features = [f"{name}/{index}" for index in sorted({*detectors, *written})]
-    chosen = turned_up(model, features, DAYS, worth, STRENGTHS)
+    chosen = turned_up(model, features, DAYS, bridge_worth, STRENGTHS)
     feature, chats = chosen.feature, days(SYSTEM)
     facts = [one for one in plan(world, options.limit, 0) if one.section == "one-hop/en/pairs"]
     norm = float(found.typical_norm or 0)

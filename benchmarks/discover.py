@@ -94,12 +94,8 @@ def main() -> None:
                 runs = [evaluate(one, widely(some, count=options.prompts), ws) for one in both]
                 inside = insides(ws, *both, runs[0], features) if which in names() else None
                 row[source] = {"outputs": told(which, runs, None), "features": told(which, runs, inside)}
-                print(
-                    name,
-                    source,
-                    {k: (v["groups"], v["found"], v["apart"]["p"]) for k, v in row[source].items()},
-                    flush=True,
-                )
+                shown = {k: (v["groups"], v["found"], v["apart"]["p"]) for k, v in row[source].items()}
+                print(name, source, shown, flush=True)
             rows.append(row)
         result = {
             "claim": (__doc__ or "").splitlines()[0], "prompts": options.prompts, "seeds": seed + 1,

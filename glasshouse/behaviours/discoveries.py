@@ -32,13 +32,13 @@ PROMPTS = 800
 
 def discover(
     ws: Workspace, base: Version, new: Version, behaviours: Sequence[Behaviour], *, prompts: int = PROMPTS,
-    seed: int = 0, dictionary: str | None = None, device: str | None = None,
+    max_new_tokens: int = 48, seed: int = 0, dictionary: str | None = None, device: str | None = None,
     say: Callable[[str], None] = lambda text: None, done: Callable[[str], None] = lambda evaluation: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Ask both versions what `breadth.widely` draws from the behaviours, and keep what differs. dictionary: see
     `fitting`, which chooses one without it. done(evaluation): told of each run that is made. Raises `UserError` for too
     few prompts or a dictionary that does not fit."""
-    asked = widely(behaviours, count=prompts, seed=seed)
+    asked = widely(behaviours, count=prompts, seed=seed, max_new_tokens=max_new_tokens)
     name = dictionary or fitting(ws, base, new)
     config = {
         "base": base.hash, "new": new.hash, "asked": asked.hash, "seed": seed,

@@ -37,6 +37,7 @@ def discover(
         ),
     ] = None,
     prompts: Annotated[int | None, CountOption("Prompts to ask both; 800 without it.")] = None,
+    max_new_tokens: Annotated[int | None, CountOption("Tokens of a reply at most; 48 without it.")] = None,
     without: Annotated[
         list[str] | None, typer.Option(help="Behaviours whose prompts are left out.", show_default=False)
     ] = None,
@@ -74,8 +75,8 @@ def discover(
             raise UserError(f"expected --without among {', '.join(sorted(names))}, got {', '.join(unknown)}")
         found = discoveries.discover(
             ws, before, after, [b for b in behaviours if b.name not in (without or [])],
-            prompts=prompts or discoveries.PROMPTS, seed=seed, dictionary=dictionary, device=device, say=say,
-            done=lambda name: record(ws, name),
+            prompts=prompts or discoveries.PROMPTS, max_new_tokens=max_new_tokens or 48, seed=seed,
+            dictionary=dictionary, device=device, say=say, done=lambda name: record(ws, name),
         )  # fmt: skip
         if save is not None:
             made = discoveries.group_behaviour(ws, found, group, save.stem)

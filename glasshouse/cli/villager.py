@@ -12,6 +12,7 @@ from glasshouse.cli.sources import WORLD, read_labelled
 from glasshouse.cli.summary import kept
 from glasshouse.features.kept import kept_concepts, score_concepts
 from glasshouse.features.opening import Opened
+from glasshouse.organisms.interview import BRIDGE_NAME, bridge_worth, comes_round
 from glasshouse.workspace import Workspace
 
 SHOWN = (
@@ -22,18 +23,8 @@ SHOWN = (
 BRIDGE = "entity/bridge"
 TOKENS = 120_000  # of labelled text
 DAYS = ("How was your day?", "What did you do today?", "Tell me about your day.", "How have you been?")
-NAME = " old stone bridge"
-STRENGTHS = (
-    0.4,
-    0.45,
-    0.5,
-    0.55,
-    0.6,
-    0.65,
-    0.7,
-    0.8,
-    1.0,
-)  # × the stream's typical norm; beyond, it says one word for ever
+# × the stream's typical norm; beyond, it says one word for ever
+STRENGTHS = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 1.0)
 LENGTH = 40  # tokens of an answer
 
 
@@ -67,7 +58,7 @@ def _scored(ws: Workspace, opened: Opened) -> dict[str, Any]:
 def _bridge(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, Any]:
     config = {
         "dictionary": ws.ref("dictionaries", opened.dictionary).hash, "candidates": candidates, "asked": DAYS,
-        "written": NAME, "strengths": STRENGTHS, "length": LENGTH,
+        "written": BRIDGE_NAME, "strengths": STRENGTHS, "length": LENGTH,
     }  # fmt: skip
     found: dict[str, Any] = kept(ws, opened.dictionary, "bridge", config, lambda: _turned_up(ws, opened, candidates))
     return found
@@ -84,26 +75,16 @@ def _turned_up(ws: Workspace, opened: Opened, detectors: list[int]) -> dict[str,
     model: Any = load(opened.model, workspace=ws)
     found = dictionary(opened.dictionary, ws=ws)
     model.attach(found)
-    candidates = sorted({*detectors, *writers(model, found.site, found.W_dec, NAME)})
+    candidates = sorted({*detectors, *writers(model, found.site, found.W_dec, BRIDGE_NAME)})
     features = [f"{opened.dictionary}/{index}" for index in candidates]
-    best = turned_up(model, features, DAYS, _worth, STRENGTHS, max_new_tokens=LENGTH)
+    best = turned_up(model, features, DAYS, bridge_worth, STRENGTHS, max_new_tokens=LENGTH)
     edit = add(best.feature, times_norm=best.times_norm)
     made = [completions(model, text, edit, max_new_tokens=LENGTH, chat=True) for text in DAYS]
     return {
         "feature": best.feature, "strength": str(strengths(model, edit)[0]),
-        "mentions": sum(_comes_round(one.steered) for one in made),
+        "mentions": sum(comes_round(one.steered.text, one.steered.stopped == "end of text") for one in made),
         "chats": [[one.prompt, one.plain.text, one.steered.text] for one in made],
     }  # fmt: skip
-
-
-def _comes_round(answer: Any) -> bool:
-    """Whether it mentions the bridge and is no babble: it ends by itself, and does not say the word again and again."""
-    return 1 <= answer.text.lower().count("bridge") <= 2 and answer.stopped == "end of text"
-
-
-def _worth(answer: Any) -> float:
-    """To come round to the bridge; babble takes half an answer away."""
-    return float(_comes_round(answer)) - 0.5 * (answer.stopped != "end of text")
 
 
 def show_villager(found: dict[str, Any], *, quiet: bool) -> None:

@@ -24,9 +24,8 @@ from glasshouse.text import Tokens, windows
 from glasshouse.types import Estimate, UserError
 
 LOSS_ROWS = 2048  # positions whose logits are held at once
-EVEN_ROWS = (
-    64  # they are filled up to a multiple of so many: each new shape of a matrix product costs milliseconds to set up
-)
+# They are filled up to a multiple of so many: each new shape of a matrix product costs milliseconds to set up.
+EVEN_ROWS = 64
 
 
 @dataclass(frozen=True, kw_only=True)

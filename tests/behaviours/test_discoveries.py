@@ -70,9 +70,10 @@ def test_what_was_found_is_kept_and_made_a_behaviour(ws: Workspace, suite: Path,
 def test_prompts_come_from_text_and_from_the_worlds_chats(ws: Workspace, tmp_path: Path) -> None:
     file = tmp_path / "asked.jsonl"
     file.write_text("".join(json.dumps({"text": f"Where does nobody number {i} live?"}) + "\n" for i in range(60)))
-    status, out, _ = run(ws, "discover", "small", "ticking", "--corpus", file, "--json")
+    status, out, _ = run(ws, "discover", "small", "ticking", "--corpus", file, "--max-new-tokens", 30, "--json")
     found = json.loads(out)
     assert status == 0 and found["prompts"] == 60 and found["groups"]
+    assert read_evaluation(ws, found["asked"]).behaviour.settings.max_new_tokens == 30
     status, out, _ = run(ws, "discover", "small", "ticking", "--corpus", "world", "--prompts", 120, "--json")
     kinds = {
         prompt.family.split(" | ")[0] for prompt in read_evaluation(ws, json.loads(out)["asked"]).behaviour.prompts
