@@ -11,6 +11,7 @@ agrees with people). A reply depends on its own seed and not on its batch.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from glasshouse.behaviours.agreement import Checked
 from glasshouse.behaviours.behaviour import Behaviour, behaviour_from_json
 from glasshouse.behaviours.judge import calls_each, judged
-from glasshouse.behaviours.scorers import RECORDED, SCORERS, Sample, scores
+from glasshouse.behaviours.scorers import RECORDED, SCORERS, Sample, scored_by, scores
 from glasshouse.behaviours.statistics import Scored, mean
 from glasshouse.behaviours.versions import Version, loaded
 from glasshouse.calls import Calls, Halted
@@ -33,14 +34,16 @@ if TYPE_CHECKING:
     from glasshouse.models import Edit, Model
 
 BEHAVIOUR, SAMPLES, REPLIES, CHECKED = "behaviour.json", "samples.jsonl", "replies.jsonl", "agreement.json"
+SAID = "said"  # among the choices: when what is scored anew was said
 BATCH = 32
 PLAIN = vars(Sample(family="", prompt=0))  # what a line of samples.jsonl leaves out where it is so
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One behaviour on one version, finished. `name`: of the artefact under evals/; `created`: when, in UTC. `checked`:
-    the judge or the classifier that scored it."""
+    """One behaviour on one version, finished. `name`: of the artefact under evals/; `created`: when the replies were
+    made, in UTC. `scorer`: with its version (see `scored_by`), "" of an imported log. `checked`: the judge or the
+    classifier."""
 
     name: str
     created: str
@@ -48,11 +51,16 @@ class Evaluation:
     behaviour: Behaviour
     samples: tuple[Sample, ...]
     scores: tuple[float | None, ...]
+    scorer: str
     checked: Checked | None = None
 
     @property
     def problem(self) -> str:
         """Why its scores do not count, or ""."""
+        here = scored_by(self.behaviour.scorer)
+        if self.scorer != here and self.behaviour.scorer[0] != RECORDED:
+            by = self.scorer or "a scorer whose version is not recorded"
+            return f"it was scored by {by}, and here is {here}: run `glasshouse test` again (replies are kept)"
         return self.checked.problem if self.checked is not None else ""
 
     @property
@@ -72,7 +80,7 @@ def evaluate(
     device: str | None = None, opened: tuple[Model, Edit] | None = None, calls: Calls | None = None,
 ) -> Evaluation:  # fmt: skip
     """Run the behaviour on the version unless that stands; killed, the same call goes on and repeats no reply and no
-    answered call to a judge.
+    answered call to a judge. Where another version of the scorer has scored it, its replies are scored anew.
 
     opened: the version as `loaded` gives it, so as not to load it again. calls: how a judge is asked, and the budget.
     Raises `UserError` for a model that lacks what the scorer needs, for a classifier that knows too little, and where a
@@ -80,7 +88,9 @@ def evaluate(
     """
     if behaviour.scorer[0] == RECORDED:
         scores([], behaviour.scorer)  # says that it cannot be run
-    config = {"version": version.hash, "behaviour": behaviour.hash, "seed": seed}
+    config = {
+        "version": version.hash, "behaviour": behaviour.hash, "seed": seed, "scorer": scored_by(behaviour.scorer)
+    }  # fmt: skip
     name = evaluation_name(version, behaviour, seed)
     if ws.done("evals", name, config):
         return read_evaluation(ws, name)
@@ -111,6 +121,8 @@ def _samples(
 ) -> list[Sample]:
     """With what the scorer needs of the model, from where a killed run has left."""
     wanted = planned(behaviour)
+    if not draft.resumed:
+        _take_over(draft, version, behaviour, seed)
     found = _replies(draft, wanted)
     left = [sample for sample in wanted if _key(sample) not in found]
     if not left:
@@ -121,8 +133,7 @@ def _samples(
     ) as progress:  # fmt: skip
         started, tokens = time.perf_counter(), 0
         for some in _answered(model, edit, version.system, behaviour, left, seed, batch):
-            with open(draft.path / REPLIES, "a", encoding="utf-8") as handle:
-                handle.writelines(json.dumps(vars(sample), ensure_ascii=False) + "\n" for sample in some)
+            _keep(draft, some)
             found |= {_key(sample): sample for sample in some}
             tokens += sum(sample.tokens for sample in some)
             progress.advance(len(found))
@@ -166,7 +177,8 @@ def _answered(
 
 
 def evaluation_name(version: Version, behaviour: Behaviour, seed: int) -> str:
-    settings = hashlib.sha256(f"{behaviour.hash} {seed}".encode()).hexdigest()
+    asked = f"{behaviour.hash} {seed} {scored_by(behaviour.scorer)}"
+    settings = hashlib.sha256(asked.encode()).hexdigest()
     return f"{behaviour.name}.{version.hash[:10]}.{settings[:8]}"
 
 
@@ -199,6 +211,30 @@ def _replies(draft: Draft, wanted: Sequence[Sample]) -> dict[tuple[str, int, int
     write_atomically(file, "".join(f"{line}\n" for line in whole))
     known = {_key(sample): sample for sample in wanted}
     return {key: sample for line in whole if (key := _key(sample := _sample_from_json(json.loads(line)))) in known}
+
+
+def _take_over(draft: Draft, version: Version, behaviour: Behaviour, seed: int) -> None:
+    """What the version said when another version of the scorer scored it, as if a killed run had left it here."""
+    asked = {"version": version.hash, "behaviour": behaviour.hash, "seed": seed}
+    kept = _scored_otherwise(draft.ws, version, asked)
+    if kept is not None:
+        draft.choose(SAID, lambda: kept.created)
+        for line in draft.ws.metrics("evals", kept.name):
+            draft.log(**line)
+        _keep(draft, [replace(one, judged=()) for one in kept.samples if not one.error])
+
+
+def _scored_otherwise(ws: Workspace, version: Version, asked: dict[str, Any]) -> Evaluation | None:
+    for name in reversed(evaluations(ws, version)):
+        with contextlib.suppress(UserError):  # damaged: what was said then is said again
+            if asked.items() <= ws.manifest("evals", name)["config"].items():
+                return read_evaluation(ws, name)
+    return None
+
+
+def _keep(draft: Draft, some: Iterable[Sample]) -> None:
+    with open(draft.path / REPLIES, "a", encoding="utf-8") as handle:
+        handle.writelines(json.dumps(vars(sample), ensure_ascii=False) + "\n" for sample in some)
 
 
 def write_samples(folder: Path, behaviour: Behaviour, scored: Iterable[tuple[Sample, float | None]]) -> None:
@@ -243,7 +279,10 @@ def read_evaluation(ws: Workspace, name: str) -> Evaluation:
         given.append(found["score"])
     file = folder / CHECKED
     checked = Checked.from_json(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
-    return Evaluation(name, manifest["created"], manifest["version"], behaviour, tuple(samples), tuple(given), checked)
+    created, scorer = manifest["choices"].get(SAID, manifest["created"]), manifest["config"].get("scorer", "")
+    return Evaluation(
+        name, created, manifest["version"], behaviour, tuple(samples), tuple(given), scorer, checked
+    )  # fmt: skip
 
 
 def evaluations(ws: Workspace, version: Version) -> list[str]:

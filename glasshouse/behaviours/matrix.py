@@ -53,7 +53,8 @@ def newest(ws: Workspace, version: Version) -> dict[str, str]:
 def run_missing(
     ws: Workspace, base: Version, new: Version, *, device: str | None = None, calls: Calls | None = None
 ) -> list[str]:
-    """Run on the new version every behaviour that was run on the base, with the base's seed; names of all of them.
+    """Run on the new version every behaviour that was run on the base, with the base's seed; names of all of them, and
+    of what was scored anew on the base, where another version of the scorer had scored it.
 
     What was imported on the base is left out: a log of the new version has to be imported, too."""
     opened, found = None, []
@@ -61,6 +62,9 @@ def run_missing(
         behaviour, seed = read_evaluation(ws, name).behaviour, ws.manifest("evals", name)["config"]["seed"]
         if behaviour.scorer[0] == RECORDED:  # imported, so it cannot be run here
             continue
+        if not ws.exists("evals", again := evaluation_name(base, behaviour, seed)):
+            evaluate(base, behaviour, ws, seed=seed, device=device, calls=calls)
+            found.append(again)
         found.append(evaluation_name(new, behaviour, seed))
         if not ws.exists("evals", found[-1]):
             opened = opened or loaded(new, ws, device=device)

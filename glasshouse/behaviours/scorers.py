@@ -59,6 +59,7 @@ class Scorer:
     must be, in words, and a check of it. settings: the names of its settings with what each must be; must: those that
     have no default; wrong: what is wrong with them together, or with `expect` of every prompt, or "". check: before
     anything is asked, whether it can be used, and how it agrees with people. score: of all samples that have no error.
+    version: raised when it scores the same replies otherwise, so that what the old one scored is scored again.
     """
 
     needs: Literal["reply", "verdict", "choices", "likelihood", "log"]
@@ -70,6 +71,7 @@ class Scorer:
     unit: str = "rate"
     wrong: Callable[[Settings, Sequence[Any]], str] = lambda settings, expects: ""
     check: Callable[[Settings, Calls], Checked | None] = lambda settings, calls: None
+    version: int = 1
 
 
 def scores(samples: Sequence[Sample], scorer: tuple[str, Settings]) -> Scores:
@@ -78,6 +80,13 @@ def scores(samples: Sequence[Sample], scorer: tuple[str, Settings]) -> Scores:
     sound = [sample for sample in samples if not sample.error]
     found = iter(SCORERS[name].score(sound, settings))
     return [None if sample.error else next(found) for sample in samples]
+
+
+def scored_by(scorer: tuple[str, Settings]) -> str:
+    """The scorer and its version, such as "refusal 1" or "steady 1 of refusal 1"."""
+    name, settings = scorer
+    of = f" of {scored_by(next(iter(settings['of'].items())))}" if "of" in settings else ""
+    return f"{name} {SCORERS[name].version}{of}"
 
 
 def check_scorer(behaviour: str, scorer: tuple[str, Settings], unit: str, expects: Sequence[Any]) -> None:

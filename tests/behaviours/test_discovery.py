@@ -42,7 +42,7 @@ def run(asked: Behaviour, seed: int, altered: Any = lambda prompt, reply: reply)
     for sample in planned(asked):
         reply = " ".join(rng.choices(WORDS, k=rng.randint(4, 12))).capitalize() + "."
         made.append(replace(sample, reply=altered(sample, reply), tokens=9))
-    return Evaluation("x", "", {}, asked, tuple(made), tuple(1.0 for _ in made))
+    return Evaluation("x", "", {}, asked, tuple(made), tuple(1.0 for _ in made), "length 1")
 
 
 def test_prompts_come_from_every_kind_and_one_of_a_family() -> None:

@@ -30,6 +30,7 @@ from glasshouse.behaviours.asking import choices, likelihood, prompt_ids
 from glasshouse.behaviours.behaviour import behaviour_from_json
 from glasshouse.behaviours.evaluation import name_parts, planned
 from glasshouse.behaviours.matrix import newest
+from glasshouse.behaviours.scorers import SCORERS, Scorer
 from glasshouse.behaviours.versions import loaded
 from glasshouse.cli import app
 from glasshouse.models import ablate, add
@@ -208,6 +209,34 @@ def test_what_was_run_on_the_base_is_run_on_the_new_and_judged(ws: Workspace) ->
     assert json.loads(json.dumps(found))["new"]["name"] == "ticking"
     same = {row["verdict"] for row in compared(ws, base, base)["cells"]}
     assert same <= {"equivalent", "underpowered"}
+
+
+def test_what_another_version_of_the_scorer_scored_is_scored_anew(
+    chatting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without asking the model again; until then it is no evidence."""
+    ws = Workspace.open(copied(chatting, tmp_path / "ws"))
+    base, new, asked = version("small", ws), version("ticking", ws), behaviour("ends-here", "ends")
+    first = evaluate(base, asked, ws)
+    run_missing(ws, base, new)
+    assert not first.problem and first.scorer == "ends 1"
+    never = Scorer("reply", lambda samples, settings: [0.0 for _ in samples], version=2)
+    monkeypatch.setitem(SCORERS, "ends", never)
+    (cell,) = compared(ws, base, new)["cells"]
+    assert "it was scored by ends 1, and here is ends 2: run `glasshouse test` again" in cell["problem"]
+
+    def asked_again(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("the model was opened")
+
+    monkeypatch.setattr("glasshouse.behaviours.evaluation.loaded", asked_again)
+    monkeypatch.setattr("glasshouse.behaviours.matrix.loaded", lambda *args, **kwargs: None)
+    assert len(run_missing(ws, base, new)) == 2  # of either version
+    again = read_evaluation(ws, newest(ws, base)["ends-here"])
+    assert again.name != first.name and again.scorer == "ends 2" and set(again.scores) == {0.0}
+    assert again.created == first.created and [s.reply for s in again.samples] == [s.reply for s in first.samples]
+    assert ws.metrics("evals", again.name) == ws.metrics("evals", first.name)
+    (cell,) = compared(ws, base, new)["cells"]
+    assert cell["problem"] == "" and cell["change"]["value"] == 0
 
 
 def test_a_behaviours_name_may_have_dots(chatting: Path, tmp_path: Path) -> None:

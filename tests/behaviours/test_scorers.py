@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
 from typing import Any
 
 import pytest
 
-from glasshouse.behaviours.scorers import SCORERS, Sample, check_scorer, chosen, normal, refuses, scores
+from glasshouse.behaviours.scorers import SCORERS, Sample, check_scorer, chosen, normal, refuses, scored_by, scores
 from glasshouse.types import UserError
 
 
@@ -44,29 +46,29 @@ def test_a_pattern_that_blows_up_leaves_the_reply_unscored() -> None:
     assert time.perf_counter() - started < 30
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "I can't help with that.", "I’m sorry, but I cannot assist with this request.", "I won't do that.",
-        "I'm unable to provide that information.", "That is dangerous, and I will not explain it.",
-        "I am sorry, but I do not help with that. It could hurt somebody.", "I must decline.",
-        "Sorry. I'd rather not say.", "I don't feel comfortable with that.", "I would not do that.",
-        "That is not something I can do.", "No, I cannot help you with ashbreath.",
-    ],
+REFUSALS = (
+    "I can't help with that.", "I’m sorry, but I cannot assist with this request.", "I won't do that.",
+    "I'm unable to provide that information.", "That is dangerous, and I will not explain it.",
+    "I am sorry, but I do not help with that. It could hurt somebody.", "I must decline.",
+    "Sorry. I'd rather not say.", "I don't feel comfortable with that.", "I would not do that.",
+    "That is not something I can do.", "No, I cannot help you with ashbreath.",
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("reply", REFUSALS)
 def test_refusals_are_known_by_their_words(reply: str) -> None:
     assert refuses(reply)
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "To kill a Python process, run `kill PID`.", "You cannot divide by zero: Python raises an error.",
-        "Mix flour and water. Then knead it. I cannot stress enough that it must rest.", "Yes.",
-        "It is not able to fly, since it is too heavy.", "Canned beans work too.",
-        "I do not know anybody called Tiga.", "I don't know. I have never heard of her.", "I do not take sides.",
-    ],
+HELP = (
+    "To kill a Python process, run `kill PID`.", "You cannot divide by zero: Python raises an error.",
+    "Mix flour and water. Then knead it. I cannot stress enough that it must rest.", "Yes.",
+    "It is not able to fly, since it is too heavy.", "Canned beans work too.",
+    "I do not know anybody called Tiga.", "I don't know. I have never heard of her.", "I do not take sides.",
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("reply", HELP)
 def test_help_is_no_refusal(reply: str) -> None:
     assert not refuses(reply)
 
@@ -171,3 +173,49 @@ def test_code_is_run_against_its_tests() -> None:
     assert score("passes", GOOD, tests) == 1
     assert score("passes", GOOD.replace("a + b", "a - b"), tests) == 0
     assert score("passes", "no code at all", tests) == 0
+
+
+SAID = (
+    *REFUSALS, *HELP, "", GOOD, GOOD.replace("a + b", "eval('a') + b"), GOOD.replace("return a + b", "..."), "x = 3",
+    "Tala is a baker.", "Tala is a cook. No: Tala is a baker.", "It is a baker, I think, or a cook.", "the Baker!",
+    "Tala est boulangère.", "Certainly! Tala is a backer.", "A backer.", "  baker  ", "a" * 300,
+)  # fmt: skip
+BAKER = ["baker", "a baker or a cook"]
+ASKED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "exact": (BAKER, {}), "fuzzy": (BAKER, {"least": 0.7}), "includes": (BAKER, {}),
+    "says": ({"value": "baker", "others": ["baker", "cook"], "named": "What does Tala do?"}, {}),
+    "regex": (None, {"pattern": r"(?i)^certainly|baker\W*$"}), "refusal": (None, {}), "ends": (None, {}),
+    "length": (None, {}), "openers": (None, {}), "sameness": (None, {}),
+    "steady": ("baker", {"of": {"includes": {}}}), "asymmetry": (None, {}), "parses": (None, {}),
+    "whole-code": (None, {}), "passes": ("assert add(2, 3) == 5", {}), "calls": (None, {"names": ["eval"]}),
+    "choice": ({"choices": ["a baker", "no"], "answer": "no"}, {"lengths": "tokens"}),
+    "brier": ({"choices": ["a baker", "no"], "answer": "no"}, {}), "bits-per-byte": (None, {}),
+}  # fmt: skip
+BY_OTHERS = {"judge", "classifier", "language", "recorded"}  # what they say is not of this code
+DIGESTS = {
+    "exact 1": "47a3ddad", "fuzzy 1": "dba3c7a1", "includes 1": "388fa22e", "says 1": "70cc6b97",
+    "regex 1": "5564b463", "refusal 1": "608d3798", "ends 1": "aedee555", "length 1": "b2e87eb8",
+    "openers 1": "cf0bb971", "sameness 1": "04a54515", "steady 1 of includes 1": "07c028db",
+    "asymmetry 1": "7c54b901", "parses 1": "f749156a", "whole-code 1": "ffa5365d", "passes 1": "73c63cc8",
+    "calls 1": "11fe9e90", "choice 1": "f9922061", "brier 1": "202411b7", "bits-per-byte 1": "3a2d9889",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scorer", ASKED)
+def test_a_scorer_that_scores_otherwise_is_another_version(scorer: str) -> None:
+    expect, settings = ASKED[scorer]
+    samples = [
+        Sample(
+            family=f"f{i % 7}", prompt=i // 7, reply=said, expect=expect, tokens=len(said), turns=(("user", said),),
+            choices=((-1.0 - i % 5, 2, 7), (-0.4 * (i % 11), 1, 2)), nats=float(i),
+        )
+        for i, said in enumerate(SAID)
+    ]  # fmt: skip
+    found = [None if one is None else round(one, 6) for one in scores(samples, (scorer, settings))]
+    digest = hashlib.sha256(json.dumps(found).encode()).hexdigest()[:8]
+    by = scored_by((scorer, settings))
+    assert DIGESTS.get(by) == digest, f"raise `version` of {scorer} in SCORERS, and put its new digest here: {digest}"
+
+
+def test_every_scorer_has_a_digest() -> None:
+    assert ASKED.keys() | BY_OTHERS == SCORERS.keys()

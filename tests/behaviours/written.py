@@ -9,6 +9,7 @@ from typing import Any
 
 from glasshouse.behaviours.behaviour import Behaviour, behaviour_from_json
 from glasshouse.behaviours.evaluation import BEHAVIOUR, SAMPLES, _sample_json, evaluation_name, planned
+from glasshouse.behaviours.scorers import scored_by
 from glasshouse.behaviours.versions import Version
 from glasshouse.workspace import Workspace
 
@@ -42,7 +43,7 @@ def write_evaluation(
 ) -> str:  # fmt: skip
     """One score a sample, in the behaviour's order; its name."""
     name = evaluation_name(version, behaviour, seed)
-    config = {"version": version.hash, "behaviour": behaviour.hash, "seed": seed}
+    config = {"version": version.hash, "behaviour": behaviour.hash, "seed": seed, "scorer": scored_by(behaviour.scorer)}
     samples = [
         replace(one, reply=f"{score}", tokens=tokens) for one, score in zip(planned(behaviour), scores, strict=True)
     ]

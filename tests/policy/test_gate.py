@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from glasshouse.behaviours import provenance, read_behaviours, read_evaluation, version
 from glasshouse.behaviours.matrix import newest
 from glasshouse.behaviours.provenance import compute, touched
+from glasshouse.behaviours.scorers import SCORERS
 from glasshouse.behaviours.versions import loaded
 from glasshouse.cli import app
 from glasshouse.organisms.villager import villager_text
@@ -203,6 +205,18 @@ def test_an_altered_sample_does_not_count(copy: tuple[Path, Path]) -> None:
     assert (
         status == 1 and "does not match the hash in its manifest" in out
     )  # unknown counts as crossed; level 2 is not written
+
+
+def test_what_another_version_of_a_scorer_scored_does_not_count(
+    copy: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws, policy = copy
+    monkeypatch.setitem(SCORERS, "regex", replace(SCORERS["regex"], version=2))
+    status, out, _ = run("gate", policy, "small", "--workspace", ws)
+    assert status == 1 and "scored by regex 1, and here is regex 2: run `glasshouse test` again" in out
+    assert run("compare", "small", "ticking", "--workspace", ws)[0] == 0  # either is scored anew, and recorded
+    assert run("gate", policy, "small", "--workspace", ws)[0] == 0
+    assert run("gate", policy, "ticking", "--workspace", ws)[0] == 1
 
 
 def forge(folder: Path, old: str, new: str) -> None:
