@@ -99,9 +99,9 @@ class Loop:
         self.past: Any = None
         self.read = 0
         if use_cache and hasattr(model.module, "get_input_embeddings"):
-            from transformers import DynamicCache
+            from glasshouse.models.cache import roomy_cache
 
-            self.past = DynamicCache(config=model.config)
+            self.past = roomy_cache(model.config)
         first = _shared(prompts, bound, self.past)
         length = int(self.prompt_B.max()) - first
         self.ids_BS = torch.full((len(prompts), first + length), model.pad_id)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import glasshouse as gh
 from glasshouse.models import Batch, Place, SiteMap
+from glasshouse.models.cache import roomy_cache
 from glasshouse.models.model import Model
 
 TEXTS = ["Ada walked to the harbour", "Ben", "import math\ndef total_of(value):"]
@@ -186,6 +187,20 @@ def test_text_streams_in_whole_characters(model: Model) -> None:
     by_prompt: dict[int, str] = {0: "", 1: ""}
     both = model.generate(TEXTS[:2], 6, on_token=lambda i, piece: by_prompt.update({i: by_prompt[i] + piece}))
     assert [g.text for g in both] == list(by_prompt.values())
+
+
+def test_the_cache_holds_what_was_put_into_it_and_has_room_for_more(model: Model) -> None:
+    layer = roomy_cache(model.config).layers[0]
+    parts = [torch.randn(3, 2, count, 4) for count in (5, 1, 1, 70, 1)]
+    held = []
+    for part in parts[:2]:
+        held.append(layer.update(part, part + 1)[0].data_ptr())
+    assert held[0] == held[1], "nothing was copied"
+    layer.batch_select_indices(torch.tensor([2, 0]))  # other tensors from here on
+    for part in parts[2:]:
+        keys, values = layer.update(part[[2, 0]], part[[2, 0]] + 1)
+    whole = torch.cat(parts, 2)[[2, 0]]
+    assert torch.equal(keys, whole) and torch.equal(values, whole + 1) and layer.get_seq_length() == 78
 
 
 def test_generation_stops_at_the_end_of_text_and_of_the_context(model: Model) -> None:
