@@ -24,8 +24,9 @@ import torch
 from glasshouse.activations import harvest
 from glasshouse.dictionaries import LearnConfig, learn
 from glasshouse.doctor import describe
-from glasshouse.features.concepts import codes, read, score
+from glasshouse.features.concepts import codes, score
 from glasshouse.features.effects import writers
+from glasshouse.features.labelled import read
 from glasshouse.models import Edit, Model, add, load
 from glasshouse.models.grow import precision_by_instruction_set
 from glasshouse.organisms.interview import BRIDGE_NAME, bridge_worth, comes_round, judge, plan, rates, replies

@@ -28,10 +28,10 @@ from glasshouse.features.concepts import (
     probe,
     probe_summary,
     random_directions,
-    read,
     score,
     summary,
 )
+from glasshouse.features.labelled import read
 from glasshouse.models import load
 from glasshouse.organisms.villager import labelled_text
 from glasshouse.organisms.world import build

@@ -1,7 +1,7 @@
-"""How well features detect known concepts: text whose spans are labelled is read once, and every concept is given the
-feature, and the small set of features, that detects it best.
+"""How well features detect known concepts: every concept is given the feature, and the small set of features, that
+detects it best.
 
-    labelled = read(model, dictionary.site, corpus, spans, tokens=200_000)      # spans: of each document of the corpus
+    labelled = read(model, dictionary.site, corpus, spans, tokens=200_000)      # `labelled.py`
     found = score(labelled, codes(dictionary, labelled.x_PD))
     found["entity/town"].best.f1                                               # an Estimate, on unseen documents
 
@@ -16,8 +16,6 @@ B thresholds.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,31 +24,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glasshouse.activations.pooling import candidates, read_batch
-from glasshouse.activations.reading import batches, choose
 from glasshouse.dictionaries import Dictionary, Threshold
-from glasshouse.text import Corpus, Document, token_bytes, token_ranges, tokenise, windows
-from glasshouse.types import Estimate, Site, UserError
+from glasshouse.features.labelled import Labelled
+from glasshouse.types import Estimate
 
-Span = tuple[int, int, str]
 FEWEST_POSITIONS, FEWEST_DOCUMENTS = 20, 5  # on either side, or nothing is claimed of a concept
 FOUND = 0.8  # a concept is found by a detector of this F1
 THRESHOLDS = 8  # quantiles of a unit's activations
 MOST_UNITS, CANDIDATES, GAIN = 5, 50, 0.01  # a set's size, what it is chosen from, what a further unit must add to F1
 ABSORBED = 0.5  # a child whose positions a parent's detector finds at under this share of its recall elsewhere
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labelled:
-    """Positions of text with the concepts that hold there. x_PD: activations, float32. truth_PC: bool. doc_P: number of
-    the document. making_P: the side on which detectors are chosen. sites: activations at other sites."""
-
-    concepts: tuple[str, ...]
-    x_PD: Tensor
-    truth_PC: NDArray[np.bool_]
-    doc_P: NDArray[np.int64]
-    making_P: NDArray[np.bool_]
-    others: dict[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,119 +89,6 @@ class Found:
             "concept": self.concept, "positions": self.positions, "best": self.best.to_json(),
             "several": self.several.to_json(), "split": self.split, "absorbed_by": list(self.absorbed_by),
         }  # fmt: skip
-
-
-# -- reading -----------------------------------------------------------------------------------------------------------
-
-
-def read(
-    model: Any,
-    site: Site | str,
-    corpus: Corpus,
-    spans: Sequence[Sequence[Span]],
-    *,
-    tokens: int = 200_000,
-    context: int | None = None,
-    others: Sequence[Site | str] = (),
-    seed: int = 0,
-    batch_tokens: int = 8192,
-) -> Labelled:
-    """Read about `tokens` positions of the corpus at the site. spans[d]: (first character, past the last, concept) of
-    document d. `others` are sites to read beside it, such as neurons at `mlp_act.2`.
-
-    Raises `UserError` for spans of another number of documents, or outside of their text.
-    """
-    if len(spans) != len(corpus.documents):
-        raise UserError(f"expected spans of {len(corpus.documents)} documents of {corpus.source}, got {len(spans)}")
-    tokenised = tokenise(corpus, model.tokenizer, max_tokens=2 * tokens)
-    text = windows(
-        tokenised, context=min(context or 256, model.context), bos_id=model.bos_id, pad_id=model.pad_id, min_length=2
-    )
-    reading = choose(text, tokens, seed)
-    concepts = tuple(sorted({name for own in spans for *_, concept in own for name in above(concept)}))
-    number = {concept: i for i, concept in enumerate(concepts)}
-    sites = [str(model.site(str(one))) for one in (site, *others)]
-    bytes_V = _bytes_of(model.tokenizer, corpus)
-    taken: dict[str, list[Tensor]] = {one: [] for one in sites}
-    truth, doc = [], []
-    of_document: dict[int, NDArray[np.bool_]] = {}
-    for windows_B in batches(reading, np.arange(len(reading)), batch_tokens):
-        values, mask_BT = read_batch(model, reading, windows_B, sites)
-        kept_BT = candidates(mask_BT, drop_bos=reading.bos)
-        for one in sites:
-            taken[one].append(values[one].flatten(0, 1)[kept_BT.flatten().to(values[one].device)].float().cpu())
-        for window in windows_B.tolist():
-            d = int(reading.doc_W[window])
-            own = slice(int(tokenised.doc_start[d]), int(tokenised.doc_start[d + 1]))
-            start_T, ids_T = tokenised.start_char[own].astype(np.int64), tokenised.ids[own]
-            if d not in of_document:
-                document = corpus.documents[d]
-                bytes_T = None if bytes_V is None else bytes_V[ids_T]
-                of_document[d] = _truth(document, spans[d], number, start_T, bytes_T)
-            first = int(np.searchsorted(start_T, int(reading.char_W[window])))
-            length = int(reading.length_W[window]) - reading.bos
-            ids = reading.ids_WT[window, reading.bos : reading.bos + length]
-            while not np.array_equal(ids_T[first : first + length], ids):  # it begins inside a character
-                first += 1
-            truth.append(of_document[d][first : first + length])
-            doc.append(np.full(length, d, np.int64))
-    doc_P = np.concatenate(doc)
-    making = {d: _making(corpus.documents[d].name, seed) for d in of_document}
-    x = {one: torch.cat(parts) for one, parts in taken.items()}
-    assert len(x[sites[0]]) == len(doc_P), (len(x[sites[0]]), len(doc_P))
-    return Labelled(
-        concepts=concepts, x_PD=x[sites[0]], truth_PC=np.concatenate(truth), doc_P=doc_P,
-        making_P=np.array([making[d] for d in doc_P.tolist()]), others={one: x[one] for one in sites[1:]},
-    )  # fmt: skip
-
-
-def above(concept: str) -> list[str]:
-    """A path and all that stand above it, the highest first."""
-    parts = concept.split("/")
-    return ["/".join(parts[: i + 1]) for i in range(len(parts))]
-
-
-def _bytes_of(tokenizer: Any, corpus: Corpus) -> NDArray[np.int64] | None:
-    """`token_bytes` with the marks of the corpus's chats, which stand in its text."""
-    bytes_V = token_bytes(tokenizer)
-    if bytes_V is not None and corpus.chat:
-        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
-        for mark in corpus.chat.marks:
-            if (i := backend.token_to_id(mark)) is not None:
-                bytes_V[i] = len(mark.encode())
-    return bytes_V
-
-
-def _truth(
-    document: Document,
-    spans: Sequence[Span],
-    number: dict[str, int],
-    start_T: NDArray[np.int64],
-    bytes_T: NDArray[np.int64] | None,
-) -> NDArray[np.bool_]:
-    """(T, C): which concepts hold at each token: all tokens that hold a part of a span. Without the bytes of a token
-    (no byte-level tokenizer, so none is a part of a character) it ends where the next one begins."""
-    for start, end, concept in spans:
-        if not 0 <= start < end <= len(document.text):
-            raise UserError(
-                f"expected a span within the {len(document.text)} characters of {document.name}, got {start} to {end} "
-                f"{concept}"
-            )
-    if bytes_T is not None:
-        ranges = token_ranges(document.text, spans, bytes_T)
-    else:
-        bounds = np.array([span[:2] for span in spans], np.int64).reshape(-1, 2)
-        first = np.maximum(np.searchsorted(start_T, bounds[:, 0], side="right") - 1, 0)
-        ranges = np.stack([first, np.searchsorted(start_T, bounds[:, 1], side="left")], axis=1)
-    truth_TC = np.zeros((len(start_T), len(number)), bool)
-    for (*_, concept), (first, last) in zip(spans, ranges, strict=True):
-        for path in above(concept):
-            truth_TC[first:last, number[path]] = True
-    return truth_TC
-
-
-def _making(name: str, seed: int) -> bool:
-    return hashlib.sha256(f"concepts {seed} {name}".encode()).digest()[0] < 128
 
 
 # -- units -------------------------------------------------------------------------------------------------------------

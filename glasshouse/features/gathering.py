@@ -26,6 +26,7 @@ from glasshouse.activations.pooling import candidates, median_norms, norm_BT, re
 from glasshouse.activations.reading import Reading, batches, check_context, choose
 from glasshouse.features import effects, labels, neighbours
 from glasshouse.features import statistics as stats
+from glasshouse.features.columns import Columns, example_columns
 from glasshouse.features.schema import TableWriter, write_table
 from glasshouse.features.spill import Spill
 from glasshouse.features.statistics import DENSE, Text
@@ -240,7 +241,7 @@ class _Gathering:
         texts = token_texts(self.model.tokenizer)
         text, count_F, max_F = self._text(max(len(texts), int(self.reading.ids_WT.max()) + 1))
         texts += [""] * (text.vocabulary - len(texts))
-        columns = _Columns(self.F)
+        columns = Columns(self.F)
         columns.fixed(effects.direct(self.model, self.site, self.dictionary.W_dec))
         columns.near("near_decoder", "cosine", *neighbours.by_decoder(self.dictionary.W_dec))
         *near, cofiring = neighbours.by_cofiring(
@@ -351,7 +352,7 @@ class _Gathering:
             "tokens": stats.top_tokens(counts, text), "bins": bins,
             **{key: [row[key] for row in found] for key in found[0]},
         }  # fmt: skip
-        return rows, _example_columns(examples, counts.peaks, shown, block.start, text)
+        return rows, example_columns(examples, counts.peaks, shown, block.start, text)
 
     def _measure(self, text: Text, count_F: NDArray[np.int64], advance: Any) -> dict[int, Any]:
         """What removing a feature changes, for a seeded sample of features that fire."""
@@ -434,65 +435,3 @@ def _parallel(function: Any, blocks: list[range]) -> Iterator[Any]:
             if block is not None:
                 waiting.append(pool.submit(function, block))
             yield result
-
-
-def _example_columns(
-    examples: stats.Examples, peaks: stats.Peaks, shown: list[Any], first: int, text: Text
-) -> dict[str, Any]:
-    import pyarrow as pa
-
-    example, column, value = (np.concatenate([part[i] for part in shown]) for i in range(3))
-    order = np.argsort(example, kind="stable")
-    offsets = np.r_[0, np.cumsum(np.bincount(example, minlength=len(examples.peak)))].astype(np.int32)
-    position = pa.array((column[order] - text.bos).astype(np.int32))
-    return {
-        "feature": pa.array((examples.feature + first).astype(np.int32)),
-        "bin": pa.array(examples.bin.astype(np.int8)),
-        "rank": pa.array(examples.rank.astype(np.int16)),
-        "context": pa.array(peaks.context[examples.peak].astype(np.int32)),
-        "position": pa.array((peaks.column[examples.peak] - text.bos).astype(np.int32)),
-        "peak": pa.array(peaks.peak[examples.peak]),
-        "fires_at": pa.ListArray.from_arrays(pa.array(offsets), position),
-        "activations": pa.ListArray.from_arrays(pa.array(offsets), pa.array(value[order])),
-    }
-
-
-class _Columns:
-    """The columns that do not come from firings, and all of them put in the schema's order."""
-
-    def __init__(self, F: int) -> None:
-        self._pairs: dict[str, tuple[str, str, Any, Any]] = {}
-        self.F = F
-
-    def fixed(self, direct: dict[str, tuple[Any, Any]]) -> None:
-        for key in ("promotes", "suppresses"):
-            if key in direct:
-                self._pairs[key] = ("token", "logit", *direct[key])
-
-    def near(self, key: str, measure: str, indices: Any, values: Any) -> None:
-        self._pairs[key] = ("feature", measure, indices, values)
-
-    def complete(
-        self, block: range, rows: dict[str, Any], measured: dict[int, Any], max_F: NDArray[np.float32]
-    ) -> dict[str, Any]:
-        from glasshouse.features.schema import SCHEMAS
-
-        known = {"feature": list(block), "max_activation": max_F[block.start : block.stop]} | rows
-        nothing: tuple[None, None] = (None, None)
-        found = [measured.get(feature, nothing) for feature in block]
-        known["measured"] = [
-            None if pairs is None else [{"token": t, "change": c} for t, c in pairs] for pairs, _ in found
-        ]
-        known["measured_loss"] = [loss for _, loss in found]
-        for key in ("promotes", "suppresses", "near_decoder", "near_cofiring"):
-            known[key] = self._structs(key, block)
-        return {key: known[key] for key in SCHEMAS["features"].names}
-
-    def _structs(self, key: str, block: range) -> list[list[dict[str, Any]]]:
-        if key not in self._pairs:
-            return [[] for _ in block]
-        first, second, indices, values = self._pairs[key]
-        return [
-            [{first: int(i), second: float(v)} for i, v in zip(indices[f], values[f], strict=True) if i >= 0]
-            for f in block
-        ]

@@ -14,7 +14,7 @@ from glasshouse.workspace import Workspace, write_atomically
 
 if TYPE_CHECKING:
     from glasshouse.dictionaries import Dictionary
-    from glasshouse.features.concepts import Span
+    from glasshouse.features.labelled import Span
     from glasshouse.models import Model
 
 FILE = "concepts.json"
@@ -49,6 +49,7 @@ def score_concepts(
     is common enough.
     """
     from glasshouse.features import concepts
+    from glasshouse.features.labelled import read
 
     labels = hashlib.sha256(json.dumps([list(own) for own in spans]).encode()).hexdigest()
     config = {
@@ -64,9 +65,7 @@ def score_concepts(
         ws.writing("evals", name, config=config, command="concepts") as draft,
         ws.running("concepts", "evals", name, total=5, unit="steps") as progress,
     ):
-        labelled = concepts.read(
-            model, site, corpus, spans, tokens=tokens, others=[before] if before else [], seed=seed
-        )  # fmt: skip
+        labelled = read(model, site, corpus, spans, tokens=tokens, others=[before] if before else [], seed=seed)
         progress.advance(1, "features")
         codes = concepts.codes(dictionary, labelled.x_PD)
         found = concepts.score(labelled, codes)

@@ -58,7 +58,7 @@ def as_document(index: int, made: WorldDocument, *, answers_only: bool = True) -
 def labelled_text(
     world: World, *, seed: int, megabytes: float, mixture: Mixture | None = None
 ) -> tuple[Corpus, list[tuple[Span, ...]]]:
-    """Documents of the world as a corpus, with the spans of each: what `features.concepts.read` takes. For text that
+    """Documents of the world as a corpus, with the spans of each: what `features.labelled.read` takes. For text that
     the villager was not grown from, give a seed of its own."""
     found = list(documents(world, seed=seed, megabytes=megabytes, mixture=mixture))
     made = tuple(Document(i, d.name, d.kind, d.text) for i, d in enumerate(found))

@@ -12,9 +12,10 @@ import torch
 import glasshouse as gh
 from glasshouse.activations import harvest
 from glasshouse.dictionaries import LearnConfig, dictionary, learn
-from glasshouse.features import concepts
-from glasshouse.features.concepts import Codes, Labelled, above, neurons, probe, score, summary
+from glasshouse.features import labelled as reading
+from glasshouse.features.concepts import Codes, neurons, probe, score, summary
 from glasshouse.features.kept import kept_concepts, labelled_file, score_concepts
+from glasshouse.features.labelled import Labelled, above, read
 from glasshouse.text import Corpus, Document, token_ranges, tokenise
 from glasshouse.types import UserError
 
@@ -110,14 +111,14 @@ def test_truth_lies_on_every_token_that_holds_a_part_of_a_span() -> None:
     document, number = Document(0, "x", "text", "ab Д cd!"), {"a": 0, "b": 1, "b/c": 2}
     spans = [(0, 2, "a"), (3, 4, "b/c")]
     start_T, bytes_T = np.array([0, 2, 3, 4, 7]), np.array([2, 2, 1, 3, 1])  # " " with half of Д, its other half
-    truth_TC = concepts._truth(document, spans, number, start_T, bytes_T)
+    truth_TC = reading._truth(document, spans, number, start_T, bytes_T)
     assert truth_TC[:, 0].tolist() == [True, False, False, False, False]
     assert truth_TC[:, 1].tolist() == truth_TC[:, 2].tolist() == [False, True, True, False, False]
-    words_TC = concepts._truth(document, spans, number, np.array([0, 3, 5, 7]), None)
+    words_TC = reading._truth(document, spans, number, np.array([0, 3, 5, 7]), None)
     assert words_TC[:, 0].tolist() == [True, False, False, False]
     assert words_TC[:, 2].tolist() == [False, True, False, False]
     with pytest.raises(UserError, match="within the 8 characters of x, got 3 to 9"):
-        concepts._truth(document, [(3, 9, "a")], number, start_T, bytes_T)
+        reading._truth(document, [(3, 9, "a")], number, start_T, bytes_T)
     assert above("a/b/c") == ["a", "a/b", "a/b/c"]
 
 
@@ -132,7 +133,7 @@ def test_labels_of_a_chat_lie_on_its_own_words() -> None:
     fast = train_tokenizer(corpus, 400)
     for document, own in list(zip(corpus.documents, spans, strict=True))[:60]:
         tokens = tokenise(Corpus("one", (document,), chat=corpus.chat), fast)
-        sizes = concepts._bytes_of(fast, corpus)[tokens.ids]
+        sizes = reading._bytes_of(fast, corpus)[tokens.ids]
         assert sizes.sum() == len(document.text.encode())
         ends = np.cumsum(sizes)
         for (start, end, _), (first, last) in zip(own, token_ranges(document.text, own, sizes), strict=True):
@@ -151,7 +152,7 @@ def test_codes_must_be_in_the_order_of_units() -> None:
 def test_spans_of_other_documents_are_refused() -> None:
     corpus = Corpus("two", (Document(0, "a", "text", "x"), Document(1, "b", "text", "y")))
     with pytest.raises(UserError, match="spans of 2 documents of two, got 1"):
-        concepts.read(None, "resid.1", corpus, [[]])
+        read(None, "resid.1", corpus, [[]])
 
 
 # -- a real model ------------------------------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ def opened_ws(tiny_model: Any, corpus_dir: Path, tmp_path_factory: pytest.TempPa
 def test_truth_and_activations_of_a_position_belong_together(tiny_model: Any, labelled_jsonl: Path) -> None:
     """The embedding of a token says whether it has a digit, and nothing else says it so well."""
     corpus, spans = labelled_file(labelled_jsonl)
-    found = concepts.read(tiny_model, "embed", corpus, spans, tokens=6_000, context=64)
+    found = read(tiny_model, "embed", corpus, spans, tokens=6_000, context=64)
     assert found.concepts == ("kind", "kind/code", "kind/stories", "kind/tables", "number")
     assert len(found.x_PD) == len(found.truth_PC) == len(found.doc_P) >= 6_000 and 0.2 < found.making_P.mean() < 0.8
     assert found.truth_PC[:, 0].all() and (found.truth_PC[:, 1:4].sum(1) == 1).all()
