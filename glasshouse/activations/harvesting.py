@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from glasshouse.activations.reading import (
     save_readings,
     split_reading,
 )
-from glasshouse.activations.storage import WINDOWS, Store, shard_name, store, summary, write_shard
+from glasshouse.activations.storage import WINDOWS, Store, keep_shard, shard_name, store, summary, write_shard
 from glasshouse.text import Corpus
 from glasshouse.types import UserError
 from glasshouse.workspace import Draft, Expectation, Progress, Workspace
@@ -185,8 +186,9 @@ def _counter(progress: Progress, before: int) -> Callable[[int], None]:
 
 
 class _Writer:
-    """Writes one shard after the other; with `beside` in a thread while the model fills the next pool, so that two
-    pools are in memory at most. On a CPU a third thread costs the model more than it saves (docs/log.md)."""
+    """Writes one shard after the other, and waits for the disk in a thread while the model fills the next pool. With
+    `beside` it also copies and hands over in that thread, so that two pools are in memory at most; on a CPU, whose
+    cores the model wants, that costs more than it saves (docs/log.md)."""
 
     def __init__(self, draft: Draft, *, beside: bool) -> None:
         self._draft, self._beside, self._started = draft, beside, time.perf_counter()
@@ -201,16 +203,22 @@ class _Writer:
 
     def put(self, name: str, pool: Pool, tokens: int) -> None:
         self._wait()
-        self._thread = threading.Thread(target=self._write, args=(name, pool, tokens))
-        self._thread.start()
+        steps = [partial(write_shard, self._draft.path, name, pool)]
         if not self._beside:
-            self._wait()
+            steps.pop()()
+        steps.append(partial(self._keep, name, len(pool.window_N), tokens))
+        self._thread = threading.Thread(target=self._do, args=(steps,))
+        self._thread.start()
 
-    def _write(self, name: str, pool: Pool, tokens: int) -> None:
+    def _keep(self, name: str, rows: int, tokens: int) -> None:
+        keep_shard(self._draft.path, name)
+        seconds = round(time.perf_counter() - self._started, 3)
+        self._draft.log(shard=name, tokens=tokens, rows=rows, seconds=seconds)
+
+    def _do(self, steps: Sequence[Callable[[], None]]) -> None:
         try:
-            write_shard(self._draft.path, name, pool)
-            seconds = round(time.perf_counter() - self._started, 3)
-            self._draft.log(shard=name, tokens=tokens, rows=len(pool.window_N), seconds=seconds)
+            for step in steps:
+                step()
         except BaseException as error:  # handed on to the thread that waits
             self._error = error
 

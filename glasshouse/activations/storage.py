@@ -28,6 +28,7 @@ from glasshouse.activations.pooling import Pool, rebatch
 from glasshouse.activations.reading import Reading, load_readings
 from glasshouse.types import ArtifactRef, Site, UserError
 from glasshouse.workspace import Workspace, read_manifest
+from glasshouse.workspace.files import sync_file, sync_folder
 
 WINDOWS = "windows.safetensors"
 STATISTICS = "statistics.safetensors"
@@ -39,20 +40,19 @@ def shard_name(index: int, held_out: bool) -> str:
 
 
 def write_shard(folder: Path, name: str, pool: Pool) -> None:
-    """One pool as one file: under a temporary name, synced, renamed, so that a shard that is there is whole."""
+    """One pool as one file, under a temporary name until `keep_shard`."""
     tensors = dict(pool.rows) | {"window": pool.window_N, "position": pool.position_N}
     tensors |= {f"sum.{site}": sums for site, sums in pool.sums.items()}
     counts = {"tokens": pool.tokens, "bos": pool.bos, "left_out": pool.left_out, "outliers": pool.outliers}
+    save_file(tensors, folder / f".{name}.writing", metadata={"counts": json.dumps(counts, sort_keys=True)})
+
+
+def keep_shard(folder: Path, name: str) -> None:
+    """Sync what was written and give it its name, so that a shard that is there is whole."""
     temporary = folder / f".{name}.writing"
-    save_file(tensors, temporary, metadata={"counts": json.dumps(counts, sort_keys=True)})
-    for path in (temporary, folder):
-        if path is folder:
-            os.replace(temporary, folder / name)
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync_file(temporary)
+    os.replace(temporary, folder / name)
+    sync_folder(folder)
 
 
 def read_counts(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from glasshouse.types import ArtifactRef, UserError
 from glasshouse.workspace.files import (
     FORMAT,
-    hash_file,
+    hash_files,
     hash_json,
     read_lines,
     sync_file,
@@ -146,7 +146,8 @@ class Draft:
             "made_from": [asdict(ref) for ref in made_from],
             "libraries": {p: version_of(p) for p in LIBRARIES},
             "files": {
-                str(p.relative_to(self.path)): {"sha256": hash_file(p), "bytes": p.stat().st_size} for p in files
+                str(p.relative_to(self.path)): {"sha256": digest, "bytes": p.stat().st_size}
+                for p, digest in zip(files, hash_files(files), strict=True)
             },
             **fields,
         }

@@ -15,7 +15,7 @@ import torch
 
 from glasshouse.activations.pooling import Pool
 from glasshouse.activations.reading import Reading, save_readings
-from glasshouse.activations.storage import WINDOWS, Store, shard_name, store, summary, write_shard
+from glasshouse.activations.storage import WINDOWS, Store, keep_shard, shard_name, store, summary, write_shard
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 
@@ -65,7 +65,9 @@ def write(ws: Workspace, name: str = "acts") -> Store:
         save_readings(draft.path / WINDOWS, made_reading(9), made_reading(3))
         for index, rows in enumerate(SHARD_ROWS):
             write_shard(draft.path, shard_name(index, False), made_pool(rows, index))
+            keep_shard(draft.path, shard_name(index, False))
         write_shard(draft.path, shard_name(0, True), made_pool(20, 9))
+        keep_shard(draft.path, shard_name(0, True))
         draft.finish(**summary(draft.path, SITES, dict.fromkeys(SITES, 10.0)))
     return store(ws, name)
 
