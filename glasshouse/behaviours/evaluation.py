@@ -215,8 +215,7 @@ def _replies(draft: Draft, wanted: Sequence[Sample]) -> dict[tuple[str, int, int
 
 def _take_over(draft: Draft, version: Version, behaviour: Behaviour, seed: int) -> None:
     """What the version said when another version of the scorer scored it, as if a killed run had left it here."""
-    asked = {"version": version.hash, "behaviour": behaviour.hash, "seed": seed}
-    kept = _scored_otherwise(draft.ws, version, asked)
+    kept = _scored_otherwise(draft.ws, version, behaviour, seed)
     if kept is not None:
         draft.choose(SAID, lambda: kept.created)
         for line in draft.ws.metrics("evals", kept.name):
@@ -224,8 +223,10 @@ def _take_over(draft: Draft, version: Version, behaviour: Behaviour, seed: int) 
         _keep(draft, [replace(one, judged=()) for one in kept.samples if not one.error])
 
 
-def _scored_otherwise(ws: Workspace, version: Version, asked: dict[str, Any]) -> Evaluation | None:
-    for name in reversed(evaluations(ws, version)):
+def _scored_otherwise(ws: Workspace, version: Version, behaviour: Behaviour, seed: int) -> Evaluation | None:
+    asked = {"version": version.hash, "behaviour": behaviour.hash, "seed": seed}
+    begins = f"{behaviour.name}.{version.hash[:10]}."  # whichever it is: with one seed it said the same
+    for name in (one for one in ws.names("evals") if one.startswith(begins)):
         with contextlib.suppress(UserError):  # damaged: what was said then is said again
             if asked.items() <= ws.manifest("evals", name)["config"].items():
                 return read_evaluation(ws, name)
