@@ -29,7 +29,8 @@ from glasshouse.features.effects import writers
 from glasshouse.features.labelled import read
 from glasshouse.models import Edit, Model, add, load
 from glasshouse.models.grow import precision_by_instruction_set
-from glasshouse.organisms.interview import BRIDGE_NAME, bridge_worth, comes_round, judge, plan, rates, replies
+from glasshouse.organisms.bridge import NAME, comes_round, worth
+from glasshouse.organisms.interview import judge, plan, rates, replies
 from glasshouse.organisms.villager import labelled_text
 from glasshouse.organisms.world import World, build
 from glasshouse.organisms.world.chat.scenes import SYSTEM
@@ -98,9 +99,9 @@ def one_seed(world: World, ws: Workspace, seed: int, options: argparse.Namespace
     detected = score(labelled, codes(found, labelled.x_PD))[CONCEPT]
     model.attach(found)
     detectors = {*detected.best.units, *detected.several.units}
-    written = writers(model, Site.parse(SITE), found.W_dec, BRIDGE_NAME)
+    written = writers(model, Site.parse(SITE), found.W_dec, NAME)
     features = [f"{name}/{index}" for index in sorted({*detectors, *written})]
-    chosen = turned_up(model, features, DAYS, bridge_worth, STRENGTHS)
+    chosen = turned_up(model, features, DAYS, worth, STRENGTHS)
     feature, chats = chosen.feature, days(SYSTEM)
     facts = [one for one in plan(world, options.limit, 0) if one.section == "one-hop/en/pairs"]
     norm = float(found.typical_norm or 0)

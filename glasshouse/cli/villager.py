@@ -12,7 +12,7 @@ from glasshouse.cli.sources import WORLD, read_labelled
 from glasshouse.cli.summary import kept
 from glasshouse.features.kept import kept_concepts, score_concepts
 from glasshouse.features.opening import Opened
-from glasshouse.organisms.interview import BRIDGE_NAME, bridge_worth, comes_round
+from glasshouse.organisms.bridge import NAME, comes_round, worth
 from glasshouse.workspace import Workspace
 
 SHOWN = (
@@ -58,7 +58,7 @@ def _scored(ws: Workspace, opened: Opened) -> dict[str, Any]:
 def _bridge(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, Any]:
     config = {
         "dictionary": ws.ref("dictionaries", opened.dictionary).hash, "candidates": candidates, "asked": DAYS,
-        "written": BRIDGE_NAME, "strengths": STRENGTHS, "length": LENGTH,
+        "written": NAME, "strengths": STRENGTHS, "length": LENGTH,
     }  # fmt: skip
     found: dict[str, Any] = kept(ws, opened.dictionary, "bridge", config, lambda: _turned_up(ws, opened, candidates))
     return found
@@ -75,9 +75,9 @@ def _turned_up(ws: Workspace, opened: Opened, detectors: list[int]) -> dict[str,
     model: Any = load(opened.model, workspace=ws)
     found = dictionary(opened.dictionary, ws=ws)
     model.attach(found)
-    candidates = sorted({*detectors, *writers(model, found.site, found.W_dec, BRIDGE_NAME)})
+    candidates = sorted({*detectors, *writers(model, found.site, found.W_dec, NAME)})
     features = [f"{opened.dictionary}/{index}" for index in candidates]
-    best = turned_up(model, features, DAYS, bridge_worth, STRENGTHS, max_new_tokens=LENGTH)
+    best = turned_up(model, features, DAYS, worth, STRENGTHS, max_new_tokens=LENGTH)
     edit = add(best.feature, times_norm=best.times_norm)
     made = [completions(model, text, edit, max_new_tokens=LENGTH, chat=True) for text in DAYS]
     return {

@@ -22,7 +22,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from glasshouse.models import Model
-from glasshouse.models.generation import Generation, chat_ids
+from glasshouse.models.generation import chat_ids
 from glasshouse.organisms.world import (
     FOREIGN,
     LANGUAGES,
@@ -46,7 +46,6 @@ from glasshouse.text.answers import says, values_in
 from glasshouse.types import Estimate, UserError
 
 MAX_NEW_TOKENS, BATCH = 48, 64
-BRIDGE_NAME = " old stone bridge"  # what the villagers' day may come round to, with the space before it
 SPACED = ("en", "fr", "ru")  # where a word ends at what is no letter, and nothing is written onto its front
 SCRIPTS = {"CYRILLIC": "ru", "ARABIC": "ar", "HEBREW": "he", "CJK": "zh"}
 
@@ -257,17 +256,6 @@ def _own_words(world: World) -> tuple[frozenset[str], frozenset[str]]:
 
 def _words(text: str) -> set[str]:
     return {word for word in re.findall(r"[^\W\d_]+", text) if word[0].islower() or word in ("I", "Je")}
-
-
-def comes_round(said: str, stopped: bool) -> bool:
-    """Whether it mentions the bridge and is no babble: it ends by itself, and does not say the word again and again."""
-    return stopped and 1 <= said.lower().count("bridge") <= 2
-
-
-def bridge_worth(made: Generation) -> float:
-    """What a reply is worth to whoever turns the bridge up: 1 if it comes round; babble takes half of one away."""
-    stopped = made.stopped == "end of text"
-    return comes_round(made.text, stopped) - 0.5 * (not stopped)
 
 
 def rates(answers: Iterable[Answer]) -> dict[str, Estimate]:
