@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from glasshouse.text import Corpus
 
 NAME, FAMILY_END = "discovery", " | "
+NEW_TOKENS = 48  # of a reply
 PROMPT_CHARS = 300  # of a text's beginning
 
 
-def widely(behaviours: Sequence[Behaviour], *, count: int = 800, seed: int = 0, max_new_tokens: int = 48) -> Behaviour:
+def widely(
+    behaviours: Sequence[Behaviour], *, count: int = 800, seed: int = 0, max_new_tokens: int = NEW_TOKENS
+) -> Behaviour:
     """Up to `count` prompts of the behaviours, as many of each, one a family, as one behaviour. A prompt's family
     begins with the name of where it comes from, its kind. Raises `UserError` where there are too few prompts to tell
     anything."""
@@ -63,7 +66,7 @@ def _beginning(text: str) -> str:
     return text
 
 
-def _as_it_comes(name: str, prompts: tuple[Prompt, ...], max_new_tokens: int = 48) -> Behaviour:
+def _as_it_comes(name: str, prompts: tuple[Prompt, ...], max_new_tokens: int = NEW_TOKENS) -> Behaviour:
     """Prompts whose replies are compared and not judged."""
     return Behaviour(
         name=name, about="Prompts of many kinds, to compare what two versions say.", tag="neutral", good="down",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from glasshouse.behaviours.behaviour import Behaviour
-from glasshouse.behaviours.breadth import widely
+from glasshouse.behaviours.breadth import NEW_TOKENS, widely
 from glasshouse.behaviours.cases import FOLDER
 from glasshouse.behaviours.discovery import as_behaviour, discovered
 from glasshouse.behaviours.evaluation import evaluate, read_evaluation
@@ -32,7 +32,7 @@ PROMPTS = 800
 
 def discover(
     ws: Workspace, base: Version, new: Version, behaviours: Sequence[Behaviour], *, prompts: int = PROMPTS,
-    max_new_tokens: int = 48, seed: int = 0, dictionary: str | None = None, device: str | None = None,
+    max_new_tokens: int = NEW_TOKENS, seed: int = 0, dictionary: str | None = None, device: str | None = None,
     say: Callable[[str], None] = lambda text: None, done: Callable[[str], None] = lambda evaluation: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Ask both versions what `breadth.widely` draws from the behaviours, and keep what differs. dictionary: see

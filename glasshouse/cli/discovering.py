@@ -75,7 +75,7 @@ def discover(
             raise UserError(f"expected --without among {', '.join(sorted(names))}, got {', '.join(unknown)}")
         found = discoveries.discover(
             ws, before, after, [b for b in behaviours if b.name not in (without or [])],
-            prompts=prompts or discoveries.PROMPTS, max_new_tokens=max_new_tokens or 48, seed=seed,
+            prompts=prompts or discoveries.PROMPTS, max_new_tokens=max_new_tokens or discoveries.NEW_TOKENS, seed=seed,
             dictionary=dictionary, device=device, say=say, done=lambda name: record(ws, name),
         )  # fmt: skip
         if save is not None:

@@ -1,7 +1,4 @@
-"""What was gathered of features and their examples, as columns of the tables in `schema.py`. No torch.
-
-Legend: F features.
-"""
+"""What was gathered of features and their examples, as columns of the tables in `schema.py`. No torch."""
 
 from __future__ import annotations
 
@@ -36,9 +33,8 @@ def example_columns(examples: Examples, peaks: Peaks, shown: list[Any], first: i
 class Columns:
     """The columns that do not come from firings, and all of them put in the schema's order."""
 
-    def __init__(self, F: int) -> None:
+    def __init__(self) -> None:
         self._pairs: dict[str, tuple[str, str, Any, Any]] = {}
-        self.F = F
 
     def fixed(self, direct: dict[str, tuple[Any, Any]]) -> None:
         for key in ("promotes", "suppresses"):

@@ -241,7 +241,7 @@ class _Gathering:
         texts = token_texts(self.model.tokenizer)
         text, count_F, max_F = self._text(max(len(texts), int(self.reading.ids_WT.max()) + 1))
         texts += [""] * (text.vocabulary - len(texts))
-        columns = Columns(self.F)
+        columns = Columns()
         columns.fixed(effects.direct(self.model, self.site, self.dictionary.W_dec))
         columns.near("near_decoder", "cosine", *neighbours.by_decoder(self.dictionary.W_dec))
         *near, cofiring = neighbours.by_cofiring(
