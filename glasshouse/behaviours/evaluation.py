@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from glasshouse.models import Edit, Model
 
 BEHAVIOUR, SAMPLES, REPLIES, CHECKED = "behaviour.json", "samples.jsonl", "replies.jsonl", "agreement.json"
-SAID = "said"  # among the choices: when what is scored anew was said
+SAID, KEPT = "said", "kept"  # among the choices: when what is scored anew was said, and the evaluation that kept it
 BATCH = 32
 PLAIN = vars(Sample(family="", prompt=0))  # what a line of samples.jsonl leaves out where it is so
 
@@ -218,6 +218,7 @@ def _take_over(draft: Draft, version: Version, behaviour: Behaviour, seed: int) 
     kept = _scored_otherwise(draft.ws, version, behaviour, seed)
     if kept is not None:
         draft.choose(SAID, lambda: kept.created)
+        draft.choose(KEPT, lambda: {"evaluation": kept.name, "hash": draft.ws.manifest("evals", kept.name)["hash"]})
         for line in draft.ws.metrics("evals", kept.name):
             draft.log(**line)
         _keep(draft, [replace(one, judged=()) for one in kept.samples if not one.error])

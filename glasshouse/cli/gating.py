@@ -102,10 +102,21 @@ def _day(text: str) -> datetime.date:
 
 
 def record(ws: Workspace, evaluation: str) -> None:
-    """Put an evaluation's hash into the ledger, once: what is altered afterwards does not count."""
-    entries, _ = verified(ws.root / FILE)
-    if evaluation not in _recorded(entries):
-        append(ws.root / FILE, "evidence", {"evaluation": evaluation, "hash": ws.manifest("evals", evaluation)["hash"]})
+    """Put an evaluation's hash into the ledger, once: what is altered afterwards does not count. Raises `UserError` for
+    one that was scored anew from replies that are not those the ledger has recorded."""
+    from glasshouse.behaviours.evaluation import KEPT
+
+    recorded = _recorded(verified(ws.root / FILE)[0])
+    if evaluation in recorded:
+        return
+    manifest = ws.manifest("evals", evaluation)
+    kept = manifest["choices"].get(KEPT)
+    if kept is not None and recorded.get(kept["evaluation"], kept["hash"]) != kept["hash"]:
+        raise UserError(
+            f"{evaluation} was scored anew from the replies of {kept['evaluation']}, which is not what the ledger has "
+            f"recorded; delete both from {ws.root / 'evals'} and run `glasshouse test`, which asks the model anew"
+        )
+    append(ws.root / FILE, "evidence", {"evaluation": evaluation, "hash": manifest["hash"]})
 
 
 def _recorded(entries: list[dict[str, Any]]) -> dict[str, str]:

@@ -219,6 +219,23 @@ def test_what_another_version_of_a_scorer_scored_does_not_count(
     assert run("gate", policy, "ticking", "--workspace", ws)[0] == 1
 
 
+def test_forged_replies_do_not_come_in_by_being_scored_anew(
+    copy: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws, policy = copy
+    old = evaluation(ws, "small", "speaks")
+    forge(old, '"reply": "', '"reply": "x')
+    monkeypatch.setitem(SCORERS, "regex", replace(SCORERS["regex"], version=2))
+    status, _, said = run("compare", "small", "ticking", "--workspace", ws)
+    assert status == 2 and f"from the replies of {old.name}, which is not what the ledger has recorded" in said
+    shutil.rmtree(old)
+    shutil.rmtree(evaluation(ws, "small", "speaks"))
+    assert (
+        run("test", "small", "--suite", policy.parent / "suite", "--workspace", ws)[0] == 0
+    )  # the model is asked anew
+    assert run("gate", policy, "small", "--workspace", ws)[0] == 0
+
+
 def forge(folder: Path, old: str, new: str) -> None:
     """Alter the samples, and the manifest with all its hashes, as whoever can write the files could."""
     samples, file = folder / "samples.jsonl", folder / "manifest.json"
