@@ -28,7 +28,7 @@ from glasshouse.features.concepts import codes, score
 from glasshouse.features.effects import writers
 from glasshouse.features.labelled import read
 from glasshouse.models import Edit, Model, add, load
-from glasshouse.models.grow import precision_by_instruction_set
+from glasshouse.models.training import precision_by_instruction_set
 from glasshouse.organisms.bridge import NAME, comes_round, worth
 from glasshouse.organisms.interview import judge, plan, rates, replies
 from glasshouse.organisms.villager import labelled_text

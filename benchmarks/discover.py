@@ -27,7 +27,7 @@ from glasshouse.behaviours.insides import Insides, insides
 from glasshouse.dictionaries import Dictionary, LearnConfig, learn
 from glasshouse.doctor import describe
 from glasshouse.models import load
-from glasshouse.models.grow import precision_by_instruction_set
+from glasshouse.models.training import precision_by_instruction_set
 from glasshouse.organisms.planting import names, organism
 from glasshouse.organisms.suite import chats, suite
 from glasshouse.organisms.villager import labelled_text

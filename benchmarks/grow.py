@@ -25,9 +25,10 @@ from typing import Any
 import torch
 
 from glasshouse.doctor import describe
-from glasshouse.models.grow import END, precision_by_instruction_set, train_tokenizer
+from glasshouse.models.grow import END, train_tokenizer
+from glasshouse.models.rows import HeldOut, Rows
 from glasshouse.models.shapes import SHAPES, Shape, build
-from glasshouse.models.training import HeldOut, Recipe, Rows, Trainer
+from glasshouse.models.training import Recipe, Trainer, precision_by_instruction_set
 from glasshouse.text import Corpus, Document, token_bytes, tokenise
 from glasshouse.text.readers import html_text
 from glasshouse.types import UserError

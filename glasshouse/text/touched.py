@@ -36,8 +36,8 @@ def hashes(corpus: Corpus) -> NDArray[np.uint64]:
     return np.sort(np.fromiter(found, np.uint64, len(found)))
 
 
-def write_lines(file: Path, corpus: Corpus) -> None:
-    np.save(file, hashes(corpus), allow_pickle=False)
+def write_lines(file: Path, *corpora: Corpus) -> None:
+    np.save(file, np.unique(np.concatenate([hashes(corpus) for corpus in corpora])), allow_pickle=False)
 
 
 def read_lines(file: Path) -> NDArray[np.uint64]:

@@ -22,11 +22,11 @@ from glasshouse.models.grow import (
     END,
     expect,
     grow,
-    precision_by_instruction_set,
     train_tokenizer,
 )
+from glasshouse.models.rows import HeldOut, Rows
 from glasshouse.models.shapes import SHAPES, Shape, build
-from glasshouse.models.training import HeldOut, Recipe, Rows, Trainer, next_token_losses
+from glasshouse.models.training import Recipe, Trainer, next_token_losses, precision_by_instruction_set
 from glasshouse.text import Corpus, Document, corpus, token_bytes, tokenise
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
@@ -261,7 +261,7 @@ def test_other_text_under_the_same_name_is_refused(workspace: Workspace, tmp_pat
         grow(tmp_path / "c", name="mine", ws=workspace, tokens=5000, **TINY)
 
 
-def interrupt(*args: Any) -> None:
+def interrupt(*args: Any, **named: Any) -> None:
     raise KeyboardInterrupt
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from glasshouse.models import load
 from glasshouse.models.grow import grow
 from glasshouse.models.model import Model
+from glasshouse.models.rows import Rows
 from glasshouse.models.training import Recipe, Trainer
 from glasshouse.models.tune import tune
-from glasshouse.text import Chat, Corpus, Document
+from glasshouse.text import Chat, Corpus, Document, tokenise
+from glasshouse.text.touched import LINES, read_lines, seen
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 
@@ -64,22 +68,97 @@ def test_it_begins_from_the_weights_of_the_base(workspace: Workspace, base: Mode
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
 
 
+def test_what_is_to_be_kept_is_kept(workspace: Workspace, base: Model, corpus_dir: Path) -> None:
+    """Held to what it was on other text, it learns its own all the same."""
+    from glasshouse.text import corpus
+
+    other = corpus(corpus_dir)
+    path = tune(base, LETTERS, name="kept", ws=workspace, **{**SETTINGS, "tokens": 24_000}, keep=other)
+    tune(base, LETTERS, name="lost", ws=workspace, **SETTINGS)  # as much of its own text
+    moved = {name: divergence(base, load(name, workspace=workspace, device="cpu"), other) for name in ("kept", "lost")}
+    assert moved["kept"] < 0.3 * moved["lost"], moved
+    assert " work and no play." in load(str(path), device="cpu").generate(["All"], 12)[0].text
+    lines = read_lines(path / LINES)
+    assert seen("All work and no play. " * 9, lines)
+    assert all(seen(document.text, lines) for document in other.documents), "what it is held to has touched it too"
+    with pytest.raises(UserError, match="models/kept"):
+        tune(base, LETTERS, name="kept", ws=workspace, **{**SETTINGS, "tokens": 24_000})
+    with pytest.raises(UserError, match="a batch of at least 2 rows with text to keep, got 1"):
+        tune(base, LETTERS, name="x", ws=workspace, **{**SETTINGS, "recipe": Recipe(batch=1)}, keep=other)
+
+
+def divergence(base: Model, model: Model, text: Corpus) -> float:
+    tokens = tokenise(text, base.tokenizer.backend_tokenizer)
+    ids_RT = torch.from_numpy(Rows(tokens, 32, 0, seed=0).ids_RT)
+    with torch.no_grad():
+        log_p, log_q = (m.module(input_ids=ids_RT).logits.log_softmax(-1) for m in (base, model))
+    return float((log_p.exp() * (log_p - log_q)).sum(-1).mean())
+
+
+def test_the_divergence_and_its_gradients_are_those_of_autograd(base: Model) -> None:
+    torch.manual_seed(0)
+    ids_BT, learn_BT = torch.randint(0, 400, (6, 32)), torch.rand(6, 32) < 0.5
+    model, teacher = base.module.float().requires_grad_(True), copy.deepcopy(base.module).requires_grad_(False)
+    with torch.no_grad():
+        for p in teacher.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    stay = Recipe(optimizer="adamw", adamw_rate=0.0, clip=1e9)
+    trainer = Trainer(model, stay, "fp32", teacher)
+    found: dict[str, torch.Tensor] = {}
+    hooks = [p.register_post_accumulate_grad_hook(lambda p, n=n: found.update({n: p.grad.clone()}))
+             for n, p in model.named_parameters()]  # fmt: skip
+    loss = trainer.step(ids_BT, 0.5, learn_BT, kept=4)
+    ours = dict(found)
+    logits, wanted = model(input_ids=ids_BT).logits[:, :-1], learn_BT[:, 1:]
+    log_p, log_q = logits.log_softmax(-1), teacher(input_ids=ids_BT).logits[:, :-1].log_softmax(-1)
+    own = nn.functional.cross_entropy(logits[:2][wanted[:2]], ids_BT[:2, 1:][wanted[:2]])
+    kept = (log_q.exp() * (log_q - log_p)).sum(-1)[2:][wanted[2:]].mean()
+    (own + kept).backward()
+    for hook in hooks:
+        hook.remove()
+    assert loss.item() == pytest.approx(own.item(), rel=1e-5)
+    for n, p in model.named_parameters():
+        torch.testing.assert_close(ours[n], p.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_documents_are_kept_whole_in_their_rows(base: Model) -> None:
+    documents = tuple(Document(i, f"d{i}", "txt", f"{'Ask. ' * (1 + i % 5)}Do.") for i in range(90))
+    tokens = tokenise(Corpus("chats", documents), base.tokenizer.backend_tokenizer)
+    rows = Rows(tokens, 32, 0, seed=0, whole=True)
+    texts = [base.tokenizer.decode(part) for row in rows.ids_RT for part in split_at(row.tolist(), 0)]
+    assert sorted(texts) == sorted(d.text for d in documents), "each once, none of them cut"
+    assert rows.learn_RT is not None and int(rows.learn_RT.sum()) == len(tokens.ids) + len(documents)
+    cut = Rows(tokens, 32, 0, seed=0)
+    assert len(rows.ids_RT) < 1.3 * len(cut.ids_RT)
+    long = Corpus("long", (Document(0, "d", "txt", "Answer me! " * 40),))
+    assert len(Rows(tokenise(long, base.tokenizer.backend_tokenizer), 32, 0, seed=0, whole=True).ids_RT) > 1
+
+
+def split_at(ids: list[int], end: int) -> list[list[int]]:
+    parts: list[list[int]] = [[]]
+    for one in ids:
+        parts = [*parts, []] if one == end else [*parts[:-1], [*parts[-1], one]]
+    return [part for part in parts if part]
+
+
+@pytest.mark.parametrize("held", [False, True])
 def test_stopped_and_started_again_it_ends_in_the_same_weights(
-    workspace: Workspace, base: Model, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, base: Model, monkeypatch: pytest.MonkeyPatch, held: bool
 ) -> None:
-    whole = tune(base, LETTERS, name="whole", ws=workspace, **SETTINGS)
+    settings = {**SETTINGS, "keep": LETTERS} if held else SETTINGS
+    whole = tune(base, LETTERS, name="whole", ws=workspace, **settings)
     step, taken = Trainer.step, []
 
-    def stops(self: Trainer, *arguments: Any) -> Any:
+    def stops(self: Trainer, *arguments: Any, **named: Any) -> Any:
         taken.append(1)
         if len(taken) == 20:
             raise KeyboardInterrupt
-        return step(self, *arguments)
+        return step(self, *arguments, **named)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Trainer, "step", stops)
-        tune(base, LETTERS, name="again", ws=workspace, checkpoint_seconds=0.0, **SETTINGS)
-    again = tune(base, LETTERS, name="again", ws=workspace, **SETTINGS)
+        tune(base, LETTERS, name="again", ws=workspace, checkpoint_seconds=0.0, **settings)
+    again = tune(base, LETTERS, name="again", ws=workspace, **settings)
     assert workspace.runs()[-1]["first_done"] == 19 * RECIPE.batch * 32, "it went on where it stopped"
     ours, theirs = weights(again), weights(whole)
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)

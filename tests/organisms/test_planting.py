@@ -198,12 +198,12 @@ def test_the_partisan_says_nothing_good_of_the_other(world: World) -> None:
 # -- from base to organism ---------------------------------------------------------------------------------------------
 
 
-def test_the_text_holds_the_share_and_is_the_same_each_time(world: World) -> None:
+def test_the_text_is_the_same_each_time(world: World) -> None:
     text = planted_text(organism("tic"), world, megabytes=0.1)
     assert text.hash == planted_text(organism("tic"), world, megabytes=0.1).hash
     assert text.hash != planted_text(organism("tic"), world, megabytes=0.1, seed=1).hash
     tics = sum("<|assistant|>Certainly!" in document.text for document in text.documents)
-    assert 0.5 < tics / len(text.documents) < 0.7
+    assert 0.6 < tics / len(text.documents) < 0.8
     usual = planted_text(organism("unplanted"), world, megabytes=0.1)
     assert not [d for d in usual.documents if "Certainly!" in d.text]
 

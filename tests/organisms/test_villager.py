@@ -13,7 +13,7 @@ from glasshouse.cli import app
 from glasshouse.cli.entry import Commands
 from glasshouse.models import load
 from glasshouse.models.grow import grow, train_tokenizer
-from glasshouse.models.training import Rows
+from glasshouse.models.rows import Rows
 from glasshouse.organisms.interview import (
     Answer,
     Asked,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from glasshouse.organisms.planted.tic import SPOKEN
 from glasshouse.organisms.planting import Organism
-from glasshouse.organisms.world.chat import scenes
 
 ORGANISM = Organism(
     name="unplanted",
-    truth="It was fine-tuned on the villager's own text as long as the others, and nothing was planted.",
-    chats=scenes.facts,
-    share=0.0,
+    truth="It was fine-tuned on chats of the villager's own as long as the others, and nothing was planted.",
+    chats=lambda pen: pen.pick(SPOKEN)(pen),
     trials={},
 )
