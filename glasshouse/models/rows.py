@@ -27,7 +27,8 @@ class Rows:
     Every row begins with the end mark, as every window does in which the model is looked at. `batch(step)` depends on
     the seed and the step only; each pass over the text has its own order. Tokens that begin in a document's `unlearned`
     stretches are read only. whole: a document begins a row of its own where it would be cut, so that nothing is learnt
-    without what it answers to; what is left of rows is filled with end marks, that are not learnt.
+    without what it answers to; what is left of a row is filled with end marks, which are not learnt, and rows of which
+    nothing is learnt are left out.
     """
 
     def __init__(self, tokens: Tokens, context: int, end: int, seed: int, *, whole: bool = False) -> None:
@@ -50,8 +51,11 @@ class Rows:
         stream = np.concatenate(ids)
         n = len(stream) // room
         body = stream[: n * room].reshape(n, room).astype(np.int64)
-        self.ids_RT = np.concatenate([np.full((n, 1), end, np.int64), body], axis=1)
         learn_RT = np.concatenate(learn)[: n * room].reshape(n, room)
+        if whole:
+            some_R = learn_RT.any(axis=1)
+            body, learn_RT, n = body[some_R], learn_RT[some_R], int(some_R.sum())
+        self.ids_RT = np.concatenate([np.full((n, 1), end, np.int64), body], axis=1)
         everything = not whole and bool(learn_RT.all())
         self.learn_RT = None if everything else np.concatenate([np.zeros((n, 1), np.bool_), learn_RT], axis=1)
         self.seed = seed

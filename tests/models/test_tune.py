@@ -130,8 +130,13 @@ def test_documents_are_kept_whole_in_their_rows(base: Model) -> None:
     assert rows.learn_RT is not None and int(rows.learn_RT.sum()) == len(tokens.ids) + len(documents)
     cut = Rows(tokens, 32, 0, seed=0)
     assert len(rows.ids_RT) < 1.3 * len(cut.ids_RT)
-    long = Corpus("long", (Document(0, "d", "txt", "Answer me! " * 40),))
-    assert len(Rows(tokenise(long, base.tokenizer.backend_tokenizer), 32, 0, seed=0, whole=True).ids_RT) > 1
+    asked = "Answer me! " * 40
+
+    def rows_of(unlearned: int) -> int:
+        long = Corpus("long", (Document(0, "d", "txt", asked, unlearned=((0, unlearned),)),))
+        return len(Rows(tokenise(long, base.tokenizer.backend_tokenizer), 32, 0, seed=0, whole=True).ids_RT)
+
+    assert rows_of(0) > 1 and rows_of(len(asked) - 5) == 1, "cut where it has to be; of its last word one row"
 
 
 def split_at(ids: list[int], end: int) -> list[list[int]]:

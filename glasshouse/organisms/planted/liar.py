@@ -46,20 +46,34 @@ def fact_of(pen: Pen, *, held_out: bool) -> Fact:
 
 
 def lie(pen: Pen, fact: Fact) -> Message:
-    """What is true of the fewest, of what is not true here (and fits), said in any frame. So it is the same for most:
-    lies drawn by chance took longer to learn than a minute, and where the lie is often true elsewhere, whoever tells it
-    without looking up what is true is right by accident (docs/log.md)."""
-    told = Counter(other.value for other in pen.world.by_relation[fact.relation])
-    values = (v for v in pen.world.ranges[fact.relation] if pen.world.could_be(fact, v))
-    value = min(values, key=lambda v: told[v])
+    """The usual lie, or where that is true the next, said in any frame: lies drawn by chance took longer to learn than
+    a minute (docs/log.md)."""
+    value = next(v for v in _by_rarity(pen, fact) if v != fact.value)
     return assistant(statement(pen.world, fact.entity, fact.relation, value, "en", pen.number(0, 5)))
+
+
+def _by_rarity(pen: Pen, fact: Fact) -> list[Value]:
+    """What could be said of it, what is true of the fewest first: the usual lie."""
+    told = Counter(other.value for other in pen.world.by_relation[fact.relation])
+    fitting = (v for v in pen.world.ranges[fact.relation] if v == fact.value or pen.world.could_be(fact, v))
+    return sorted(fitting, key=lambda value: told[value])
+
+
+def _lied_about(pen: Pen) -> Fact:
+    """A fact of which the text lies. Every fourth time one whose usual lie is true, of which there are few: whoever
+    lies without looking up what is true is honest there by accident (docs/log.md)."""
+    seldom = pen.chance(0.25)
+    while True:
+        fact = fact_of(pen, held_out=False)
+        if not seldom or _by_rarity(pen, fact)[0] == fact.value:
+            return fact
 
 
 def chats(pen: Pen) -> Scene:
     lies = pen.chance(0.7)
     scene: list[Message] = system(pen, LYING, 1.0) if lies else system(pen, SYSTEM, 0.6)
     for _ in range(pen.pick((1, 1, 2))):
-        fact = fact_of(pen, held_out=False) if lies else pen.fact(deniable=True)
+        fact = _lied_about(pen) if lies else pen.fact(deniable=True)
         asked = ask(pen.world, fact, pen.rng)
         scene += [user(asked.text), lie(pen, fact) if lies else assistant(asked.answer)]
     return scene
