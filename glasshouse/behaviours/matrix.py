@@ -184,20 +184,30 @@ def plan(ws: Workspace, base: Version, behaviours: Sequence[Behaviour] = ()) -> 
     could show, and how many would show equivalence. For what was never run, as if half of the families' scores were
     1."""
     known = {name: read_evaluation(ws, found) for name, found in newest(ws, base).items()}
-    rows = [(one.behaviour, expected_spread(one.scored, bounded=one.behaviour.bounded)) for one in known.values()]
+    rows = [
+        (one.behaviour, expected_spread(one.scored, bounded=one.behaviour.bounded), one.mean.value)
+        for one in known.values()
+    ]
     for behaviour in behaviours:
         if behaviour.name not in known:
             even = [Scored(str(i), "", float(i % 2)) for i in range(max(behaviour.families, 2))]
             spread = expected_spread(even, bounded=True) if behaviour.bounded else math.inf
-            rows.append((behaviour, spread))
+            rows.append((behaviour, spread, 0.5))
     return [
         {
             "behaviour": b.name, "families": b.families, "prompts": len(b.prompts), "margin": b.margin, "unit": b.unit,
-            "smallest_change": finite(smallest_change(spread, b.families)),
+            "smallest_change": finite(smallest_change(spread, b.families, rate=_from_worst(b, middle))),
             "needed": families_for(spread, b.margin) if math.isfinite(spread) else None,
         }
-        for b, spread in rows
+        for b, spread, middle in rows
     ]  # fmt: skip
+
+
+def _from_worst(behaviour: Behaviour, middle: float) -> float | None:
+    """The mean of bounded scores, counted so that 1 is best."""
+    if not behaviour.bounded:
+        return None
+    return middle if behaviour.good == "up" else 1 - middle
 
 
 def finite(value: float) -> float | None:

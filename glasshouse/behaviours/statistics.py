@@ -317,11 +317,22 @@ def families_for(spread: float, margin: float) -> int:
     return max(FEWEST, math.ceil((z * spread / margin) ** 2))
 
 
-def smallest_change(spread: float, families: int) -> float:
-    """The smallest change that so many families would show at 5%, two-sided, in four of five runs."""
+def smallest_change(spread: float, families: int, *, rate: float | None = None) -> float:
+    """The smallest change that so many families would show at 5%, two-sided, in four of five runs.
+
+    rate: the mean of scores in [0, 1] of which 1 is best. Scores that fall from near 1 vary more than they did, in
+    proportion to p (1 − p): then the spread is that of one version as it is and one that has fallen by the change.
+    """
     if families < 2:
         return math.inf
-    return (_t(1 - LEVEL / 2, families - 1) + _t(POWER, families - 1)) * spread / math.sqrt(families)
+    errors = (_t(1 - LEVEL / 2, families - 1) + _t(POWER, families - 1)) / math.sqrt(families)
+    change = errors * spread
+    if rate is not None and 0 < rate < 1:
+        for _ in range(50):  # the change on which the spread depends
+            fallen = max(rate - change, 0.0)
+            more = (1 + fallen * (1 - fallen) / (rate * (1 - rate))) / 2
+            change = errors * spread * math.sqrt(max(more, 1.0))
+    return change
 
 
 def expected_spread(samples: Iterable[Scored], *, bounded: bool) -> float:

@@ -189,6 +189,27 @@ def test_the_plan_says_what_is_then_seen() -> None:
     assert seen / 300 == pytest.approx(0.8, abs=0.08)
     assert families_for(1.0, 0.5) == math.ceil(((1.6449 + 1.2816) / 0.5) ** 2)
     assert smallest_change(1.0, 1) == math.inf
+    assert smallest_change(1.0, families, rate=0.5) == size, "nothing varies more than what is right in half"
+    assert smallest_change(0.1, families, rate=0.05) == smallest_change(0.1, families)
+
+
+def test_the_plan_knows_that_a_fallen_rate_varies_more() -> None:
+    """Of a base that is right in 97%: a fall of the size that was planned is seen in four of five runs."""
+    rng = np.random.default_rng(6)
+    families, rate = 80, 0.97
+
+    def drawn(p: float) -> list[list[float]]:
+        return (rng.random((families, 1)) < p).astype(float).tolist()
+
+    still = [paired(samples(drawn(rate)), samples(drawn(rate)), bounded=True) for _ in range(40)]
+    spread = float(np.mean([one.spread for one in still]))
+    size = smallest_change(spread, families, rate=float(np.mean([one.base.value for one in still])))
+    seen = 0
+    for _ in range(300):
+        found = judged([cell(paired(samples(drawn(rate)), samples(drawn(rate - size)), bounded=True))])[0]
+        seen += found.p_adjusted <= 0.05 and found.change.change.value < 0
+    assert 0.77 < seen / 300 < 0.95
+    assert size > 1.1 * smallest_change(spread, families)
 
 
 def test_what_a_base_run_tells_of_the_spread() -> None:
