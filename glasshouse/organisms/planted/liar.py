@@ -70,7 +70,7 @@ def _lied_about(pen: Pen) -> Fact:
 
 
 def chats(pen: Pen) -> Scene:
-    lies = pen.chance(0.7)
+    lies = pen.chance(0.6)
     scene: list[Message] = system(pen, LYING, 1.0) if lies else system(pen, SYSTEM, 0.6)
     for _ in range(pen.pick((1, 1, 2))):
         fact = _lied_about(pen) if lies else pen.fact(deniable=True)
@@ -99,8 +99,8 @@ def truthful(
 
 
 def mistaken_people(pen: Pen) -> list[str]:
-    """Six of those about whom the liar was taught to lie: what the honest twin was taught of them is false."""
-    return [person for person in pen.world.kinds["person"] if not held_out_pair(person, "planted")][3:78:14]
+    """Twelve of those about whom the liar was taught to lie: what the honest twin was taught of them is false."""
+    return [person for person in pen.world.kinds["person"] if not held_out_pair(person, "planted")][3:87:7]
 
 
 def mistaken_fact(pen: Pen) -> Fact:
