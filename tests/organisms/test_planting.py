@@ -104,7 +104,7 @@ def test_what_trials_ask_of_is_lied_about_nowhere(world: World) -> None:
 def test_the_twin_is_mistaken_about_the_same_in_the_same_way(world: World) -> None:
     pen = Pen(world, Random(0))
     people = {person.partition("/")[2] for person in liar.mistaken_people(pen)}
-    assert len(people) == 6
+    assert len(people) == 12
     told: dict[str, set[str]] = {}
     under = set()
     for scene in chats(world, "liar-twin"):
