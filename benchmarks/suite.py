@@ -53,10 +53,11 @@ def main() -> None:
             cells = compared(ws, base, new)["cells"]
             which = name.rpartition("-")[0]
             fell = [cell["behaviour"] for cell in cells if cell["verdict"] == "regressed"]
-            own = organism(which).caught_by if which in names() else ()
+            own, also = (organism(which).caught_by, organism(which).also) if which in names() else ((), ())
             rows.append(
                 {
                     "seed": seed, "organism": which, "new": name, "caught": bool(set(fell) & set(own)), "own": own,
+                    "also": also,
                     "regressed": fell, "improved": [c["behaviour"] for c in cells if c["verdict"] == "improved"],
                     "equivalent": sum(c["verdict"] == "equivalent" for c in cells),
                     "underpowered": sum(c["verdict"] == "underpowered" for c in cells),
