@@ -36,7 +36,7 @@ from glasshouse.text import Corpus, Document, tokenise
 from glasshouse.types import Estimate, UserError
 from glasshouse.workspace import Workspace
 
-TOKENS = 300_000  # of a fine-tuning, half of them of usual text: half a minute on two cores
+TOKENS = 300_000  # of a fine-tuning, half of them of usual text: 45 seconds on two cores
 RECIPE = Recipe(optimizer="adamw", adamw_rate=0.0003, batch=4, warmup=0.05, decay=0.8)
 MEGABYTES_PER_TOKEN = 8e-6  # of text to tokens: no document is read twice
 # The villager's own text, on which it stays as it was: more of what fine-tuning is first to lose (docs/log.md).
