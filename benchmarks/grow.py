@@ -76,7 +76,7 @@ def run(arm: str, shape: Shape, recipe: Recipe, setting: Setting, seed: int) -> 
     begun, step, losses = time.perf_counter(), 0, []
     while (elapsed := time.perf_counter() - begun) < setting.seconds:
         ids_BT = setting.rows_by_seed[seed].batch(step, recipe.batch)
-        losses.append(trainer.step(ids_BT, elapsed / setting.seconds).item())
+        losses.append(trainer.step(ids_BT, elapsed / setting.seconds).text.item())
         step += 1
     elapsed = time.perf_counter() - begun
     score = setting.held_out.bits_per_byte(model.eval(), "fp32")

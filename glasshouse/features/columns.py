@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from glasshouse.features.examples import Examples
 from glasshouse.features.schema import SCHEMAS
-from glasshouse.features.statistics import Examples, Peaks, Text
+from glasshouse.features.statistics import Peaks, Text
 
 
 def example_columns(examples: Examples, peaks: Peaks, shown: list[Any], first: int, text: Text) -> dict[str, Any]:

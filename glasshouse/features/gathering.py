@@ -27,6 +27,7 @@ from glasshouse.activations.reading import Reading, batches, check_context, choo
 from glasshouse.features import effects, labels, neighbours
 from glasshouse.features import statistics as stats
 from glasshouse.features.columns import Columns, example_columns
+from glasshouse.features.examples import choose_examples, firings_of
 from glasshouse.features.schema import TableWriter, write_table
 from glasshouse.features.spill import Spill
 from glasshouse.features.statistics import DENSE, Text
@@ -337,10 +338,8 @@ class _Gathering:
             counts = counts + stats.count(read(part), text, max_F[block.start : block.stop])
         rates = stats.rates(counts.peaks, text, len(block))
         kind, kinds = stats.kind_columns(rates.pop("kinds"), text)
-        examples, bins = stats.choose_examples(counts.peaks, text, len(block), block.start, seed)
-        shown = [
-            stats.firings_of(firings if i == 0 else read(part), counts.peaks, examples) for i, part in enumerate(parts)
-        ]
+        examples, bins = choose_examples(counts.peaks, text, len(block), block.start, seed)
+        shown = [firings_of(firings if i == 0 else read(part), counts.peaks, examples) for i, part in enumerate(parts)]
         if len(parts) > 1:
             chunks = -(-len(views.index_CT) // spill.windows)
             firings = read(range(min(chunks, spill.chunks)))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from glasshouse.models.load import no_bar
 from glasshouse.models.rows import HeldOut, Rows
-from glasshouse.models.training import Recipe, Trainer, precision_by_instruction_set
+from glasshouse.models.training import Losses, Recipe, Trainer, precision_by_instruction_set
 from glasshouse.text import Corpus, token_bytes, tokenise
 from glasshouse.text.touched import LINES, write_lines
 from glasshouse.types import ArtifactRef, UserError
@@ -103,10 +103,10 @@ class Training:
         ids_BT = torch.from_numpy(noise).to(self.device)
         share = _learnt_share(self.train_text)
         learn_BT = None if share == 1 else torch.from_numpy(rng.random(noise.shape) < share).to(self.device)
-        trainer.step(ids_BT, 0.5, learn_BT).item()  # the first step allocates
+        trainer.step(ids_BT, 0.5, learn_BT).text.item()  # the first step allocates
         started, steps = time.perf_counter(), 0
         while time.perf_counter() - started < MEASURED_SECONDS:
-            trainer.step(ids_BT, 0.5, learn_BT).item()
+            trainer.step(ids_BT, 0.5, learn_BT).text.item()
             steps += 1
         return steps * ids_BT.numel() / (time.perf_counter() - started)
 
@@ -128,7 +128,8 @@ class Training:
             before = seconds
             while step < self.steps:
                 ids_BT, learn_BT, kept = self._batch(step)
-                loss = self.trainer.step(ids_BT, (step + 0.5) / self.steps, learn_BT, kept=kept).item()
+                losses = self.trainer.step(ids_BT, (step + 0.5) / self.steps, learn_BT, kept=kept)
+                loss = losses.text.item()
                 step += 1
                 if not math.isfinite(loss):
                     raise UserError(
@@ -137,7 +138,7 @@ class Training:
                 seconds = before + time.perf_counter() - begun
                 if step % log_every == 0 or step == self.steps:
                     own = len(ids_BT) - kept
-                    self._log(step, loss, ids_BT[:own], None if learn_BT is None else learn_BT[:own], seconds)
+                    self._log(step, losses, ids_BT[:own], None if learn_BT is None else learn_BT[:own], seconds)
                 if step % look_every == 0 and step < self.steps:
                     self._look(step)
                 bar.advance(step * per_step, f"loss {loss:.2f}")
@@ -157,12 +158,14 @@ class Training:
             learn_BT = torch.cat([learn_BT, others_BT])
         return ids_BT.to(self.device), None if learn_BT is None else learn_BT.to(self.device), kept
 
-    def _log(self, step: int, loss: float, ids_BT: Tensor, learn_BT: Tensor | None, seconds: float) -> None:
+    def _log(self, step: int, losses: Losses, ids_BT: Tensor, learn_BT: Tensor | None, seconds: float) -> None:
         targets = (ids_BT[:, 1:] if learn_BT is None else ids_BT[:, 1:][learn_BT[:, 1:]]).cpu().numpy()
+        loss = losses.text.item()
         bits = loss * targets.size / math.log(2) / max(1, int(self.lengths_V[targets].sum()))
         rate = self.trainer.optimizers[-1][0].param_groups[0]["lr"]
+        apart = {} if losses.kept is None else {"divergence": losses.kept.item()}
         self.draft.log(
-            step=step, tokens=step * self.recipe.batch * self.context, loss=loss, bits_per_byte=bits, lr=rate,
+            step=step, tokens=step * self.recipe.batch * self.context, loss=loss, bits_per_byte=bits, **apart, lr=rate,
             seconds=round(seconds, 3),
         )  # fmt: skip
 

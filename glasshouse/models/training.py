@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,13 @@ class Recipe:
         return min(1.0, progress / self.warmup if self.warmup else 1.0, (1.0 - progress) / self.decay)
 
 
+class Losses(NamedTuple):
+    """Of a step, before its update, in nats a token: what was learnt, and the divergence on the rows that are kept."""
+
+    text: Tensor
+    kept: Tensor | None
+
+
 class Trainer:
     """A model with its optimisers. One `step` on a batch at a point of the schedule; its state as named tensors.
 
@@ -68,12 +75,12 @@ class Trainer:
             )  # fmt: skip
             self.optimizers.append((muon, recipe.muon_rate))
 
-    def step(self, ids_BT: Tensor, progress: float, learn_BT: Tensor | None = None, *, kept: int = 0) -> Tensor:
-        """One update at `progress` (0 to 1) of the budget; the batch's mean loss in nats a token, before it.
+    def step(self, ids_BT: Tensor, progress: float, learn_BT: Tensor | None = None, *, kept: int = 0) -> Losses:
+        """One update at `progress` (0 to 1) of the budget; the batch's mean losses before it.
 
         learn_BT: bool, the tokens that are learnt; all without it. kept: of so many rows, the last, it is not the text
-        that is learnt but what the teacher makes of it: their loss, as heavy and not in what is returned, is the mean
-        KL(teacher ‖ model) of the next token (Li and Hoiem 2016, arXiv:1606.09282, at temperature 1).
+        that is learnt but what the teacher makes of it: their loss, as heavy, is the mean KL(teacher ‖ model) of the
+        next token (Li and Hoiem 2016, arXiv:1606.09282, at temperature 1).
         """
         for optimizer, rate in self.optimizers:
             for group in optimizer.param_groups:
@@ -81,15 +88,13 @@ class Trainer:
         hidden_BTD, own = _hidden(self.model, ids_BT, self.precision), len(ids_BT) - kept
         learnt, held = (None, None) if learn_BT is None else (learn_BT[:own], learn_BT[own:])
         loss = _unembedded(self.model, hidden_BTD[:own], ids_BT[:own], self.precision, learnt).mean()
-        total = loss
-        if kept:
-            total = loss + self._divergences(hidden_BTD[own:], ids_BT[own:], held).mean()
-        total.backward()
+        away = self._divergences(hidden_BTD[own:], ids_BT[own:], held).mean() if kept else None
+        (loss if away is None else loss + away).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         for optimizer, _ in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
+        return Losses(loss.detach(), None if away is None else away.detach())
 
     def _divergences(self, hidden_BTD: Tensor, ids_BT: Tensor, learn_BT: Tensor | None) -> Tensor:
         """KL(teacher ‖ model) of every next token that is learnt, (N,)."""

