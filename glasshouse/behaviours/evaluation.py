@@ -290,10 +290,10 @@ def read_evaluation(ws: Workspace, name: str) -> Evaluation:
 def evaluations(ws: Workspace, version: Version) -> list[str]:
     """Names of every evaluation of the version, oldest first."""
     names = [name for name in ws.names("evals") if f".{version.hash[:10]}." in name]
-    return sorted(names, key=lambda name: (_created(ws, name), name))
+    return sorted(names, key=lambda name: (created(ws, name), name))
 
 
-def _created(ws: Workspace, name: str) -> str:
+def created(ws: Workspace, name: str) -> str:
     """As the manifest says, unchecked: what is damaged is listed too, and refused when it is read."""
     try:
         return str(json.loads((ws.path("evals", name) / "manifest.json").read_text(encoding="utf-8"))["created"])

@@ -18,6 +18,7 @@ from glasshouse.behaviours.behaviour import Behaviour
 from glasshouse.behaviours.breadth import NAME as DISCOVERY
 from glasshouse.behaviours.evaluation import (
     Evaluation,
+    created,
     evaluate,
     evaluation_name,
     evaluations,
@@ -115,16 +116,17 @@ def compared(ws: Workspace, base: Version, new: Version, *, without: Collection[
 
 
 def tested(ws: Workspace) -> list[Version]:
-    """Every version of the workspace that a behaviour was run on: saved ones and models, by name."""
-    found = []
+    """Every version of the workspace that a behaviour was run on, saved ones and models, in the order in which they
+    were first run: a base comes before what is compared with it."""
+    found: list[tuple[str, Version]] = []
     for name in sorted({*ws.names("models"), *ws.names("versions")}):
         try:
             one = version(name, ws)
         except UserError:  # saved of a model that is another now: its results stand under its own hash
             continue
-        if evaluations(ws, one):
-            found.append(one)
-    return found
+        if runs := evaluations(ws, one):
+            found.append((created(ws, runs[0]), one))
+    return [one for _, one in sorted(found, key=lambda each: each[0])]
 
 
 def doubt(old: Evaluation, new: Evaluation) -> str:

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from glasshouse.behaviours import history_of, read_evaluation, save_version, version, wordings
+from glasshouse.behaviours import history_of, matrix, read_evaluation, save_version, version, wordings
 from glasshouse.behaviours.statistics import Scored, parts_of_mean
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
@@ -101,3 +101,13 @@ def test_the_variance_of_one_mean_by_where_it_comes_from() -> None:
     assert parts["wordings"] == pytest.approx(0)  # within families 0.125 / 2, less the sampling of 0.0625
     between = (0.375**2) * 2 / 1 - 0.0625 / 2
     assert parts["families"] == pytest.approx(between / 2)
+
+
+def test_versions_come_as_they_were_first_run(workspace: Workspace) -> None:
+    """The base before what was compared with it, whatever their names are."""
+    a_model(workspace)
+    base, later = version("m", workspace), save_version(workspace, "a-later", model="m", system="Be brief.")
+    write_evaluation(workspace, later, asked("facts", [1] * 6), [1.0] * 6, created="2026-01-02T00:00:00")
+    write_evaluation(workspace, base, asked("facts", [1] * 6), [1.0] * 6, created="2026-01-01T00:00:00")
+    write_evaluation(workspace, base, asked("sums", [1] * 6), [1.0] * 6, created="2026-01-03T00:00:00")
+    assert [one.name for one in matrix.tested(workspace)] == ["m", "a-later"]
