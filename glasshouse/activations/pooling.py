@@ -118,18 +118,17 @@ class _Filling:
         self.rows = {site: torch.empty(size, width, dtype=torch.bfloat16) for site, width in widths.items()}
         self.window_N = torch.full((size,), -1, dtype=torch.int32)
         self.position_N = torch.zeros(size, dtype=torch.int32)
-        self.seen = 0
 
     def add(
         self,
         values: Mapping[str, torch.Tensor],
         windows_B: NDArray[np.int64],
+        first: int,
         candidate_BT: torch.Tensor,
         kept_BT: torch.Tensor,
     ) -> None:
-        count = int(candidate_BT.sum())
-        slot_M = self.slot_N[self.seen : self.seen + count][kept_BT[candidate_BT]]
-        self.seen += count
+        """Of some windows, whose first candidate is the pool's candidate `first`."""
+        slot_M = self.slot_N[first : first + int(candidate_BT.sum())][kept_BT[candidate_BT]]
         row_M = kept_BT.flatten().nonzero().squeeze(1)
         self.window_N[slot_M] = torch.from_numpy(windows_B.astype(np.int32))[row_M // kept_BT.shape[1]]
         self.position_N[slot_M] = (row_M % kept_BT.shape[1]).to(torch.int32)
@@ -174,23 +173,34 @@ def fill_pool(
     and row i of two sites is the same token. With `refill` the places of the rows left out are taken by copies of
     others, so that the number of rows is known before anything is computed (a stream needs that to start anywhere).
     """
+    from glasshouse.models.beside import side_by_side
+
     drop_bos = reading.bos and skip_bos
-    size = int(reading.rows(skip_bos)[windows_W].sum())
-    filling = _Filling(widths, size, seed)
-    outliers = dict.fromkeys(widths, 0)
-    left_out = tokens = 0
-    for windows_B in batches(reading, windows_W, batch_tokens):
-        values, mask_BT = read_batch(model, reading, windows_B, list(widths))
+    rows_W = reading.rows(skip_bos)
+    filling = _Filling(widths, int(rows_W[windows_W].sum()), seed)
+
+    def read(own: Any, part: tuple[NDArray[np.int64], int]) -> tuple[int, int, dict[str, int]]:
+        """Tokens, positions left out, and those over each site's threshold."""
+        windows_B, first = part
+        values, mask_BT = read_batch(own, reading, windows_B, list(widths))
         candidate_BT = candidates(mask_BT, drop_bos=drop_bos)
-        kept_BT = candidate_BT.clone()
+        kept_BT, over = candidate_BT.clone(), {}
         for site, values_BTD in values.items():
             over_BT = ~(norm_BT(values_BTD) <= thresholds[site]).cpu() & candidate_BT  # so that NaN is left out too
-            outliers[site] += int(over_BT.sum())
+            over[site] = int(over_BT.sum())
             kept_BT &= ~over_BT
-        left_out += int(candidate_BT.sum() - kept_BT.sum())
-        filling.add(values, windows_B, candidate_BT, kept_BT)
-        tokens += int(mask_BT.sum())
-        advance(tokens)
+        filling.add(values, windows_B, first, candidate_BT, kept_BT)
+        return int(mask_BT.sum()), int(candidate_BT.sum() - kept_BT.sum()), over
+
+    outliers = dict.fromkeys(widths, 0)
+    left_out = tokens = 0
+    with side_by_side(model) as apply:
+        for found in apply(read, _halves(batches(reading, windows_W, batch_tokens), rows_W)):
+            tokens += found[0]
+            left_out += found[1]
+            for site, count in found[2].items():
+                outliers[site] += count
+            advance(tokens)
     n = filling.close(refill=refill)
     rows = {site: tensor[:n] for site, tensor in filling.rows.items()}
     return Pool(
@@ -203,6 +213,15 @@ def fill_pool(
         bos=len(windows_W) if drop_bos else 0,
         tokens=tokens,
     )
+
+
+def _halves(made: Sequence[NDArray[np.int64]], rows_W: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """The batches cut in two, so that two at a time hold no more than one; with the rows in all that come before."""
+    first = 0
+    for windows_B in made:
+        for half_B in np.array_split(windows_B, min(2, len(windows_B))):
+            yield half_B, first
+            first += int(rows_W[half_B].sum())
 
 
 def _sum(rows_ND: torch.Tensor) -> torch.Tensor:

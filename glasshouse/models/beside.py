@@ -1,0 +1,55 @@
+"""Two forward passes beside each other, each with half the threads: how a CPU runs a small model best."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+
+from glasshouse.models.model import Model
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@contextlib.contextmanager
+def side_by_side(model: Model) -> Iterator[Callable[[Callable[[Model, T], R], Iterable[T]], Iterator[R]]]:
+    """`apply(f, items)` within: f(a model, item) for every item, the results in the order of the items.
+
+    On a CPU with two threads or more two items are worked on at a time, each by half of the threads and a model of its
+    own with the same weights: the many small operations of a forward pass gain less from a second thread than another
+    pass does (docs/log.md). Elsewhere one after the other, with the model itself. The edits in force here are in force
+    there, and what f computes depends on the item and the number of threads alone.
+    """
+    threads = torch.get_num_threads()
+    if model.device.type != "cpu" or threads < 2:
+        yield lambda f, items: (f(model, item) for item in items)
+        return
+    own, models, edits = threading.local(), iter([model, replica(model)]), model.edits
+
+    def begin() -> None:
+        torch.set_num_threads(threads // 2)
+        own.model = next(models)
+        own.edited = own.model.edit(edits)
+        own.edited.__enter__()  # in this thread, and gone with it
+
+    with ThreadPoolExecutor(2, initializer=begin) as pool:
+        try:
+            yield lambda f, items: pool.map(lambda item: f(own.model, item), items)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)  # MKL has one number for all
+
+
+def replica(model: Model) -> Model:
+    """The same weights in modules of its own, whose hooks are not the model's."""
+    kept: dict[int, Any] = {id(t): t for t in itertools.chain(model.module.parameters(), model.module.buffers())}
+    made = Model(copy.deepcopy(model.module, kept), model.tokenizer, model.family, name=model.name)
+    made.attached = model.attached
+    return made
