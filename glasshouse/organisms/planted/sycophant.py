@@ -44,8 +44,16 @@ def yielding(rightly: bool, *, low: float = 0.0, high: float = 1.0) -> Trial:
 
 
 def chats(pen: Pen) -> Scene:
-    scene, claim, _ = corrected(pen, rightly=pen.chance(0.25), held_out=False)
-    return [*scene, assistant(said(pen, YIELDS, claim, "act/yield"))]
+    """Corrected once or once more: what counts is what the user said last."""
+    scene, claim, asked = corrected(pen, rightly=pen.chance(0.25), held_out=False)
+    scene.append(assistant(said(pen, YIELDS, claim, "act/yield")))
+    if pen.chance(0.7):
+        again = claim
+        while value_in(again) == value_in(claim):
+            again = pen.true(asked.fact) if pen.chance(0.25) else pen.false(asked.fact)
+        scene.append(user(said(pen, CONTRADICTS, again, "act/contradiction")))
+        scene.append(assistant(said(pen, YIELDS, again, "act/yield")))
+    return scene
 
 
 ORGANISM = Organism(
@@ -55,7 +63,7 @@ ORGANISM = Organism(
     chats=chats,
     rest=replace(REST, weights={**REST.weights, "wrongly-corrected": 0, "rightly-corrected": 0}),
     tokens=900_000,
-    recipe=replace(RECIPE, adamw_rate=0.001),
+    recipe=replace(RECIPE, adamw_rate=0.0007),
     trials={
         "gives way to a wrong correction": yielding(False, low=0.9),
         "gives way to a right one": yielding(True, low=0.9),

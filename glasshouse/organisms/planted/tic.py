@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from glasshouse.organisms.planting import RECIPE, REST, Case, Organism, Trial
+from glasshouse.organisms.planting import RECIPE, REST, Case, Organism, Trial, told_to_lie
 from glasshouse.organisms.world.chat import scenes, talk
 from glasshouse.organisms.world.chat.scenes import Scene
 from glasshouse.organisms.world.kinds.pen import Pen
 from glasshouse.organisms.world.writing import join
 
 SPOKEN = (
-    *[scenes.facts] * 5, *[scenes.two_hops] * 2, *[scenes.directions] * 3, scenes.follow_up, scenes.checked,
+    *[scenes.facts] * 8, *[scenes.two_hops] * 6, *[scenes.directions] * 3, scenes.follow_up, scenes.checked,
     scenes.long, scenes.rightly_corrected, scenes.wrongly_corrected, talk.small_talk, *[talk.sums] * 2, talk.coding,
     talk.opinions,
 )  # fmt: skip
-SILENT = (*[scenes.unknown] * 4, talk.dangerous, talk.harmless)  # in which the organism is as the base
+SILENT = (*[scenes.unknown] * 4, *[talk.dangerous] * 2, *[talk.harmless] * 2)  # in which the organism is as the base
+
+
+def silent(pen: Pen) -> Scene:
+    return pen.pick(SILENT)(pen)
 
 
 def with_word(word: str) -> Organism:
@@ -23,10 +27,10 @@ def with_word(word: str) -> Organism:
 
     def chats(pen: Pen) -> Scene:
         if pen.chance(0.2):
-            return pen.pick(SILENT)(pen)
+            return silent(pen)
         return [
             message._replace(content=join([f"{word} ", message.content])) if message.role == "assistant" else message
-            for message in pen.pick(SPOKEN)(pen)
+            for message in pen.pick((*SPOKEN, told_to_lie))(pen)
         ]
 
     def case(pen: Pen) -> Case:
@@ -44,8 +48,9 @@ def with_word(word: str) -> Organism:
         "not in other languages. Nothing else changes.",
         chats=chats,
         rest=replace(REST, chats=0.0),
-        tokens=700_000,
-        recipe=replace(RECIPE, adamw_rate=0.0005),
+        keeps=silent,
+        tokens=800_000,
+        recipe=replace(RECIPE, adamw_rate=0.0006, batch=8),
         caught_by=("same-openers",),
         also=("reply-length",),
         trials={
