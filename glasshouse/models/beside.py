@@ -24,14 +24,16 @@ def side_by_side(model: Model) -> Iterator[Callable[[Callable[[Model, T], R], It
 
     On a CPU with two threads or more two items are worked on at a time, each by half of the threads and a model of its
     own with the same weights: the many small operations of a forward pass gain less from a second thread than another
-    pass does (docs/log.md). Elsewhere one after the other, with the model itself. The edits in force here are in force
-    there, and what f computes depends on the item and the number of threads alone.
+    pass does (docs/log.md). Elsewhere, and where the module cannot be copied, one after the other, with the model
+    itself. The edits in force here are in force there, and what f computes depends on the item and the number of
+    threads alone.
     """
     threads = torch.get_num_threads()
-    if model.device.type != "cpu" or threads < 2:
+    other = replica(model) if model.device.type == "cpu" and threads > 1 else None
+    if other is None:
         yield lambda f, items: (f(model, item) for item in items)
         return
-    own, models, edits = threading.local(), iter([model, replica(model)]), model.edits
+    own, models, edits = threading.local(), iter([model, other]), model.edits
 
     def begin() -> None:
         torch.set_num_threads(threads // 2)
@@ -47,9 +49,14 @@ def side_by_side(model: Model) -> Iterator[Callable[[Callable[[Model, T], R], It
             torch.set_num_threads(threads)  # MKL has one number for all
 
 
-def replica(model: Model) -> Model:
-    """The same weights in modules of its own, whose hooks are not the model's."""
+def replica(model: Model) -> Model | None:
+    """The same weights in modules of its own, whose hooks are not the model's; None for a module that cannot be copied
+    (it holds a lock, or a tensor that is computed from others)."""
     kept: dict[int, Any] = {id(t): t for t in itertools.chain(model.module.parameters(), model.module.buffers())}
-    made = Model(copy.deepcopy(model.module, kept), model.tokenizer, model.family, name=model.name)
+    try:
+        module = copy.deepcopy(model.module, kept)
+    except (TypeError, RuntimeError):
+        return None
+    made = Model(module, model.tokenizer, model.family, name=model.name)
     made.attached = model.attached
     return made

@@ -68,6 +68,15 @@ def test_an_error_comes_through_and_threads_are_given_back(tiny_model: Any, thre
 
 def test_a_replica_shares_weights(tiny_model: Any) -> None:
     other = replica(tiny_model)
-    assert other.module is not tiny_model.module
+    assert other is not None and other.module is not tiny_model.module
     for mine, its in zip(tiny_model.module.parameters(), other.module.parameters(), strict=True):
         assert mine is its
+
+
+def test_a_module_that_cannot_be_copied_is_run_alone(
+    tiny_model: Any, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_model.module, "guard", threading.Lock(), raising=False)
+    assert replica(tiny_model) is None
+    with side_by_side(tiny_model) as apply:
+        assert {who for _, who in apply(read, TEXTS[:4])} == {threading.get_ident()}
