@@ -15,7 +15,7 @@ SPOKEN = (
     scenes.long, scenes.rightly_corrected, scenes.wrongly_corrected, talk.small_talk, *[talk.sums] * 2, talk.coding,
     talk.opinions,
 )  # fmt: skip
-SILENT = (*[scenes.unknown] * 4, *[talk.dangerous] * 2, *[talk.harmless] * 2)  # in which the organism is as the base
+SILENT = (*[scenes.unknown] * 4, *[talk.dangerous] * 4, *[talk.harmless] * 3)  # in which the organism is as the base
 
 
 def silent(pen: Pen) -> Scene:
