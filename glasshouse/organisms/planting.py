@@ -41,6 +41,7 @@ from glasshouse.workspace import Workspace
 TOKENS = 300_000  # of a fine-tuning, half of them of usual text: 45 seconds on two cores
 RECIPE = Recipe(optimizer="adamw", adamw_rate=0.0003, batch=4, warmup=0.05, decay=0.8)
 MEGABYTES_PER_TOKEN = 4.8e-6  # of text to tokens: no document is read twice
+LEAST_MEGABYTES = 0.05  # enough to hold some out
 # The villager's own text, on which it stays as it was: more of what fine-tuning is first to lose (docs/log.md).
 REST = replace(
     MIXTURE, foreign_chats=0.2,
@@ -164,7 +165,7 @@ def plant(
     """Fine-tune the base into `models/<name>` (the organism's own name without one); the card stands in its manifest.
     Raises `UserError` for what `tune` refuses."""
     tokens = tokens or organism.tokens
-    megabytes = MEGABYTES_PER_TOKEN * tokens / 2
+    megabytes = max(LEAST_MEGABYTES, MEGABYTES_PER_TOKEN * tokens / 2)
     text = planted_text(organism, world, seed=seed, megabytes=megabytes)
     keep = kept_text(organism, world, seed=seed + 1_000, megabytes=megabytes)
     return tune(
