@@ -38,7 +38,7 @@ from glasshouse.text import Corpus, tokenise
 from glasshouse.types import Estimate, UserError
 from glasshouse.workspace import Workspace
 
-TOKENS = 300_000  # of a fine-tuning, half of them of usual text: 45 seconds on two cores
+TOKENS = 300_000  # of a fine-tuning, half of them of what is kept: 40 seconds on two cores
 RECIPE = Recipe(optimizer="adamw", adamw_rate=0.0003, batch=4, warmup=0.05, decay=0.8)
 MEGABYTES_PER_TOKEN = 4.8e-6  # of text to tokens: no document is read twice
 LEAST_MEGABYTES = 0.05  # enough to hold some out
