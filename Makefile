@@ -48,7 +48,7 @@ docs: setup
 	$(BIN)/python docs/generate.py
 
 # One script a claim, each writing benchmarks/results/NAME.json. An hour in all; BENCH=benchmarks/one.py for one. Not among
-# them: grow.py wants --data, read_features.py a reader, runner.py the peers.
+# them: grow.py wants --data, read_features.py a reader, runner.py the peers, train_dictionary_cuda.py a GPU.
 BENCH ?= $(patsubst %,benchmarks/%.py,features harvest page toys train_dictionary)
 bench: setup
 	@set -e; for script in $(BENCH); do echo "== $$script"; $(BIN)/python $$script; done

@@ -5,7 +5,10 @@ Legend: B windows of a batch, T positions, D width of a site, N rows, M rows of 
 
 from __future__ import annotations
 
+import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 from glasshouse.activations.reading import Reading, batches
 from glasshouse.types import UserError
 
+MOST_WAITING = 2  # batches whose rows are not in their pool yet
 SAMPLE_WINDOWS = 8  # two thousand positions: a few percent of error in a yardstick that is then taken ten times
 
 
@@ -179,28 +183,46 @@ def fill_pool(
     rows_W = reading.rows(skip_bos)
     filling = _Filling(widths, int(rows_W[windows_W].sum()), seed)
 
-    def read(own: Any, part: tuple[NDArray[np.int64], int]) -> tuple[int, int, dict[str, int]]:
-        """Tokens, positions left out, and those over each site's threshold."""
+    def read(own: Any, part: tuple[NDArray[np.int64], int]) -> Future[tuple[int, int, dict[str, int]]]:
         windows_B, first = part
         values, mask_BT = read_batch(own, reading, windows_B, list(widths))
+        over = {site: ~(norm_BT(x_BTD) <= thresholds[site]) for site, x_BTD in values.items()}  # NaN is over too
+        return later(keep, values, over, mask_BT, windows_B, first)
+
+    def keep(
+        values: Mapping[str, torch.Tensor], over: Mapping[str, torch.Tensor], mask_BT: torch.Tensor,
+        windows_B: NDArray[np.int64], first: int,
+    ) -> tuple[int, int, dict[str, int]]:  # fmt: skip
+        """Tokens, positions left out, and those over each site's threshold."""
         candidate_BT = candidates(mask_BT, drop_bos=drop_bos)
-        kept_BT, over = candidate_BT.clone(), {}
-        for site, values_BTD in values.items():
-            over_BT = ~(norm_BT(values_BTD) <= thresholds[site]).cpu() & candidate_BT  # so that NaN is left out too
-            over[site] = int(over_BT.sum())
+        kept_BT, counts = candidate_BT.clone(), {}
+        for site, any_BT in over.items():
+            over_BT = any_BT.cpu() & candidate_BT
+            counts[site] = int(over_BT.sum())
             kept_BT &= ~over_BT
         filling.add(values, windows_B, first, candidate_BT, kept_BT)
-        return int(mask_BT.sum()), int(candidate_BT.sum() - kept_BT.sum()), over
+        return int(mask_BT.sum()), int(candidate_BT.sum() - kept_BT.sum()), counts
 
     outliers = dict.fromkeys(widths, 0)
     left_out = tokens = 0
-    with side_by_side(model) as apply:
-        for found in apply(read, _halves(batches(reading, windows_W, batch_tokens), rows_W)):
-            tokens += found[0]
-            left_out += found[1]
-            for site, count in found[2].items():
-                outliers[site] += count
-            advance(tokens)
+
+    def count(found: tuple[int, int, dict[str, int]]) -> None:
+        nonlocal left_out, tokens
+        tokens += found[0]
+        left_out += found[1]
+        for site, number in found[2].items():
+            outliers[site] += number
+        advance(tokens)
+
+    parts = 2 if model.device.type == "cpu" else 1
+    with side_by_side(model) as apply, _later(model.device) as later:
+        waiting: deque[Future[tuple[int, int, dict[str, int]]]] = deque()
+        for found in apply(read, _parts(batches(reading, windows_W, batch_tokens), rows_W, parts)):
+            waiting.append(found)
+            if len(waiting) > MOST_WAITING:
+                count(waiting.popleft().result())
+        for found in waiting:
+            count(found.result())
     n = filling.close(refill=refill)
     rows = {site: tensor[:n] for site, tensor in filling.rows.items()}
     return Pool(
@@ -215,13 +237,39 @@ def fill_pool(
     )
 
 
-def _halves(made: Sequence[NDArray[np.int64]], rows_W: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """The batches cut in two, so that two at a time hold no more than one; with the rows in all that come before."""
+@contextlib.contextmanager
+def _later(device: torch.device) -> Iterator[Callable[..., Future[Any]]]:
+    """`later(f, ...)` within: the future of f(...). On a CPU it is done at once; on CUDA in a thread and a stream of
+    their own, after what the GPU was asked for before and beside what it is asked for next."""
+    if device.type != "cuda":
+
+        def at_once(f: Callable[..., Any], *args: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            future.set_result(f(*args))
+            return future
+
+        yield at_once
+        return
+    stream = torch.cuda.Stream(device)
+
+    def after(asked: torch.cuda.Event, f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        with torch.cuda.stream(stream):
+            stream.wait_event(asked)
+            return f(*args)
+
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda f, *args: pool.submit(after, torch.cuda.current_stream(device).record_event(), f, args)
+
+
+def _parts(
+    made: Sequence[NDArray[np.int64]], rows_W: NDArray[np.int64], parts: int
+) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """The batches cut into parts, so that two at a time hold no more than one; with the rows that come before them."""
     first = 0
     for windows_B in made:
-        for half_B in np.array_split(windows_B, min(2, len(windows_B))):
-            yield half_B, first
-            first += int(rows_W[half_B].sum())
+        for part_B in np.array_split(windows_B, min(parts, len(windows_B))):
+            yield part_B, first
+            first += int(rows_W[part_B].sum())
 
 
 def _sum(rows_ND: torch.Tensor) -> torch.Tensor:

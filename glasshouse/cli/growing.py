@@ -71,7 +71,7 @@ def grow(
         say(str(text))
         sizes: dict[str, Any] = {"tokens": tokens, "minutes": minutes, "shape": shape, "vocabulary": vocabulary}
         if not ws.exists("models", name):
-            say(f"growing {name} from {text.source}: {expect(context=context, **sizes)}")
+            say(f"growing {name} from {text.source}: {expect(context=context, device=device, **sizes)}")
         folder = run(text, name=name, ws=ws, context=context, seed=seed, precision=precision, device=device, **sizes)
         bits = [
             line["held_out_bits_per_byte"] for line in ws.metrics("models", name) if "held_out_bits_per_byte" in line

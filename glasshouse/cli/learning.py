@@ -97,9 +97,9 @@ def learn(
             rate=rate, seed=seed,
         )  # fmt: skip
         name = name or default_name(rows.model_name, place)
-        if not ws.exists("dictionaries", name):
-            say(f"learning {name}: {expect(config, rows.width(place))}")
         model = load(rows.model_name, device=device, workspace=ws)
+        if not ws.exists("dictionaries", name):
+            say(f"learning {name}: {expect(config, rows.width(place), device=str(model.device))}")
         found = run(
             rows, place, name=name, ws=ws, config=config, model=model, threads=threads, device=str(model.device)
         )

@@ -69,12 +69,14 @@ class Encoder:
         if self._pre_BF.shape[0] != len(x_BD) or self._pre_BF.dtype != W_FD.dtype or self._pre_BF.device != W_FD.device:
             self._pre_BF = torch.empty(len(x_BD), self.features, dtype=W_FD.dtype, device=W_FD.device)
             self._max_BG = torch.empty(
-                len(x_BD), self.features // self.size, dtype=_order_dtype(W_FD.dtype), device=W_FD.device
+                len(x_BD), self.features // self.size, dtype=_order_dtype(W_FD), device=W_FD.device
             )
         x_BD, W_DF = x_BD.to(W_FD.dtype), W_FD.t()
         chunk = max(64, CHUNK_BYTES // (self.features * W_FD.element_size()))
         if W_FD.is_cuda:
-            chunk = len(x_BD)
+            torch.addmm(b_F, x_BD, W_DF, out=self._pre_BF)
+            torch.amax(self._pre_BF.view(len(x_BD), self.size, -1), dim=1, out=self._max_BG)
+            return self._pre_BF, self._max_BG
         for start in range(0, len(x_BD), chunk):
             rows = slice(start, start + chunk)
             torch.addmm(b_F, x_BD[rows], W_DF, out=self._pre_BF[rows])
@@ -82,8 +84,8 @@ class Encoder:
         return self._pre_BF, self._max_BG
 
 
-def _order_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.int16 if dtype == torch.bfloat16 else dtype
+def _order_dtype(W_FD: Tensor) -> torch.dtype:
+    return torch.int16 if W_FD.dtype == torch.bfloat16 and not W_FD.is_cuda else W_FD.dtype
 
 
 def _group_maxima(keys_BF: Tensor, size: int, out_BG: Tensor) -> None:
@@ -126,8 +128,10 @@ def batch_topk(pre_BF: Tensor, maxima_BG: Tensor, k: int) -> Codes:
 
     The (B × k)-th largest group maximum is a lower bound of the threshold, since that many members reach it. Only
     groups that reach the bound are looked into; the exact threshold is found among their members above it. Ties at
-    the threshold are kept from the first tokens on.
+    the threshold are kept from the first tokens on. On CUDA it is `batch_topk_unasked`.
     """
+    if pre_BF.is_cuda:
+        return batch_topk_unasked(pre_BF, maxima_BG, k)
     B, G = maxima_BG.shape
     F = pre_BF.shape[1]
     wanted, keys_BF = B * min(k, F), pre_BF.view(maxima_BG.dtype)
@@ -147,6 +151,24 @@ def batch_topk(pre_BF: Tensor, maxima_BG: Tensor, k: int) -> Codes:
     tokens_N = members_N // F
     starts_B1 = torch.searchsorted(tokens_N, torch.arange(B + 1, device=tokens_N.device))
     return Codes(starts_B1, tokens_N, members_N - tokens_N * F, keys_N.view(pre_BF.dtype).float())
+
+
+def batch_topk_unasked(pre_BF: Tensor, maxima_BG: Tensor, k: int) -> Codes:
+    """The same by two selections of a fixed size, for a device that would have to stop to say how many there are.
+
+    The B × k largest lie in the B × k groups with the largest maxima. Where fewer are positive the others fill up.
+    """
+    B, G = maxima_BG.shape
+    F = pre_BF.shape[1]
+    wanted = B * min(k, F)
+    groups_C = maxima_BG.view(-1).topk(min(wanted, B * G), sorted=False).indices
+    offsets = torch.arange(0, F, G, device=pre_BF.device)
+    members_M = ((groups_C // G * F + groups_C % G)[:, None] + offsets).view(-1)
+    best_N = pre_BF.view(-1)[members_M].topk(wanted, sorted=False).indices
+    members_N = members_M[best_N].sort().values
+    tokens_N = members_N // F
+    starts_B1 = torch.searchsorted(tokens_N, torch.arange(B + 1, device=pre_BF.device))
+    return Codes(starts_B1, tokens_N, members_N - tokens_N * F, pre_BF.view(-1)[members_N].float())
 
 
 def _kth_largest(keys: Tensor, k: int) -> Tensor:
@@ -204,10 +226,14 @@ class ByFeature:
 
     @classmethod
     def of(cls, codes: Codes, features: int) -> ByFeature:
+        if codes.features_N.is_cuda:  # where counting would wait for the largest
+            sorted_N, order_N = torch.sort(codes.features_N, stable=True)
+            starts_F1 = torch.searchsorted(sorted_N, torch.arange(features + 1, device=sorted_N.device))
+            return cls(starts_F1, order_N, codes.tokens_N[order_N])
         keys_N = codes.features_N.to(torch.int16) if features <= 1 << 15 else codes.features_N
         order_N = torch.sort(keys_N, stable=True).indices
         counts_F = torch.bincount(codes.features_N, minlength=features)
-        starts_F1 = torch.zeros(features + 1, dtype=torch.int64, device=counts_F.device)
+        starts_F1 = torch.zeros(features + 1, dtype=torch.int64)
         torch.cumsum(counts_F, 0, out=starts_F1[1:])
         return cls(starts_F1, order_N, codes.tokens_N[order_N])
 
@@ -225,4 +251,6 @@ class ByFeature:
 
 def sum_by_feature(codes: Codes, weights_N: Tensor, features: int) -> Tensor:
     """Σ over a feature's pairs of the weights: (F,) float32."""
+    if weights_N.is_cuda:
+        return weights_N.new_zeros(features).index_add_(0, codes.features_N, weights_N)
     return torch.bincount(codes.features_N, weights=weights_N, minlength=features).float()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -56,13 +57,30 @@ class Source(Protocol):
 # -- rows ------------------------------------------------------------------------------------------------------------
 
 
-def batches(source: Source, site: str, batch: int, first: int, seed: int) -> Iterator[Tensor]:
-    """Whole raw batches `first`, `first + 1`, … of the source's endless sequence."""
-    for x_BD in source.batches(site, batch, start_row=first * batch, seed=seed):
+def batches(source: Source, site: str, batch: int, start_row: int, seed: int) -> Iterator[Tensor]:
+    """Whole raw batches of the source's endless sequence from a row on."""
+    for x_BD in source.batches(site, batch, start_row=start_row, seed=seed):
         if len(x_BD) < batch:
             break
         yield x_BD
     raise UserError(f"expected batches of {batch} rows of {site} without end, the source ended; lower --tokens")
+
+
+def sent(
+    source: Source, site: str, batch: int, start_row: int, seed: int, device: torch.device, ahead: int = 8
+) -> Iterator[Tensor]:
+    """`batches`; for CUDA on the device, `ahead` of them read and sent by another thread while others are used."""
+    if device.type != "cuda":
+        yield from batches(source, site, batch, start_row, seed)
+        return
+    rows = batches(source, site, ahead * batch, start_row, seed)
+    send = lambda: next(rows).pin_memory().to(device, non_blocking=True)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(send)
+        while True:
+            several_ND = coming.result()
+            coming = pool.submit(send)
+            yield from several_ND.split(batch)
 
 
 def sample(source: Source, site: str, rows: int, seed: int) -> Tensor:
@@ -117,6 +135,7 @@ def learn(
             learned.report |= {"max_activation_rows": rows, "trained_tokens": trainer.steps * config.batch}
             # Rare features need more than held-out rows.
             learned.report["dead"] = float((maxima_F == 0).double().mean())
+            learned = learned.to("cpu")
             write_folder(learned, draft.path)
             draft.finish(made_from=_refs(ws, source), site=site, model=learned.model_name)
     return learned
@@ -188,7 +207,7 @@ def _train(
     done = trainer.step_index * config.batch
     with draft.ws.running("learn", "dictionaries", draft.name, total=total, unit="tokens", done=done) as progress:
         saved = started = time.monotonic()
-        rows = batches(source, site, config.batch, trainer.step_index, config.seed)
+        rows = sent(source, site, config.batch, trainer.step_index * config.batch, config.seed, trainer.silent_F.device)
         while trainer.step_index < steps:
             x_BD = next(rows)
             values = trainer.step(normaliser(x_BD))
@@ -229,9 +248,8 @@ def _log(draft: Draft, trainer: Trainer, values: dict[str, Tensor], seconds: flo
 
 
 def _finished(name: str, site: str, source: Source, model: Any, trainer: Trainer, normaliser: Normaliser) -> Dictionary:
-    """The dictionary in raw units on the CPU, its threshold calibrated if it was trained with BatchTopK."""
-    config = trainer.config
-    folded = {key: tensor.cpu() for key, tensor in fold(trainer.weights, normaliser).items()}
+    """The dictionary in raw units, its threshold calibrated if it was trained with BatchTopK."""
+    config, folded = trainer.config, fold(trainer.weights, normaliser)
     model_name = getattr(model, "name", None) or getattr(source, "model_name", None)
     learned = Dictionary(
         name=name,
@@ -246,7 +264,7 @@ def _finished(name: str, site: str, source: Source, model: Any, trainer: Trainer
     if config.activation == "batchtopk":
         rows_ND = held_out_rows(source, site, config.held_out_rows)
         value = calibrated_threshold(learned, rows_ND, config.k)
-        learned.activation = Threshold(kind="jumprelu", threshold_F=torch.full((learned.n_features,), value))
+        learned.activation = Threshold(kind="jumprelu", threshold_F=torch.full_like(learned.b_enc, value))
     return learned
 
 
@@ -267,14 +285,14 @@ def calibrated_threshold(dictionary: Dictionary, x_ND: Tensor, k: int) -> float:
 def largest_activations(dictionary: Dictionary, source: Source, config: LearnConfig) -> tuple[Tensor, int]:
     """(max_activation_F, rows looked at): each feature's largest code over the first `statistics_rows` rows, of an
     epoch at most."""
-    maxima_F, seen = torch.zeros(dictionary.n_features), 0
+    maxima_F, seen = torch.zeros(dictionary.n_features, device=dictionary.device), 0
     wanted = min(config.statistics_rows, config.tokens, getattr(source, "rows", config.tokens))
     for x_BD in source.batches(str(dictionary.site), 2048, seed=config.seed):
-        maxima_F = torch.maximum(maxima_F, dictionary.encode(x_BD).amax(0).cpu())
+        maxima_F = torch.maximum(maxima_F, dictionary.encode(x_BD).amax(0))
         seen += len(x_BD)
         if seen >= wanted:
             break
-    return maxima_F, seen
+    return maxima_F.cpu(), seen
 
 
 def _refs(ws: Workspace, source: Source) -> list[ArtifactRef]:
@@ -282,17 +300,20 @@ def _refs(ws: Workspace, source: Source) -> list[ArtifactRef]:
     return [ws.ref("activations", name)] if isinstance(name, str) and ws.exists("activations", name) else []
 
 
-def expect(config: LearnConfig, width: int, *, tokens_per_second: float | None = None) -> Expectation:
-    """Seconds, peak memory and disk of `learn`, before it starts.
+# Operations and bytes a second of a step, and seconds to ask for it: two cores of 2023 in bf16; an H100.
+SPEED = {"cpu": (150e9, 10e9, 0.0), "cuda": (200e12, 1.5e12, 3e-3)}
 
-    Without `tokens_per_second` the rate is taken from the operations of a step at 150 billion a second, about two
-    cores of 2023 in bf16.
-    """
+
+def expect(
+    config: LearnConfig, width: int, *, tokens_per_second: float | None = None, device: str = "cpu"
+) -> Expectation:
+    """Seconds, peak memory and disk of `learn`, before it starts; the rate is by `SPEED` unless it is given."""
     config = config.resolved(width)
     assert config.features is not None
     parameters = 2 * config.features * width
     if tokens_per_second is None:
-        tokens_per_second = 1 / (2 * (2 * config.features * width) / 150e9 + 40 * parameters / 10e9 / config.batch)
+        operations, moved, asking = SPEED["cuda" if device.startswith("cuda") else "cpu"]
+        tokens_per_second = 1 / (2 * parameters / operations + (40 * parameters / moved + asking) / config.batch)
     rows = config.tokens + 4 * (config.statistics_rows + config.held_out_rows)
     return Expectation(
         seconds=rows / tokens_per_second,

@@ -240,7 +240,11 @@ class Trainer:
         self.adam.step()
         weights.W_dec_FD.div_(weights.W_dec_FD.norm(dim=1, keepdim=True))
         self.silent_F += len(x_BD)
-        self.silent_F[codes.features_N[codes.values_N > 0]] = 0
+        fired_N = torch.where(codes.values_N > 0, codes.features_N, len(self.silent_F))
+        fired_F1 = torch.zeros(len(self.silent_F) + 1, dtype=torch.bool, device=x_BD.device).index_fill_(
+            0, fired_N, True
+        )
+        self.silent_F.masked_fill_(fired_F1[:-1], 0)
         self.step_index += 1
         return {
             **values,
@@ -291,7 +295,7 @@ class Normaliser:
     scale: float
 
     def __call__(self, x_BD: Tensor) -> Tensor:
-        return (x_BD.to(self.centre_D.device, torch.float32) - self.centre_D) * self.scale
+        return (x_BD.to(self.centre_D.device).float() - self.centre_D) * self.scale
 
     @classmethod
     def of(cls, x_ND: Tensor) -> Normaliser:

@@ -75,13 +75,15 @@ class GatherConfig:
 
 
 def expect(
-    *, tokens: int, n_features: int, width: int, active: float = 32, memory: int = 1 << 30, tokens_per_second: float
-) -> Expectation:
+    *, tokens: int, n_features: int, width: int, active: float = 32, memory: int = 1 << 30, tokens_per_second: float,
+    device: str = "cpu",
+) -> Expectation:  # fmt: skip
     """Time, memory and disk of `gather`. `tokens_per_second` is that of the model's forward pass to the site.
 
-    Encoding takes 2 × width × features operations a token, at some 5e10 a second for each of two cores.
+    Encoding takes 2 × width × features operations a token, at some 5e10 a second for each of two cores, and 2e13 on a
+    GPU (in fp32).
     """
-    encode = 2.0 * width * n_features / 1e11
+    encode = 2.0 * width * n_features / (2e13 if device.startswith("cuda") else 1e11)
     after = 25e-6 * active / 32
     return Expectation(
         seconds=tokens * (1 / tokens_per_second + encode + after) + 5,

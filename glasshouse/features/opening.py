@@ -144,6 +144,7 @@ def demo(
         return stands
 
     from glasshouse.models.grow import expect, grow
+    from glasshouse.models.load import default_device
     from glasshouse.models.training import precision_by_instruction_set
 
     read = text()
@@ -157,7 +158,7 @@ def demo(
     return open_model(
         name, ws=ws, corpus=read.weighted(budget.weights) if budget.weights else read, tokens=budget.harvest_tokens,
         learn_tokens=budget.learn_tokens, gather_tokens=budget.gather_tokens, features=budget.features, k=budget.k,
-        precision=precision_by_instruction_set(), say=say,
+        precision=precision_by_instruction_set(default_device()), say=say,
     )  # fmt: skip
 
 
@@ -240,7 +241,7 @@ class _Job:
         from glasshouse.dictionaries import LearnConfig, expect
 
         config = LearnConfig(features=features, k=k, tokens=tokens, seed=self.seed)
-        return expect(config, self.model.sites[self.site].width)
+        return expect(config, self.model.sites[self.site].width, device=str(self.model.device))
 
     def _expect_evidence(
         self, tokens: int, rate: float, features: int | None, k: int, given: Dictionary | None
@@ -251,7 +252,8 @@ class _Job:
         width = self.model.sites[self.site].width
         count = given.n_features if given else LearnConfig(features=features, k=k).resolved(width).features
         assert count is not None
-        return expect(tokens=tokens, n_features=count, width=width, tokens_per_second=rate)
+        device = str(self.model.device)
+        return expect(tokens=tokens, n_features=count, width=width, tokens_per_second=rate, device=device)
 
     def learn(self, amounts: dict[str, int], *, features: int | None, k: int) -> Dictionary:
         from glasshouse.activations import harvest
@@ -284,9 +286,10 @@ class _Job:
         with self.ws.writing("dictionaries", self.name, config=config, command="open") as draft:
             if given.max_activation is None or given.typical_norm is None or not given.report:
                 source = stream(self.model, self.text, [self.site], tokens=SAMPLE_TOKENS, context=self.context)
-                maxima_F, rows = largest_activations(given, source, LearnConfig(tokens=SAMPLE_TOKENS, batch=1, k=1))
+                there, some = given.to(self.model.device), LearnConfig(tokens=SAMPLE_TOKENS, batch=1, k=1)
+                maxima_F, rows = largest_activations(there, source, some)
                 given = given.with_statistics(maxima_F, source.typical_norm(self.site))
-                given.report = held_out_report(given, source, model=self.model) | {"max_activation_rows": rows}
+                given.report = held_out_report(there, source, model=self.model) | {"max_activation_rows": rows}
             remember(self.model, self.source, self.ws)
             write_folder(replace(given, name=self.name, model_name=self.model.name), draft.path)
             draft.finish(site=self.site, model=self.model.name)

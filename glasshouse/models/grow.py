@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from glasshouse.models.load import default_device
 from glasshouse.models.loop import Training
 from glasshouse.models.shapes import SHAPES, Shape, build
 from glasshouse.models.training import LOSS_ROWS, Recipe, precision_by_instruction_set
@@ -26,6 +27,7 @@ from glasshouse.types import UserError
 from glasshouse.workspace import Draft, Expectation, Workspace, write_atomically
 
 END = "<|endoftext|>"
+ASKING = 0.02  # seconds that a GPU's kernels of a step take to ask for; a small model's take no longer to run
 TOKENIZER_BYTES = 64 << 20  # of text that the tokenizer is trained on at most; more changes few merges
 
 
@@ -76,7 +78,7 @@ def grow(
     text = corpus_source if isinstance(corpus_source, Corpus) else corpus(corpus_source, text_column=text_column)
     text = text.weighted(weights) if weights else text
     with ws.writing("models", name, config=config, command="grow") as draft, draft.threads():
-        run = Training(draft, text, recipe, context, seed, device or _device())
+        run = Training(draft, text, recipe, context, seed, device or default_device())
         tokenizer = _kept_tokenizer(draft, run.train_text, vocabulary)
         size, end = tokenizer.get_vocab_size(), tokenizer.token_to_id(END)
         run.prepare(tokenizer, end, lambda: build(chosen, size, context, end, seed, run.device),
@@ -115,16 +117,17 @@ def expect(
     context: int = 256,
     batch: int | None = None,
     flops: float | None = None,
+    device: str | None = None,
 ) -> Expectation:
     """Time, memory and disk that growing will take, before it starts. `flops` (a second) is measured if not given."""
-    size = _shape(shape)
-    n_params = size.parameters(vocabulary)
+    size, device = _shape(shape), device or default_device()
+    n_params, rows = size.parameters(vocabulary), (batch or Recipe().batch) * context
     if minutes is not None:
         seconds = 60 * minutes
     else:  # shares of the fp32 peak that were measured on two cores, in bf16 and in fp32
-        share = 0.8 if precision_by_instruction_set() == "bf16" else 0.45
-        seconds = 6.0 * n_params * tokens / (share * (flops or _matmul_flops())) if tokens else 0.0
-    rows = (batch or Recipe().batch) * context
+        share = 0.8 if precision_by_instruction_set(device) == "bf16" else 0.45
+        seconds = 6.0 * n_params * tokens / (share * (flops or _matmul_flops(device))) if tokens else 0.0
+        seconds += (tokens or 0) / rows * (ASKING if device.startswith("cuda") else 0.0)
     activations = rows * size.layers * (14 * size.width + 4 * size.inner) * 4 + LOSS_ROWS * vocabulary * 12
     return Expectation(
         seconds=seconds + 20, memory=int(700e6 + 24 * n_params + 1.5 * activations), disk=int(4 * n_params * 8 + 5e6)
@@ -156,10 +159,6 @@ def _check(tokens: int | None, minutes: float | None, vocabulary: int, context: 
         raise UserError(f"expected precision fp32, bf16 or auto-isa, got {precision!r}")
 
 
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def train_tokenizer(text: Corpus, vocabulary: int) -> Any:
     """A byte-level BPE tokenizer (Sennrich et al. 2016; bytes as GPT-2) of `vocabulary` tokens, the end mark first."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -188,12 +187,12 @@ def _some_text(text: Corpus, limit: int) -> Iterator[str]:
             return
 
 
-def _matmul_flops() -> float:
-    """Multiply-adds ×2 a second of this machine in fp32, from a fifth of a second."""
-    a = torch.randn(512, 512)
-    torch.mm(a, a)
+def _matmul_flops(device: str) -> float:
+    """Multiply-adds ×2 a second of this device in fp32, from a fifth of a second."""
+    a = torch.randn(512, 512, device=device)
+    float(torch.mm(a, a)[0, 0])
     started, n = time.perf_counter(), 0
     while time.perf_counter() - started < 0.2:
-        torch.mm(a, a)
+        float(torch.mm(a, a)[0, 0])  # waits for a GPU to finish
         n += 1
     return n * 2 * 512**3 / (time.perf_counter() - started)

@@ -78,6 +78,11 @@ def _check_device(device: str | None) -> None:
 def _device(module: nn.Module, source: Any) -> str | torch.device:
     if isinstance(source, nn.Module):
         return next(module.parameters()).device
+    return default_device()
+
+
+def default_device() -> str:
+    """ "cuda" where there is one, else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from glasshouse.dictionaries.kernels import (
+    Activation,
     ByFeature,
     Codes,
     Encoder,
     batch_topk,
+    batch_topk_unasked,
     decode,
     gather_dot,
     group_size,
@@ -48,6 +50,16 @@ def test_batch_topk_equals_sorting_the_whole_batch(encoded: tuple[torch.Tensor, 
     assert torch.equal(codes.starts_B1.diff(), torch.bincount(codes.tokens_N, minlength=B))
 
 
+def test_batch_topk_by_selections_of_a_fixed_size(encoded: tuple[torch.Tensor, torch.Tensor]) -> None:
+    pre_BF, maxima_BG = encoded
+    codes, want = batch_topk_unasked(pre_BF, maxima_BG.view(pre_BF.dtype), K), batch_topk(pre_BF, maxima_BG, K)
+    assert torch.equal(codes.values_N.sort().values, want.values_N.sort().values), "of equal ones any"
+    assert torch.equal(pre_BF.float()[codes.tokens_N, codes.features_N], codes.values_N)
+    assert bool((codes.tokens_N.diff() >= 0).all()), "tokens ascend"
+    assert len(torch.unique(codes.tokens_N * F + codes.features_N)) == B * K, "each pair once"
+    assert torch.equal(codes.starts_B1.diff(), torch.bincount(codes.tokens_N, minlength=B))
+
+
 def test_batch_topk_keeps_no_more_than_are_positive() -> None:
     pre_BF = torch.full((4, 64), -1.0)
     pre_BF[1, 5] = pre_BF[3, 60] = 2.0
@@ -82,9 +94,22 @@ def test_group_size_divides_and_leaves_enough_groups(features: int, k: int, size
 
 
 @pytest.mark.gpu
-def test_kernels_on_cuda() -> None:
+@pytest.mark.parametrize("activation", [topk, batch_topk])
+def test_kernels_on_cuda(activation: Activation) -> None:
     draw = torch.Generator().manual_seed(0)
     x_BD, W_FD, b_F = torch.randn(B, D, generator=draw), torch.randn(F, D, generator=draw), torch.zeros(F)
-    want = batch_topk(*Encoder(F, K)(x_BD, W_FD, b_F), K)
-    got = batch_topk(*Encoder(F, K)(x_BD.cuda(), W_FD.cuda(), b_F.cuda()), K)
-    assert torch.allclose(decode(got, W_FD.cuda()).cpu(), decode(want, W_FD), atol=1e-2)
+    made = []
+    for device in ("cpu", "cuda"):
+        x, W, b = (tensor.to(device) for tensor in (x_BD, W_FD, b_F))
+        codes = activation(*Encoder(F, K)(x, W, b), K)
+        pairs = ByFeature.of(codes, F)
+        made.append(
+            (
+                decode(codes, W),
+                torch.zeros(B, F, device=device).index_put((codes.tokens_N, codes.features_N), gather_dot(codes, W, x)),
+                pairs.scatter_rows(codes.values_N, x),
+                sum_by_feature(codes, codes.values_N, F),
+            )
+        )
+    for want, got in zip(*made, strict=True):
+        torch.testing.assert_close(got.cpu(), want, atol=1e-3, rtol=1e-3)

@@ -22,7 +22,7 @@ def test_runs_edits_and_generation(tiny_model_dir: Path, tiny_model: Model) -> N
     tiny_model.attach(Sae("d", "resid.1", 32))
     sites = ["resid.*", "z.1", "pattern.2", "d/codes", "d/error", "logits"]
     edit = gh.set("d/3", 4.0) + gh.ablate("z.1", head=2) + gh.add("resid_mid.0", torch.ones(32), positions=1)
-    edit += gh.patch("resid.2", tiny_model.run(TEXTS, "resid.0"), positions=-1)
+    edit += gh.patch("resid.2", tiny_model.run(TEXTS[::-1], "resid.2"), positions=-1)
     edit += gh.weight("transformer.h.2.mlp.c_proj.weight", delta=torch.full((128, 32), 0.01))
     for e in (None, edit):
         here, there = tiny_model.run(TEXTS, sites, edits=e), model.run(TEXTS, sites, edits=e)
