@@ -16,7 +16,7 @@ import torch
 
 from glasshouse.types import UserError
 from glasshouse.workspace import FORMAT, Expectation, Workspace, read_manifest, write_atomically
-from glasshouse.workspace.files import hash_json
+from glasshouse.workspace.files import BLOCK, SECTOR, hash_file, hash_json, write_past_cache
 
 
 @pytest.fixture
@@ -291,6 +291,28 @@ def test_files_are_replaced_whole(tmp_path: Path) -> None:
     write_atomically(tmp_path / "f", "one")
     write_atomically(tmp_path / "f", b"two")
     assert (tmp_path / "f").read_text() == "two" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["past the cache", "a file system without that"])
+@pytest.mark.parametrize("sizes", [[], [0], [1], [SECTOR, 7], [BLOCK - 1, 2], [5, 2 * BLOCK, SECTOR]])
+def test_bytes_written_past_the_cache(
+    sizes: list[int], cached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if cached:
+        real = os.open
+
+        def refuse(path: Path, flags: int, mode: int) -> int:
+            if flags & getattr(os, "O_DIRECT", 0):
+                raise OSError(22, "Invalid argument")
+            return real(path, flags, mode)
+
+        monkeypatch.setattr(os, "open", refuse)
+    parts = [os.urandom(size) for size in sizes]
+    file = tmp_path / "f"
+    file.write_bytes(b"what was left of a killed run" * 1000)
+    digest = write_past_cache(file, map(memoryview, parts))
+    assert file.read_bytes() == b"".join(parts)
+    assert digest == hash_file(file)
 
 
 def test_expectations_add_up() -> None:

@@ -5,18 +5,16 @@ glasshouse harvest MODEL --site resid.3 --corpus notes/ --tokens 2e6       # als
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from glasshouse.activations.pooling import Pool, fill_pool, median_norms, site_widths
+from glasshouse.activations.pooling import Pool, fill_pool, later_for, median_norms, site_widths
 from glasshouse.activations.reading import (
     HELD_OUT,
     MAX_HELD_OUT_TOKENS,
@@ -168,8 +166,16 @@ def _write_shards(
                 done += int(reading.length_W[windows_W].sum())
             else:
                 jobs.append((reading, windows_W, bool(held_out), index))
+    started, written = time.perf_counter(), None
+
+    def write(name: str, pool: Pool, done: int) -> None:
+        draft.hashes[name] = write_shard(draft.path, name, pool)
+        keep_shard(draft.path, name)
+        seconds = round(time.perf_counter() - started, 3)
+        draft.log(shard=name, tokens=done, rows=len(pool.window_N), seconds=seconds)
+
     with draft.ws.running("harvest", "activations", draft.name, total=total, unit="tokens", done=done) as progress:
-        with _Writer(draft, beside=model.device.type != "cpu") as writer:
+        with later_for(model.device) as later:  # on CUDA beside the next pool, so that two are in memory at most
             for reading, windows_W, side, index in jobs:
                 pool = fill_pool(
                     model, reading, windows_W, widths,
@@ -177,57 +183,16 @@ def _write_shards(
                     seed=[config.seed, 1 + side, index], advance=_counter(progress, done),
                 )  # fmt: skip
                 done += pool.tokens
-                writer.put(shard_name(index, side), pool, done)
+                if written is not None:
+                    written.result()
+                written = later(write, shard_name(index, side), pool, done)
+            if written is not None:
+                written.result()
         progress.advance(done)
 
 
 def _counter(progress: Progress, before: int) -> Callable[[int], None]:
     return lambda tokens: progress.advance(before + tokens)
-
-
-class _Writer:
-    """Writes one shard after the other, and waits for the disk in a thread while the model fills the next pool. With
-    `beside` it also copies and hands over in that thread, so that two pools are in memory at most; on a CPU, whose
-    cores the model wants, that costs more than it saves (docs/log.md)."""
-
-    def __init__(self, draft: Draft, *, beside: bool) -> None:
-        self._draft, self._beside, self._started = draft, beside, time.perf_counter()
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._wait(quiet=raised[0] is not None)
-
-    def put(self, name: str, pool: Pool, tokens: int) -> None:
-        self._wait()
-        steps = [partial(write_shard, self._draft.path, name, pool)]
-        if not self._beside:
-            steps.pop()()
-        steps.append(partial(self._keep, name, len(pool.window_N), tokens))
-        self._thread = threading.Thread(target=self._do, args=(steps,))
-        self._thread.start()
-
-    def _keep(self, name: str, rows: int, tokens: int) -> None:
-        keep_shard(self._draft.path, name)
-        seconds = round(time.perf_counter() - self._started, 3)
-        self._draft.log(shard=name, tokens=tokens, rows=rows, seconds=seconds)
-
-    def _do(self, steps: Sequence[Callable[[], None]]) -> None:
-        try:
-            for step in steps:
-                step()
-        except BaseException as error:  # handed on to the thread that waits
-            self._error = error
-
-    def _wait(self, quiet: bool = False) -> None:
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._error is not None and not quiet:
-            raise self._error
 
 
 def _disk(widths: Mapping[str, int], tokens: int, held_out: float) -> int:

@@ -215,7 +215,7 @@ def fill_pool(
         advance(tokens)
 
     parts = 2 if model.device.type == "cpu" else 1
-    with side_by_side(model) as apply, _later(model.device) as later:
+    with side_by_side(model) as apply, later_for(model.device) as later:
         waiting: deque[Future[tuple[int, int, dict[str, int]]]] = deque()
         for found in apply(read, _parts(batches(reading, windows_W, batch_tokens), rows_W, parts)):
             waiting.append(found)
@@ -238,7 +238,7 @@ def fill_pool(
 
 
 @contextlib.contextmanager
-def _later(device: torch.device) -> Iterator[Callable[..., Future[Any]]]:
+def later_for(device: torch.device) -> Iterator[Callable[..., Future[Any]]]:
     """`later(f, ...)` within: the future of f(...). On a CPU it is done at once; on CUDA in a thread and a stream of
     their own, after what the GPU was asked for before and beside what it is asked for next."""
     if device.type != "cuda":

@@ -28,31 +28,46 @@ from glasshouse.activations.pooling import Pool, rebatch
 from glasshouse.activations.reading import Reading, load_readings
 from glasshouse.types import ArtifactRef, Site, UserError
 from glasshouse.workspace import Workspace, read_manifest
-from glasshouse.workspace.files import sync_file, sync_folder
+from glasshouse.workspace.files import sync_folder, write_past_cache
 
 WINDOWS = "windows.safetensors"
 STATISTICS = "statistics.safetensors"
 SIDES = {False: "shard", True: "held"}
+DTYPES = {torch.bfloat16: "BF16", torch.int32: "I32", torch.float64: "F64"}  # as safetensors calls them
 
 
 def shard_name(index: int, held_out: bool) -> str:
     return f"{SIDES[held_out]}-{index:05d}.safetensors"
 
 
-def write_shard(folder: Path, name: str, pool: Pool) -> None:
-    """One pool as one file, under a temporary name until `keep_shard`."""
+def write_shard(folder: Path, name: str, pool: Pool) -> str:
+    """One pool as one file, under a temporary name until `keep_shard`; its SHA-256."""
     tensors = dict(pool.rows) | {"window": pool.window_N, "position": pool.position_N}
     tensors |= {f"sum.{site}": sums for site, sums in pool.sums.items()}
     counts = {"tokens": pool.tokens, "bos": pool.bos, "left_out": pool.left_out, "outliers": pool.outliers}
-    save_file(tensors, folder / f".{name}.writing", metadata={"counts": json.dumps(counts, sort_keys=True)})
+    parts = _safetensors(tensors, {"counts": json.dumps(counts, sort_keys=True)})
+    return write_past_cache(folder / f".{name}.writing", parts)
 
 
 def keep_shard(folder: Path, name: str) -> None:
-    """Sync what was written and give it its name, so that a shard that is there is whole."""
-    temporary = folder / f".{name}.writing"
-    sync_file(temporary)
-    os.replace(temporary, folder / name)
+    """Give what was written its name, so that a shard that is there is whole."""
+    os.replace(folder / f".{name}.writing", folder / name)
     sync_folder(folder)
+
+
+def _safetensors(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> Iterator[memoryview]:
+    """The bytes of a file that `safetensors` reads, without a copy of the tensors: https://github.com/huggingface/safetensors#format."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end, ordered = 0, sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # so that all are aligned
+    for name in ordered:
+        tensor, start = tensors[name], end
+        end += tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield memoryview(len(text).to_bytes(8, "little") + text)
+    for name in ordered:
+        yield tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def read_counts(path: Path) -> dict[str, Any]:

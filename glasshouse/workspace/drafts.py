@@ -40,6 +40,7 @@ class Draft:
         self.ws, self.kind, self.name, self.config, self.command = ws, kind, name, config, command
         self.path = ws.partial(kind, name)
         self._record = self.path / "draft.json"
+        self.hashes: dict[str, str] = {}  # SHA-256 of files that were hashed as they were written, by name
         self.resumed = self._record.is_file()
         if self.resumed:
             record = json.loads(self._record.read_text(encoding="utf-8"))
@@ -135,6 +136,9 @@ class Draft:
         files = sorted(
             p for p in self.path.rglob("*") if p.is_file() and p != self._record and p.name != "manifest.json"
         )
+        names = [str(p.relative_to(self.path)) for p in files]
+        unhashed = [name for name in names if name not in self.hashes]
+        hashes = self.hashes | dict(zip(unhashed, hash_files([self.path / name for name in unhashed]), strict=True))
         manifest: dict[str, Any] = {
             "format": FORMAT,
             "kind": self.kind,
@@ -145,10 +149,7 @@ class Draft:
             "choices": self.choices,
             "made_from": [asdict(ref) for ref in made_from],
             "libraries": {p: version_of(p) for p in LIBRARIES},
-            "files": {
-                str(p.relative_to(self.path)): {"sha256": digest, "bytes": p.stat().st_size}
-                for p, digest in zip(files, hash_files(files), strict=True)
-            },
+            "files": {name: {"sha256": hashes[name], "bytes": (self.path / name).stat().st_size} for name in names},
             **fields,
         }
         content = {k: manifest[k] for k in ("kind", "config", "made_from", "files")}

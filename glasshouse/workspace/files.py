@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from glasshouse.types import UserError
 
 FORMAT = 1  # of manifests and of the workspace
+BLOCK, SECTOR = 8 << 20, 4096  # bytes written at once; what the page cache is passed in multiples of
 
 
 def write_atomically(path: Path, data: str | bytes) -> None:
@@ -23,6 +25,58 @@ def write_atomically(path: Path, data: str | bytes) -> None:
     sync_file(temporary)
     os.replace(temporary, path)
     sync_folder(path.parent)
+
+
+def write_past_cache(path: Path, parts: Iterable[memoryview]) -> str:
+    """Write bytes one after the other into a new file and sync it; their SHA-256.
+
+    Past the page cache where the file system can: of large files that are read later it would hold what others need,
+    and the first touch of its memory can cost more than the disk (docs/log.md). One block is filled and hashed while
+    the one before is written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    try:
+        file = os.open(path, flags | getattr(os, "O_DIRECT", 0), 0o666)
+    except OSError:  # a file system without it
+        file = os.open(path, flags, 0o666)
+    digest, size = hashlib.sha256(), 0
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(_write, file, memoryview(b""))
+            for block, used in _blocks(parts):
+                writing.result()
+                writing = pool.submit(_write, file, block[: -(-used // SECTOR) * SECTOR])
+                digest.update(block[:used])
+                size += used
+            writing.result()
+        os.ftruncate(file, size)  # the last sector was written whole
+        os.fsync(file)
+    finally:
+        os.close(file)
+    return digest.hexdigest()
+
+
+def _blocks(parts: Iterable[memoryview]) -> Iterator[tuple[memoryview, int]]:
+    """The bytes in blocks, and how many bytes of the block they fill; a block holds until the next but one is asked
+    for. Its memory begins at a page, as writing past the cache wants."""
+    halves = [memoryview(mmap.mmap(-1, BLOCK)) for _ in range(2)]
+    used = 0
+    for part in parts:
+        while len(part):
+            room = min(len(part), BLOCK - used)
+            halves[0][used : used + room] = part[:room]
+            used, part = used + room, part[room:]
+            if used == BLOCK:
+                yield halves[0], used
+                halves.reverse()
+                used = 0
+    if used:
+        yield halves[0], used
+
+
+def _write(file: int, block: memoryview) -> None:
+    while len(block):
+        block = block[os.write(file, block) :]
 
 
 def hash_file(path: Path) -> str:
