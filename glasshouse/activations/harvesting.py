@@ -220,7 +220,7 @@ def expect(
 ) -> Expectation:
     """What `harvest` with these settings will take. The rate is measured on two small batches unless given.
 
-    Memory is what the harvest adds to the loaded model: two pools, and the values of one batch.
+    Memory is what the harvest adds to the loaded model: a pool (on CUDA two) and the values of one batch (of three).
     """
     check_context(model, context)
     widths = site_widths(model, sites)
@@ -229,7 +229,9 @@ def expect(
     pool = min(rows, tokens) * (row_bytes(widths) + 8)
     batch = batch_tokens * (sum(widths.values()) * 6 + model.width * 24)
     return Expectation(
-        seconds=tokens * (1 + held_out) / rate, memory=2 * pool + batch, disk=_disk(widths, tokens, held_out)
+        seconds=tokens * (1 + held_out) / rate,
+        memory=pool + batch if model.device.type == "cpu" else 2 * pool + 3 * batch,
+        disk=_disk(widths, tokens, held_out),
     )
 
 
