@@ -65,7 +65,7 @@ def demo(
     """Grow a small model, open it, and show its features.
 
     The text is a small made-up world, in six languages, whose truth is known: the model is its villager, to chat with,
-    and what its features detect is held to the truth. About twelve minutes on two cores; run again, it goes on where
+    and what its features detect is held to the truth. About thirteen minutes on two cores; run again, it goes on where
     it stopped, and redoes nothing. With other text it takes a third of that.
     """
     from glasshouse.cli.page import page
