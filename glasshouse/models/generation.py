@@ -98,7 +98,7 @@ class Loop:
         self.prompt_B = torch.tensor([len(prompt) for prompt in prompts])
         self.past: Any = None
         self.read = 0
-        if use_cache and hasattr(model.module, "get_input_embeddings"):
+        if use_cache and model.takes_cache:
             from glasshouse.models.cache import roomy_cache
 
             self.past = roomy_cache(model.config)

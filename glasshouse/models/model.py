@@ -16,7 +16,7 @@ import hashlib
 import inspect
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -259,6 +259,12 @@ class Model:
         read = {str(s): SiteValues(values[str(s)], mask, s.kind == "pattern") for s in sites}
         return Run(batch, read, self.token_strings)
 
+    @property
+    def takes_cache(self) -> bool:
+        """Whether the module's forward takes the keys and values of what was read before."""
+        accepted = inspect.signature(self.module.forward).parameters
+        return hasattr(self.module, "get_input_embeddings") and _cache_name(accepted) in accepted
+
     def call(
         self, ids_BT: Tensor, at: Pass, *, attention_mask: Tensor | dict[str, Tensor] | None, past: Any,
         last_only: bool, whole: bool,
@@ -270,7 +276,8 @@ class Model:
         target = self.module if whole or self._base is None else self._base
         padded = bool((at.position_BT < 0).any())
         at_right = padded and bool((at.position_BT[:, :-1] >= 0)[at.position_BT[:, 1:] >= 0].all())
-        given: dict[str, Any] = {"past_key_values": past, "use_cache": past is not None}
+        accepted = inspect.signature(target.forward).parameters
+        given: dict[str, Any] = {_cache_name(accepted): past, "use_cache": past is not None}
         if attention_mask is None:
             seen = at.position_BT >= 0
             attention_mask = torch.ones_like(seen) if self.family.causal and at_right else seen
@@ -281,7 +288,6 @@ class Model:
             given["logits_to_keep"] = 1
         given["attention_mask"] = _placed(attention_mask, self.device)
         ids_BT = ids_BT.to(self.device)
-        accepted = inspect.signature(target.forward).parameters
         if padded and not self.family.causal and "attention_mask" not in accepted:
             raise UserError(f"expected texts of equal length, since {type(target).__name__} takes no attention_mask")
         kwargs = {key: value for key, value in given.items() if key in accepted}
@@ -384,6 +390,11 @@ class Model:
         parts = [self._weights_hash, _tokenizer_text(self.tokenizer), getattr(self.tokenizer, "chat_template", None)]
         parts.append(self.edits.hash if self.edits else None)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _cache_name(accepted: Container[str]) -> str:
+    """What a forward pass calls the keys and values of what was read before: `cache` since transformers 5.24."""
+    return "cache" if "cache" in accepted else "past_key_values"
 
 
 def _placed(mask: Tensor | dict[str, Tensor], device: torch.device) -> Tensor | dict[str, Tensor]:

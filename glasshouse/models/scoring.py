@@ -50,7 +50,7 @@ def log_probabilities(model: Model, asked: Sequence[Asked]) -> list[list[float]]
 def _takes_masks(model: Model, bound: Bound | None) -> bool:
     """Whether a row may hold several texts, told apart by a mask of ours."""
     return (
-        hasattr(model.module, "get_input_embeddings")
+        model.takes_cache
         and getattr(model.config, "_attn_implementation", None) in ("eager", "sdpa")
         and not any(
             differs_by_text(effect) or effect.part.positions in ("prompt", "new")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -333,3 +335,29 @@ def test_gradients_flow_in_a_module_that_is_being_trained() -> None:
     run = model.run([[1, 2, 3]], ["resid.1", "logits"], grad=True)
     run.logits.sum().backward()
     assert run["resid.1"].values.grad is not None and module.embed.weight.grad is not None
+
+
+def test_a_forward_that_calls_its_cache_by_another_name(tiny_model_dir: Path) -> None:
+    """`past_key_values` up to transformers 5.23, `cache` since: one that is not handed over must not go unseen."""
+    from transformers import GPT2LMHeadModel
+
+    name = "cache" if "cache" in inspect.signature(GPT2LMHeadModel.forward).parameters else "past_key_values"
+    for mine in ("cache", "past_key_values"):
+        given: list[Any] = []
+
+        class Renamed(GPT2LMHeadModel):
+            def forward(self, input_ids: Any = None, **kwargs: Any) -> Any:
+                kwargs[name] = kwargs.pop(mine)  # noqa: B023
+                given.append(kwargs[name])  # noqa: B023
+                return super().forward(input_ids, **kwargs)
+
+        kinds = dict.fromkeys([mine, "attention_mask", "position_ids", "use_cache", "logits_to_keep"])
+        Renamed.forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD) for key in ["self", "input_ids", *kinds]]
+        )
+        tokenizer = gh.load(tiny_model_dir, device="cpu").tokenizer
+        model = gh.load(Renamed.from_pretrained(tiny_model_dir), tokenizer=tokenizer, name="renamed", device="cpu")
+        given.clear()
+        cached = model.generate(["Ada walked to", "Ben"], 8)
+        assert given and all(one is not None for one in given)
+        assert [g.ids for g in cached] == [g.ids for g in model.generate(["Ada walked to", "Ben"], 8, use_cache=False)]
