@@ -17,13 +17,13 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
+from train_dictionary import FileRows
 
 from glasshouse.dictionaries import LearnConfig, learn
 from glasshouse.dictionaries.learning import SAMPLE_ROWS, held_out_rows, sample, sent
@@ -35,8 +35,8 @@ ACTIVE, NOISE = 24, 0.02  # planted directions in a row; noise in units of a coe
 HELD_OUT_ROWS = 16_384
 
 
-class Rows:
-    """Rows of planted directions, bf16 (N, D) in the host's memory, as a source for `learn`."""
+class Rows(FileRows):
+    """Rows of planted directions, bf16 (N, D) in the host's memory."""
 
     name = "planted"
 
@@ -54,21 +54,7 @@ class Rows:
             parts.append(x_ND.bfloat16().cpu())
         every_ND = torch.cat(parts)
         self.train_ND, self.held_ND = every_ND[:rows], every_ND[rows : rows + held_out]
-
-    def width(self, site: str) -> int:
-        return self.train_ND.shape[1]
-
-    def batches(
-        self, site: str, batch_rows: int, *, start_row: int = 0, seed: int = 0, held_out: bool = False
-    ) -> Iterator[Tensor]:
-        if held_out:
-            yield from self.held_ND[start_row:].split(batch_rows)
-            return
-        while True:
-            start = start_row % len(self.train_ND)
-            part_BD = self.train_ND[start : start + batch_rows]
-            yield torch.cat([part_BD, self.train_ND[: batch_rows - len(part_BD)]])
-            start_row += batch_rows
+        self.rows = rows
 
 
 def ours(rows: Rows, config: LearnConfig, device: str) -> dict[str, float]:

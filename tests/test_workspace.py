@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -293,20 +295,28 @@ def test_files_are_replaced_whole(tmp_path: Path) -> None:
     assert (tmp_path / "f").read_text() == "two" and len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("cached", [False, True], ids=["past the cache", "a file system without that"])
+@pytest.mark.parametrize("refused", ["nothing", "opening", "writing"])
 @pytest.mark.parametrize("sizes", [[], [0], [1], [SECTOR, 7], [BLOCK - 1, 2], [5, 2 * BLOCK, SECTOR]])
 def test_bytes_written_past_the_cache(
-    sizes: list[int], cached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sizes: list[int], refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if cached:
-        real = os.open
+    """Also on file systems that do not open, or do not write, past the page cache."""
+    opened, written, past = os.open, os.write, getattr(os, "O_DIRECT", 0)
 
-        def refuse(path: Path, flags: int, mode: int) -> int:
-            if flags & getattr(os, "O_DIRECT", 0):
-                raise OSError(22, "Invalid argument")
-            return real(path, flags, mode)
+    def refuse_to_open(path: Path, flags: int, mode: int) -> int:
+        if flags & past:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return opened(path, flags, mode)
 
-        monkeypatch.setattr(os, "open", refuse)
+    def refuse_to_write(file: int, block: memoryview) -> int:
+        if fcntl.fcntl(file, fcntl.F_GETFL) & past:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return written(file, block)
+
+    if refused == "opening":
+        monkeypatch.setattr(os, "open", refuse_to_open)
+    elif refused == "writing":
+        monkeypatch.setattr(os, "write", refuse_to_write)
     parts = [os.urandom(size) for size in sizes]
     file = tmp_path / "f"
     file.write_bytes(b"what was left of a killed run" * 1000)

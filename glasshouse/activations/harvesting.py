@@ -230,7 +230,7 @@ def expect(
     batch = batch_tokens * (sum(widths.values()) * 6 + model.width * 24)
     return Expectation(
         seconds=tokens * (1 + held_out) / rate,
-        memory=pool + batch if model.device.type == "cpu" else 2 * pool + 3 * batch,
+        memory=2 * pool + 3 * batch if model.device.type == "cuda" else pool + batch,
         disk=_disk(widths, tokens, held_out),
     )
 

@@ -63,8 +63,8 @@ class Encoder:
     def __call__(self, x_BD: Tensor, W_FD: Tensor, b_F: Tensor) -> tuple[Tensor, Tensor]:
         """(pre_BF, maxima_BG) in the dtype of `W_FD`. Maxima of groups without a positive member are unordered.
 
-        bf16 is compared as 16-bit integers, one instruction for 32 of them; that order is right from 0 upwards, and
-        codes are never below 0.
+        On a CPU bf16 is compared as 16-bit integers, one instruction for 32 of them; that order is right from 0
+        upwards, and codes are never below 0.
         """
         if self._pre_BF.shape[0] != len(x_BD) or self._pre_BF.dtype != W_FD.dtype or self._pre_BF.device != W_FD.device:
             self._pre_BF = torch.empty(len(x_BD), self.features, dtype=W_FD.dtype, device=W_FD.device)
@@ -128,10 +128,10 @@ def batch_topk(pre_BF: Tensor, maxima_BG: Tensor, k: int) -> Codes:
 
     The (B × k)-th largest group maximum is a lower bound of the threshold, since that many members reach it. Only
     groups that reach the bound are looked into; the exact threshold is found among their members above it. Ties at
-    the threshold are kept from the first tokens on. On CUDA it is `batch_topk_unasked`.
+    the threshold are kept from the first tokens on. On CUDA it is `batch_topk_by_selection`.
     """
     if pre_BF.is_cuda:
-        return batch_topk_unasked(pre_BF, maxima_BG, k)
+        return batch_topk_by_selection(pre_BF, maxima_BG, k)
     B, G = maxima_BG.shape
     F = pre_BF.shape[1]
     wanted, keys_BF = B * min(k, F), pre_BF.view(maxima_BG.dtype)
@@ -153,7 +153,7 @@ def batch_topk(pre_BF: Tensor, maxima_BG: Tensor, k: int) -> Codes:
     return Codes(starts_B1, tokens_N, members_N - tokens_N * F, keys_N.view(pre_BF.dtype).float())
 
 
-def batch_topk_unasked(pre_BF: Tensor, maxima_BG: Tensor, k: int) -> Codes:
+def batch_topk_by_selection(pre_BF: Tensor, maxima_BG: Tensor, k: int) -> Codes:
     """The same by two selections of a fixed size, for a device that would have to stop to say how many there are.
 
     The B × k largest lie in the B × k groups with the largest maxima. Where fewer are positive the others fill up.

@@ -38,6 +38,7 @@ SAMPLE_ROWS = 16_384  # rows from which centre, scale and typical norm are estim
 METRIC_STEPS = 20  # steps between two lines of metrics.jsonl
 REPORTS = 10  # times in a run that held-out rows are looked at
 REPORT_ROWS = 4096  # rows looked at each time
+AHEAD = 8  # batches sent to a GPU at once; one at a time costs a small step a millisecond for Python's lock
 
 
 class Source(Protocol):
@@ -66,14 +67,12 @@ def batches(source: Source, site: str, batch: int, start_row: int, seed: int) ->
     raise UserError(f"expected batches of {batch} rows of {site} without end, the source ended; lower --tokens")
 
 
-def sent(
-    source: Source, site: str, batch: int, start_row: int, seed: int, device: torch.device, ahead: int = 8
-) -> Iterator[Tensor]:
-    """`batches`; for CUDA on the device, `ahead` of them read and sent by another thread while others are used."""
+def sent(source: Source, site: str, batch: int, start_row: int, seed: int, device: torch.device) -> Iterator[Tensor]:
+    """`batches`; for CUDA on the device, AHEAD of them read and sent by another thread while others are used."""
     if device.type != "cuda":
         yield from batches(source, site, batch, start_row, seed)
         return
-    rows = batches(source, site, ahead * batch, start_row, seed)
+    rows = batches(source, site, AHEAD * batch, start_row, seed)
     send = lambda: next(rows).pin_memory().to(device, non_blocking=True)
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(send)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import mmap
@@ -76,7 +78,13 @@ def _blocks(parts: Iterable[memoryview]) -> Iterator[tuple[memoryview, int]]:
 
 def _write(file: int, block: memoryview) -> None:
     while len(block):
-        block = block[os.write(file, block) :]
+        try:
+            block = block[os.write(file, block) :]
+        except OSError as error:  # a file system that opens a file so and does not write to it so
+            flags, past = fcntl.fcntl(file, fcntl.F_GETFL), getattr(os, "O_DIRECT", 0)
+            if error.errno != errno.EINVAL or not flags & past:
+                raise
+            fcntl.fcntl(file, fcntl.F_SETFL, flags & ~past)
 
 
 def hash_file(path: Path) -> str:

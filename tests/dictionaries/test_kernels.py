@@ -9,7 +9,7 @@ from glasshouse.dictionaries.kernels import (
     Codes,
     Encoder,
     batch_topk,
-    batch_topk_unasked,
+    batch_topk_by_selection,
     decode,
     gather_dot,
     group_size,
@@ -52,7 +52,7 @@ def test_batch_topk_equals_sorting_the_whole_batch(encoded: tuple[torch.Tensor, 
 
 def test_batch_topk_by_selections_of_a_fixed_size(encoded: tuple[torch.Tensor, torch.Tensor]) -> None:
     pre_BF, maxima_BG = encoded
-    codes, want = batch_topk_unasked(pre_BF, maxima_BG.view(pre_BF.dtype), K), batch_topk(pre_BF, maxima_BG, K)
+    codes, want = batch_topk_by_selection(pre_BF, maxima_BG.view(pre_BF.dtype), K), batch_topk(pre_BF, maxima_BG, K)
     assert torch.equal(codes.values_N.sort().values, want.values_N.sort().values), "of equal ones any"
     assert torch.equal(pre_BF.float()[codes.tokens_N, codes.features_N], codes.values_N)
     assert bool((codes.tokens_N.diff() >= 0).all()), "tokens ascend"
