@@ -233,6 +233,12 @@ def test_the_same_step_by_step(opened: dict[str, Any], corpus_dir: Path) -> None
     assert seen["n_features"] == 48 and seen["name"] == "d"
 
 
+def test_a_window_is_what_the_model_reads_unless_told(opened: dict[str, Any], corpus_dir: Path) -> None:
+    words = ["--site", "resid.1", "--corpus", corpus_dir, "--tokens", "2k", "--name", "whole"]
+    succeed("harvest", opened["found"]["model"], *words, "--workspace", opened["ws"].root)
+    assert opened["ws"].manifest("activations", "whole")["config"]["context"] == 128
+
+
 def test_chat_side_by_side(opened: dict[str, Any]) -> None:
     name = opened["found"]["dictionary"]
     words = ["chat", opened["found"]["model"], "--prompt", "Ada walked", "--max-new-tokens", 6]

@@ -17,6 +17,7 @@ from glasshouse.cli.discovering import did_it_change, discover
 from glasshouse.cli.entry import (
     PORT,
     Commands,
+    ContextOption,
     CorpusOption,
     CountOption,
     DeviceOption,
@@ -108,7 +109,7 @@ def open_command(
     ] = None,
     features: Annotated[int | None, CountOption("Features to learn; without it 16 × width, 16,384 at most.")] = None,
     k: Annotated[int, typer.Option(help="Active features per token.")] = 32,
-    context: Annotated[int | None, typer.Option(help="Tokens a window; 256 at most.", show_default=False)] = None,
+    context: ContextOption = None,
     name: NameOption = None,
     seed: SeedOption = 0,
     text_column: TextColumnOption = "text",

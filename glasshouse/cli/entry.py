@@ -91,6 +91,7 @@ SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 DeviceOption = Annotated[
     str | None, typer.Option(help="cpu or cuda; without it, cuda where there is one.", show_default=False)
 ]
+ContextOption = Annotated[int | None, typer.Option(help="Tokens a window; 256 at most.", show_default=False)]
 TextColumnOption = Annotated[str, typer.Option(help="Column of .jsonl, .parquet and .csv files that holds the text.")]
 PORT = 8421
 PortOption = Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.", min=0, max=65535)]

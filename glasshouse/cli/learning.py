@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from glasshouse.cli.entry import (
+    ContextOption,
     CorpusOption,
     CountOption,
     DeviceOption,
@@ -28,7 +29,7 @@ def harvest(
     site: Annotated[list[str], typer.Option(help="Such as resid.6; may be given several times.")],
     corpus: CorpusOption = "python",
     tokens: Annotated[int | None, CountOption("Tokens of text to read; 2M without it.")] = None,
-    context: Annotated[int, typer.Option(help="Tokens a window.")] = 256,
+    context: ContextOption = None,
     name: NameOption = None,
     seed: SeedOption = 0,
     text_column: TextColumnOption = "text",
@@ -51,11 +52,12 @@ def harvest(
         check_known(loaded, ws)
         sites = [str(loaded.site(place)) for place in site]
         name, tokens = name or default_name(loaded.name, sites[0]), tokens or HARVEST_TOKENS
+        window = context or min(256, loaded.context)
         text = read(corpus, text_column=text_column)
         say(str(text))
         if not ws.exists("activations", name):
-            say(f"harvesting {name}: {expect(loaded, sites, tokens=tokens, context=context)}")
-        rows = run(loaded, text, sites, name=name, ws=ws, tokens=tokens, context=context, seed=seed)
+            say(f"harvesting {name}: {expect(loaded, sites, tokens=tokens, context=window)}")
+        rows = run(loaded, text, sites, name=name, ws=ws, tokens=tokens, context=window, seed=seed)
         remember(loaded, model, ws)
         result = {"activations": name, "sites": sites, "rows": rows.rows, "held_out_rows": rows.held_out_rows}
         answer(json, result, f"{name}: {rows.rows:,} rows and {rows.held_out_rows:,} held out at {', '.join(sites)}")
@@ -68,7 +70,7 @@ def learn(
     features: Annotated[int | None, CountOption("Features; without it 16 × width, 16,384 at most.")] = None,
     k: Annotated[int, typer.Option(help="Active features per token.")] = 32,
     activation: Annotated[str, typer.Option(help="batchtopk or topk.")] = "batchtopk",
-    batch: Annotated[int, typer.Option(help="Activations a step.")] = 2048,
+    batch: Annotated[int, typer.Option(help="Activations a step.")] = 1024,
     rate: Annotated[float | None, typer.Option(help="Learning rate; by size without it.", show_default=False)] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; recorded.", show_default=False)] = None,
     name: NameOption = None,
@@ -120,7 +122,7 @@ def features(
     dictionary: Annotated[str, typer.Argument(metavar="DICTIONARY", help="Name of a dictionary in the workspace.")],
     corpus: CorpusOption = "python",
     tokens: Annotated[int | None, CountOption("Tokens of text to read; 2M without it.")] = None,
-    context: Annotated[int | None, typer.Option(help="Tokens a window; 256 at most.", show_default=False)] = None,
+    context: ContextOption = None,
     text_column: TextColumnOption = "text",
     device: DeviceOption = None,
     workspace: WorkspaceOption = None,
