@@ -101,7 +101,8 @@ def spliced_report(
 
     Over the first `windows` held-out windows, clustered by document. A text's BOS token is left as it is: harvests
     leave it out too. `loss_recovered` = (mean ablated - spliced) / (mean ablated - whole), 1 is perfect. Cross-entropy
-    is in nats a token. For a model without a next-token loss both are None and `not_defined` says why.
+    is in nats a token. For a model without a next-token loss both are None and `not_defined` says why; `loss_recovered`
+    is None too where the mean in its place costs the model nothing, as on text that it cannot read.
     """
     if model.is_encoder:
         return {"cross_entropy": None, "loss_recovered": None, "not_defined": "the model predicts no next token"}
@@ -112,13 +113,16 @@ def spliced_report(
         for rows in (slice(i, min(i + 8, windows)) for i in range(0, min(windows, len(ids_WT)), 8))
     ]
     whole_W, spliced_W, ablated_W, counts_W = torch.cat(parts, dim=1).double()
+    cost_W = ablated_W - whole_W
+    recovered = _estimate(ablated_W - spliced_W, cost_W, documents_W).to_json() if cost_W.sum() > 0 else None
     return {
         "windows": len(counts_W),
         "cross_entropy": _estimate(whole_W, counts_W, documents_W, "nats/token").to_json(),
         "cross_entropy_spliced": _estimate(spliced_W, counts_W, documents_W, "nats/token").to_json(),
         "cross_entropy_ablated": _estimate(ablated_W, counts_W, documents_W, "nats/token").to_json(),
         "cross_entropy_added": _estimate(spliced_W - whole_W, counts_W, documents_W, "nats/token").to_json(),
-        "loss_recovered": _estimate(ablated_W - spliced_W, ablated_W - whole_W, documents_W).to_json(),
+        "loss_recovered": recovered,
+        **({} if recovered else {"not_defined": "with the mean in its place the model predicts this text no worse"}),
     }
 
 

@@ -92,6 +92,15 @@ def test_the_bos_token_is_left_as_it_is(tiny_model: Any, corpus_dir: Path) -> No
     assert spliced_report(nothing, tiny_model, held_out, mean_D)["cross_entropy_spliced"]["value"] < without
 
 
+def test_where_the_mean_costs_nothing_no_share_is_recovered(tiny_model: Any) -> None:
+    ids_WT = torch.randint(1, 512, (4, 24), generator=torch.Generator().manual_seed(0))  # no text that it could read
+    noise = Windows(ids_WT, [24] * 4)
+    mean_D = tiny_model.run(tiny_model.tokens(["Ada walked to the harbour"]), ["resid.1"])["resid.1"].mean()
+    found = spliced_report(diagonal(tiny_model.width, 0.0), tiny_model, noise, mean_D)
+    assert found["cross_entropy_ablated"]["value"] < found["cross_entropy"]["value"], "or this test is of nothing"
+    assert found["loss_recovered"] is None and "no worse" in found["not_defined"]
+
+
 def test_a_model_without_a_next_token_says_not_defined() -> None:
     class Encoder:
         is_encoder = True
