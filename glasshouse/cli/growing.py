@@ -58,6 +58,7 @@ def grow(
     the way; the result is a folder in Hugging Face format. `world` is a small made-up world whose truth is known; with
     `--chat` the folder has a chat template, and `transformers` alone can chat with it.
     """
+    from glasshouse.cli.screen import number
     from glasshouse.cli.sources import defaults, model_name, read
     from glasshouse.models.grow import expect
     from glasshouse.models.grow import grow as run
@@ -77,7 +78,11 @@ def grow(
             line["held_out_bits_per_byte"] for line in ws.metrics("models", name) if "held_out_bits_per_byte" in line
         ]
         result = {"model": name, "folder": str(folder), "held_out_bits_per_byte": bits[-1] if bits else None}
-        answer(json, result, f"{name}: {result['held_out_bits_per_byte']} bits per byte on held-out text; in {folder}")
+        answer(
+            json,
+            result,
+            f"{name}: {number(result['held_out_bits_per_byte'])} bits per byte on held-out text; in {folder}",
+        )
 
 
 def tune(
