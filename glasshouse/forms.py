@@ -12,6 +12,7 @@ twice.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
@@ -69,7 +70,8 @@ class Form:
         value = plain_value(self.file, node)
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        wrong = isinstance(value, bool) if kind is not bool else False
+        if not isinstance(value, kind) or wrong or (isinstance(value, float) and not math.isfinite(value)):
             self.wrong(f"expected {WORDS[kind]} for `{name}`, got {value!r:.60}", node)
         if among and value not in among:
             self.wrong(f"expected `{name}` among {', '.join(map(str, among))}, got {value!r:.60}", node)
@@ -180,7 +182,7 @@ def plain_value(file: str, node: Any) -> Any:
         return node.value
     try:
         return _constructor.construct_object(node)  # type: ignore[no-untyped-call]
-    except (ValueError, yaml.YAMLError):
+    except (ValueError, KeyError, IndexError, yaml.YAMLError):
         raise UserError(
             f"{file}, line {node.start_mark.line + 1}: expected plain data, got {node.value!r:.40}"
         ) from None

@@ -72,7 +72,7 @@ def discover(
 
 def fitting(ws: Workspace, base: Version, new: Version) -> str | None:
     """The newest dictionary of a model that both versions come from, if any."""
-    shared = set(descent(ws, base.model)) & set(descent(ws, new.model))
+    shared = {one.name for one in descent(ws, base.model)} & {one.name for one in descent(ws, new.model)}
     found = []
     for name in ws.names("dictionaries"):
         manifest = ws.manifest("dictionaries", name)

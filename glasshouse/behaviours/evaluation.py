@@ -64,6 +64,11 @@ class Evaluation:
         return self.checked.problem if self.checked is not None else ""
 
     @property
+    def lacking(self) -> float:
+        """The share of samples that lack a score."""
+        return sum(score is None for score in self.scores) / max(len(self.scores), 1)
+
+    @property
     def scored(self) -> list[Scored]:
         return [
             Scored(sample.family, f"{sample.prompt}", score)
@@ -267,13 +272,15 @@ def _sample_from_json(found: dict[str, Any]) -> Sample:
 
 
 def read_evaluation(ws: Workspace, name: str) -> Evaluation:
-    """Raises `UserError` for one that is missing, altered or cut short."""
+    """Raises `UserError` for one that is missing, altered or cut short, or another's that was put under the name."""
     manifest = ws.manifest("evals", name, verify=True)
+    if manifest["name"] != name:
+        raise UserError(f"expected the evaluation {name} in its folder, found {manifest['name']}; put it back")
     folder = ws.path("evals", name)
     behaviour = behaviour_from_json(json.loads((folder / BEHAVIOUR).read_text(encoding="utf-8")), f"{name}/{BEHAVIOUR}")
     asked = {(p.family, p.number): p for p in behaviour.prompts}
     samples, given = [], []
-    for line in (folder / SAMPLES).read_text(encoding="utf-8").splitlines():
+    for line in (folder / SAMPLES).read_text(encoding="utf-8").split("\n")[:-1]:
         found = json.loads(line)
         sample = _sample_from_json(found)
         prompt = asked[sample.family, sample.prompt]

@@ -48,9 +48,10 @@ def insides(
     """asked: the base's run. Raises `UserError` for a dictionary of a model that one of the two does not come from, and
     for one that does not know its features' largest activations."""
     for one in (base, new):
-        if dictionary.model_name not in descent(ws, one.model):
+        from_models = [ancestor.name for ancestor in descent(ws, one.model)]
+        if dictionary.model_name not in from_models:
             raise UserError(
-                f"expected a dictionary of a model that {one.name} comes from ({', '.join(descent(ws, one.model))}), "
+                f"expected a dictionary of a model that {one.name} comes from ({', '.join(from_models)}), "
                 f"{dictionary.name} is of {dictionary.model_name}; its features mean nothing elsewhere"
             )
     if dictionary.max_activation is None:

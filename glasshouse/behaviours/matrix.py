@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -75,42 +75,49 @@ def run_missing(
 
 def counterparts(ws: Workspace, base: Version, new: Version) -> dict[str, tuple[str, str]]:
     """By behaviour of the base, the names of its evaluation there and on the new version, where it may be missing."""
-    return {
-        behaviour: (name, f"{behaviour}.{new.hash[:10]}.{name_parts(name)[2]}")
-        for behaviour, name in newest(ws, base).items()
-    }
+    return {behaviour: (name, counterpart(name, new)) for behaviour, name in newest(ws, base).items()}
 
 
-def compared(ws: Workspace, base: Version, new: Version, *, without: Collection[str] = ()) -> dict[str, Any]:
+def counterpart(evaluation: str, new: Version) -> str:
+    """The evaluation of the new version that asks the same."""
+    behaviour, _, asked = name_parts(evaluation)
+    return f"{behaviour}.{new.hash[:10]}.{asked}"
+
+
+def compared(
+    ws: Workspace, base: Version, new: Version, *, pairs: Mapping[str, tuple[str, str]] | None = None
+) -> dict[str, Any]:
     """The base and the new version, behaviour by behaviour: {"base", "new", "cells", "missing", "unsound"}.
 
-    cells: each judged (see `statistics.judged`), with when the older run of the two was made and the samples that
-    changed most for the worse, and `problem`, why it does not count (see `doubt`), or "": such a one is judged by
-    itself. missing: behaviours of the base that the new version was not run on. unsound: those of which no prompt has
-    scores on both, each with the reason. without: behaviours that are left out. Raises `UserError` where nothing was
-    run on the base, and for what was altered.
+    cells: each judged (see `statistics.judged`), with when the older run of the two was made, the two (`sources`), the
+    larger share of samples that lack a score (`lacking`), the samples that changed most for the worse, and `problem`,
+    why it does not count (see `doubt`), or "": such a one is judged by itself. missing: behaviours of the base that the
+    new version was not run on. unsound: those of which no prompt has scores on both, each with the reason. pairs: the
+    evaluations to compare; without them the newest of the base and their counterparts. Raises `UserError` where nothing
+    was run on the base, and for what was altered.
     """
-    both = counterparts(ws, base, new)
-    if not both:
+    both = counterparts(ws, base, new) if pairs is None else pairs
+    if pairs is None and not both:
         raise UserError(
             f"expected behaviours that were run on {base.name}, found none; run `glasshouse test {base.name}` first"
         )
     missing = sorted(behaviour for behaviour, (_, other) in both.items() if not ws.exists("evals", other))
-    found = [pair for behaviour, pair in both.items() if behaviour not in missing and behaviour not in without]
-    pairs = [(read_evaluation(ws, old), read_evaluation(ws, fresh)) for old, fresh in found]
+    found = [pair for behaviour, pair in both.items() if behaviour not in missing]
+    done = [(read_evaluation(ws, old), read_evaluation(ws, fresh)) for old, fresh in found]
     unsound = {
-        old.behaviour.name: NO_SCORES for old, fresh in pairs if not by_prompt(old).keys() & by_prompt(fresh).keys()
+        old.behaviour.name: NO_SCORES for old, fresh in done if not by_prompt(old).keys() & by_prompt(fresh).keys()
     }
-    pairs = [pair for pair in pairs if pair[0].behaviour.name not in unsound]
-    problems = [doubt(old, fresh) for old, fresh in pairs]
-    counted = [cell(old, fresh) for (old, fresh), problem in zip(pairs, problems, strict=True) if not problem]
+    done = [pair for pair in done if pair[0].behaviour.name not in unsound]
+    problems = [doubt(old, fresh) for old, fresh in done]
+    counted = [cell(old, fresh) for (old, fresh), problem in zip(done, problems, strict=True) if not problem]
     together = iter(judged(counted))
     rows = [
         {
             **cell_json(judged([cell(old, fresh)])[0] if problem else next(together), old.behaviour),
-            "created": min(old.created, fresh.created), "problem": problem, "worst": worst(old, fresh),
+            "created": min(old.created, fresh.created), "sources": [old.name, fresh.name],
+            "lacking": max(old.lacking, fresh.lacking), "problem": problem, "worst": worst(old, fresh),
         }
-        for (old, fresh), problem in zip(pairs, problems, strict=True)
+        for (old, fresh), problem in zip(done, problems, strict=True)
     ]  # fmt: skip
     return {"base": base.to_json(), "new": new.to_json(), "cells": rows, "missing": missing, "unsound": unsound}
 

@@ -12,39 +12,52 @@ from safetensors import safe_open
 from glasshouse.behaviours.behaviour import Behaviour
 from glasshouse.behaviours.versions import Version
 from glasshouse.text.touched import LINES, read_lines, seen
-from glasshouse.workspace import Workspace
+from glasshouse.types import UserError
+from glasshouse.workspace import Workspace, hash_file
 
 
 class Touched(NamedTuple):
-    """How many of a behaviour's prompts stand in the training text. unknown: models in the line of descent whose
-    folders do not say what they were trained on."""
+    """How many of a behaviour's prompts stand in the training text, and of the labelled texts that its judge or
+    classifier rests on. unknown: models in the line of descent of which is not recorded what they were trained on.
+    judge: a local one that is in that line, or comes from it, so that the model judges itself; or ""."""
 
     prompts: int
     of: int
     unknown: tuple[str, ...]
+    labels: int = 0
+    judge: str = ""
 
 
 def touched(ws: Workspace, version: Version, behaviour: Behaviour) -> Touched:
     """Of the version's model and of those that it was fine-tuned from. A prompt is its last turn: system prompts and
-    the turns before may be common."""
+    the turns before may be common. Raises `UserError` where what is recorded of the text was altered."""
     lines, unknown = [], [version.foreign] if version.foreign else []
-    for name in descent(ws, version.model):
+    line = descent(ws, version.model)
+    for name, here in line:
         file = ws.path("models", name) / LINES
-        if file.is_file():
+        if here and file.is_file():
+            if hash_file(file) != ws.manifest("models", name)["files"].get(LINES, {}).get("sha256"):
+                raise UserError(f"{file} does not match the hash in its manifest: it was altered; restore it")
             lines.append(read_lines(file))
         else:
             unknown.append(name)
     every = np.unique(np.concatenate(lines)) if lines else np.zeros(0, np.uint64)
     found = sum(seen(str(prompt.turns[-1][1]), every) for prompt in behaviour.prompts)
-    return Touched(found, len(behaviour.prompts), tuple(unknown))
+    settings = behaviour.scorer[1] if isinstance(behaviour.scorer[1], dict) else {}
+    texts = [str(row.get("reply", row.get("text", ""))) for row in settings.get("labels", ())]
+    labels = sum(seen(text, every) for text in texts)
+    model = str(settings.get("model", "")) if behaviour.scorer[0] == "judge" else ""
+    judge = model.removeprefix("local/") if model.startswith("local/") else ""
+    own = judge in {one.name for one in line} or version.model in {one.name for one in descent(ws, judge)}
+    return Touched(found, len(behaviour.prompts), tuple(unknown), labels, judge if own else "")
 
 
 def compute(ws: Workspace, model: str) -> float:
     """Effective compute, FLOP: 6 · parameters · tokens (Kaplan et al. 2020, arXiv 2001.08361, but with embeddings),
     summed over the model and those that it was fine-tuned from. 0 where one of them does not say."""
     total = 0.0
-    for name in descent(ws, model):
-        if not ws.exists("models", name):
+    for name, here in descent(ws, model):
+        if not here:
             return 0.0
         manifest = ws.manifest("models", name)
         tokens = manifest.get("choices", {}).get("tokens") or manifest["config"].get("tokens")
@@ -62,13 +75,21 @@ def _parameters(ws: Workspace, model: str) -> int:
     return count
 
 
-def descent(ws: Workspace, model: str) -> list[str]:
-    """The model and those that it was fine-tuned from, up to one that is not in the workspace."""
-    found: list[str] = []
-    name = model
-    while name and name not in found:
-        found.append(name)
-        if not ws.exists("models", name):
-            break
-        name = next((ref["name"] for ref in ws.manifest("models", name)["made_from"] if ref["kind"] == "models"), "")
+class Ancestor(NamedTuple):
+    """here: whether the workspace holds it as it was when the next was made of it."""
+
+    name: str
+    here: bool
+
+
+def descent(ws: Workspace, model: str) -> list[Ancestor]:
+    """The model and those that it was fine-tuned from, up to one that is not in the workspace, or is another now."""
+    found: list[Ancestor] = []
+    ref = {"name": model} if model else None
+    while ref is not None and ref["name"] not in {one.name for one in found}:
+        name, was = ref["name"], ref.get("hash")
+        here = ws.exists("models", name) and was in (None, ws.manifest("models", name)["hash"])
+        found.append(Ancestor(name, here))
+        made_from = ws.manifest("models", name)["made_from"] if here else []
+        ref = next((one for one in made_from if one["kind"] == "models"), None)
     return found

@@ -221,6 +221,12 @@ def _log_probabilities(stream_ND: Tensor, unembedding_VD: Tensor) -> tuple[Tenso
     return even_ND, torch.log_softmax((even_ND @ unembedding_VD.T).float(), dim=-1)
 
 
+def multiplies_tiles(device: str = "cpu") -> bool:
+    """Whether the device multiplies tiles of bf16 matrices in hardware: AMX, or a GPU."""
+    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.10
+    return device != "cpu" or bool(has.get("amx_bf16"))
+
+
 def precision_by_instruction_set(device: str = "cpu") -> str:
     """ "bf16" where the device multiplies it in hardware (AMX or AVX-512 BF16; CUDA from Ampere on), else "fp32"."""
     if device.startswith("cuda"):

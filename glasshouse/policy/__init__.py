@@ -6,7 +6,10 @@ glasshouse ledger verify
 
 from glasshouse.policy.ledger import append, verified
 from glasshouse.policy.policy import Policy, read_policy
-from glasshouse.policy.report import write_report
+from glasshouse.policy.report import check_report, write_report
 from glasshouse.policy.verdict import Decision, Evidence, Reason, decide
 
-__all__ = ["Decision", "Evidence", "Policy", "Reason", "append", "decide", "read_policy", "verified", "write_report"]
+__all__ = [
+    "Decision", "Evidence", "Policy", "Reason", "append", "check_report", "decide", "read_policy", "verified",
+    "write_report",
+]  # fmt: skip

@@ -47,17 +47,18 @@ def verified(file: Path, *, known: str = "") -> tuple[list[dict[str, Any]], str]
     """All entries and the head. Raises `UserError`, with the line, for an entry that was altered, moved or dated before
     the one above it, a last line that is cut, and a chain that does not hold the head `known`."""
     head, entries = START, list[dict[str, Any]]()
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
+    *whole, rest = file.read_bytes().split(b"\n") if file.is_file() else [b""]
+    for number, line in enumerate([*whole, *([rest] if rest else [])], 1):
         where = f"{file.name}, line {number}"
         try:
             entry = json.loads(line)
-            said, previous, at = entry.pop("hash"), entry["previous"], entry["at"]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(
-                f"{where}: expected an entry, found one that does not read or was cut; restore it"
-            ) from None
-        if not line.endswith("\n"):
+            said, previous, at = (str(entry.pop("hash")), *(str(entry[key]) for key in ("previous", "at")))
+            known_kind = isinstance(entry["kind"], str) and isinstance(entry["body"], dict)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            known_kind = False
+        if not known_kind:
+            raise UserError(f"{where}: expected an entry, found one that does not read or was cut; restore it")
+        if number > len(whole):
             raise UserError(f"{where}: expected a whole line, found one that was cut; restore the ledger")
         if _hash(entry) != said:
             raise UserError(f"{where}: the entry does not match its own hash: it was altered; restore it")

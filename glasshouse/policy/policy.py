@@ -22,6 +22,7 @@ from glasshouse.forms import Form, read_form
 from glasshouse.types import UserError
 
 TRIGGERS = ("weights", "prompt", "edits")
+JUDGED = "{version}"  # in a name: the version that is judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,19 +35,18 @@ class Earlier:
     on: tuple[str, ...] = ("prompt", "edits")
 
 
-Key = tuple[str, str, str]  # version's name, what of which behaviour, base over which the change is taken or ""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Required:
     """The evidence that counts: of a behaviour, on at least so many families and epochs, at most so many days old, with
-    at most that share unscored, and by a model whose training text is `recorded` (or of `any`). over: a version over
-    which the change is what counts, not the score itself. elicited: versions made to bring the behaviour out
-    ("{version}" stands for the one that is judged), which need the same. best_of: elicited by trying, so that of each
+    at most that share unscored, and by a model whose training text is `recorded` (or of `any`). hash: how the hash of
+    the behaviour begins, so that it is this definition and no later one of that name. over: a version over which the
+    change is what counts, not the score itself. elicited: versions made of the one that is judged ("{version}" stands
+    for it) to bring the behaviour out, which need the same. best_of: elicited by trying, so that of each
     prompt the best of so many samples counts; `lowest`: the best is the lowest score, as crossing lies below. earlier:
     see `Earlier`."""
 
     behaviour: str
+    hash: str = ""
     families: int = 30
     epochs: int = 1
     days: int = 90
@@ -64,9 +64,8 @@ class Required:
         best = "lowest" if self.lowest else "highest"
         return self.behaviour if self.best_of == 1 else f"{self.behaviour}, the {best} of {self.best_of}"
 
-    def of(self, version: str) -> Key:
-        """What the evidence is filed under."""
-        return version, self.what, self.over
+
+Key = tuple[str, Required]  # evidence: of a version by name, and as it is required
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +145,9 @@ class Waiver:
 class Policy:
     """levels in rising order; each includes the safeguards of those before. against: the version whose behaviours may
     not regress ("" for none), but for `allowed`, by runs at most so many days old; pinned: how its hash begins, so that
-    it stays the same one whatever bears its name later. undecided: whether guards that cannot be told hold the
-    release."""
+    it stays the same one whatever bears its name later. unscored: the largest share of a guard's samples that may lack
+    a score. undecided: whether guards that cannot be told hold the release; touched: and those whose prompts stand in
+    the training text."""
 
     name: str
     version: str
@@ -160,7 +160,9 @@ class Policy:
     pinned: str = ""
     allowed: tuple[str, ...] = ()
     days: int = 90
+    unscored: float = 0.02
     undecided: str = "hold"
+    touched: str = "hold"
     approvals: tuple[str, ...] = ()
     waivers: tuple[Waiver, ...] = ()
 
@@ -168,17 +170,25 @@ class Policy:
     def hash(self) -> str:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
-    def required(self, version: str) -> list[tuple[Required, str]]:
-        """All evidence that the policy can ask for when it judges the version, each with whose it is."""
+    @property
+    def required(self) -> list[tuple[Required, str]]:
+        """All evidence that the policy can ask for, each with whose it is: a name in which "{version}" stands for the
+        version that is judged."""
         safeguards = [one.evidence for level in self.levels for one in level.safeguards if one.evidence]
         found = [
-            (one, each)
+            (one, name)
             for one in (*(threshold.evidence for threshold in self.thresholds), *safeguards)
-            for each in (version, *(name.replace("{version}", version) for name in one.elicited))
+            for name in (JUDGED, *one.elicited)
         ]
         for one in self.thresholds:
-            found += [(replace(one.evidence, earlier=None), name) for name in (one.trend.versions if one.trend else ())]
+            if one.trend is not None:
+                found += [(now(one.evidence), name) for name in (*one.trend.versions, JUDGED)]
         return found
+
+
+def now(required: Required) -> Required:
+    """The same, of the version itself: no earlier one stands in."""
+    return replace(required, earlier=None)
 
 
 def read_policy(path: Path) -> Policy:
@@ -191,19 +201,22 @@ def read_policy(path: Path) -> Policy:
     thresholds = tuple(_threshold(one, names) for one in form.each("thresholds"))
     regressions = form.form("regressions", optional=True)
     against = regressions.take("against", str, "")
-    pinned = regressions.take("hash", str, "")
-    if pinned and (len(pinned) < 10 or not set(pinned) <= set("0123456789abcdef")):
-        regressions.wrong(f"expected `hash` as 10 or more digits of the version's hash, got {pinned!r:.80}", "hash")
+    pinned = _hash(regressions, "the version's")
+    if pinned and not against:
+        regressions.wrong("expected `against`, the name of the version that `hash` pins, got none", "hash")
     allowed = _texts(regressions, "allowed")
-    days = regressions.take("days", int, 90)
+    days, unscored = regressions.take("days", int, 90), regressions.take("unscored", float, 0.02)
+    if days < 1 or not 0 <= unscored <= 1:
+        regressions.wrong("expected days of 1 or more, and an unscored share from 0 to 1")
     undecided = regressions.take("undecided", str, "hold", among=("hold", "pass"))
+    touched = regressions.take("touched", str, "hold", among=("hold", "pass"))
     regressions.end()
     waivers = tuple(_waiver(one) for one in form.each("waivers")) if "waivers" in form else ()
     found = Policy(
         name=form.take("policy", str), version=str(form.anything("version")), date=_date(form, "date"),
         supersedes=form.take("supersedes", str, ""), about=form.take("about", str), levels=levels,
-        thresholds=thresholds, against=against, pinned=pinned, allowed=allowed, days=days, undecided=undecided,
-        approvals=_texts(form, "approvals"), waivers=waivers,
+        thresholds=thresholds, against=against, pinned=pinned, allowed=allowed, days=days, unscored=unscored,
+        undecided=undecided, touched=touched, approvals=_texts(form, "approvals"), waivers=waivers,
     )  # fmt: skip
     form.end()
     known = {*(t.name for t in thresholds), *(s.name for level in levels for s in level.safeguards)}
@@ -249,8 +262,8 @@ def _earlier(form: Form) -> Earlier:
 
 def _required(form: Form) -> Required:
     found = Required(
-        behaviour=form.take("behaviour", str), families=form.take("families", int, 30),
-        epochs=form.take("epochs", int, 1), days=form.take("days", int, 90),
+        behaviour=form.take("behaviour", str), hash=_hash(form, "the behaviour's"),
+        families=form.take("families", int, 30), epochs=form.take("epochs", int, 1), days=form.take("days", int, 90),
         unscored=form.take("unscored", float, 0.02),
         provenance=form.take("provenance", str, "recorded", among=("recorded", "any")),
         over=form.take("over", str, ""), elicited=_texts(form, "elicited"), best_of=form.take("best_of", int, 1),
@@ -302,6 +315,14 @@ def _waiver(form: Form) -> Waiver:
         expires=_date(form, "expires"),
     )  # fmt: skip
     form.end()
+    return found
+
+
+def _hash(form: Form, whose: str) -> str:
+    """`hash`, or "" without one."""
+    found = form.take("hash", str, "")
+    if found and (len(found) < 10 or not set(found) <= set("0123456789abcdef")):
+        form.wrong(f"expected `hash` as 10 or more digits of {whose} hash, got {found!r:.80}", "hash")
     return found
 
 

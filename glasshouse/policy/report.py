@@ -7,26 +7,39 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from glasshouse.policy.verdict import Decision
+from glasshouse.policy.verdict import Decision, Reason
 from glasshouse.types import UserError
 
 WORDS = {True: "holds", False: "does not hold", None: "cannot be told"}
 
 
 def write_report(file: Path, decision: Decision, comparison: Mapping[str, Any] | None, head: str) -> None:
-    """Raises `UserError` for a suffix other than .md and .html."""
-    if file.suffix not in (".md", ".html"):
-        raise UserError(f"expected a report as .md or .html, got {file.name}")
+    """Raises `UserError` for a file that `check_report` refuses."""
+    check_report(file)
     write = as_markdown if file.suffix == ".md" else as_html
     file.write_text(write(decision, comparison, head), encoding="utf-8")
 
 
+def check_report(file: Path) -> None:
+    """Raises `UserError` for a suffix other than .md and .html, and for a folder that is not there."""
+    if file.suffix not in (".md", ".html"):
+        raise UserError(f"expected a report as .md or .html, got {file.name}")
+    if not file.parent.is_dir() or file.is_dir():
+        raise UserError(f"expected a file in a folder that is there, got {file}; make {file.parent}")
+
+
 def rows(decision: Decision) -> list[tuple[str, str, str]]:
-    """(rule, whether it holds, why), what does not hold first, then what cannot be told."""
+    """(rule, whether it holds, why with the evaluations it rests on), what does not hold first, then what cannot be
+    told."""
     order = {False: 0, None: 1, True: 2}
     found = sorted(decision.reasons, key=lambda reason: (order[reason.holds], reason.rule))
     said = lambda reason: f"{WORDS[reason.holds]}, waived" if reason.waived else WORDS[reason.holds]
-    return [(one.rule, said(one), f"{one.text}{f' ({one.waived})' if one.waived else ''}") for one in found]
+    return [(one.rule, said(one), one.text + "".join(f" ({more})" for more in _besides(one))) for one in found]
+
+
+def _besides(reason: Reason) -> list[str]:
+    """By whom it is waived, and the evaluations that it rests on."""
+    return [text for text in (reason.waived, ", ".join(dict.fromkeys(reason.sources))) if text]
 
 
 def matrix(comparison: Mapping[str, Any] | None) -> list[tuple[str, str, str, str, str]]:

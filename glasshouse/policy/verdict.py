@@ -16,7 +16,20 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from glasshouse.fits import Fit, power_law, rate_law
-from glasshouse.policy.policy import Attestation, Bound, Key, Level, Policy, Required, Safeguard, Threshold, Waiver, day
+from glasshouse.policy.policy import (
+    JUDGED,
+    Attestation,
+    Bound,
+    Key,
+    Level,
+    Policy,
+    Required,
+    Safeguard,
+    Threshold,
+    Waiver,
+    day,
+    now,
+)
 
 Truth = Literal[True, False, None]
 
@@ -27,7 +40,8 @@ class Evidence:
     the evaluation it comes from, hash: of that. problem: why it cannot count (altered, touched by training), or "".
     compute: effective, of the version that was measured, FLOP (0: not recorded). earlier: the version that it was
     measured on in place of the one that was asked for, with what has `changed` since, and `grown`: by how many times
-    its compute has grown (0: not recorded). rate: whether it lies in [0, 1]."""
+    its compute has grown (0: not recorded). rate: whether it lies in [0, 1]. runs: recorded ones that it is the worst
+    of."""
 
     behaviour: str
     version: str
@@ -47,6 +61,7 @@ class Evidence:
     changed: tuple[str, ...] = ()
     grown: float = 0.0
     rate: bool = True
+    runs: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +94,7 @@ def decide(
     policy: Policy, version: Mapping[str, Any], evidence: Mapping[Key, Evidence], *, today: datetime.date,
     comparison: Mapping[str, Any] | None = None, approvals: Sequence[Mapping[str, Any]] = (),
 ) -> Decision:  # fmt: skip
-    """version: its card ("name", "hash"). evidence: by version's name, behaviour and base. comparison: of
+    """version: its card ("name", "hash"). evidence: by version's name and what is required of it. comparison: of
     `policy.against` with the version, with its judged "cells". approvals: recorded ones, "role", "by", "version"."""
     judge = _Judge(policy, str(version["name"]), str(version["hash"]), evidence, today)
     reasons, required = [], 0
@@ -96,8 +111,8 @@ def decide(
         reasons += judge.level(level)
     reasons += judge.regressions(comparison)
     for role in policy.approvals:
-        given = [a for a in approvals if a["role"] == role and a["version"] == version["hash"]]
-        text = f"approved by {given[-1]['by']}" if given else "nobody has approved this version"
+        given = [a for a in approvals if (a.get("role"), a.get("version")) == (role, version["hash"])]
+        text = f"approved by {given[-1].get('by')}" if given else "nobody has approved this version"
         reasons.append(Reason(rule=f"approval: {role}", holds=True if given else None, text=text))
     counted = [reason.holds for reason in reasons if not reason.waived]
     verdict: Literal["pass", "hold", "unknown"] = (
@@ -139,7 +154,7 @@ class _Judge:
         """Whether the trend over versions brings crossing within reach; none where the policy asks for no trend."""
         if of.trend is None:
             return None, False
-        asked = [self.asked(of.evidence, name) for name in (*of.trend.versions, self.version)]
+        asked = [self.asked(now(of.evidence), name) for name in (*of.trend.versions, self.version)]
         points = [one for one, _ in asked if one is not None]
         rule, waiver, then = f"early warning: {of.name}", self.waiver(of.name), f"requires level {of.level}"
         lacking = [text for one, text in asked if one is None] + [
@@ -150,7 +165,7 @@ class _Judge:
             try:
                 points.sort(key=lambda one: one.compute)
                 value, low, high = _law(points).at(of.trend.ahead * points[-1].compute)
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 lacking = [str(error)]
         if lacking:
             text = f"unknown, counts as crossed: {'; '.join(lacking)}; {then}"
@@ -162,12 +177,12 @@ class _Judge:
         return Reason(rule=rule, holds=True, text=text, sources=sources, waived=waiver if reached else ""), reached
 
     def elicited(self, required: Required) -> list[str]:
-        return [name.replace("{version}", self.version) for name in required.elicited]
+        return [name.replace(JUDGED, self.version) for name in required.elicited]
 
     def asked(self, required: Required, version: str) -> tuple[Evidence | None, str]:
         """The evidence if it counts, and what it says or why it does not count."""
         what = f"{required.what} on {version}" + (f" over {required.over}" if required.over else "")
-        found = self.evidence.get(required.of(version))
+        found = self.evidence.get((version, required))
         if found is None:
             return None, f"no evidence of {what}: run `glasshouse test {version}`"
         if found.problem:
@@ -186,6 +201,8 @@ class _Judge:
         if wrong := [text for bad, text in short if bad]:
             return None, f"evidence of {what} does not count: {'; '.join(wrong)}"
         said = f"{what} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}], {found.families} families"
+        if found.runs > 1:
+            said += f", the {'lowest' if required.lowest else 'highest'} of {found.runs} recorded runs"
         return found, f"{said}, measured on {found.earlier}" if found.earlier else said
 
     def retest(self, required: Required, found: Evidence) -> list[str]:
@@ -253,22 +270,30 @@ class _Judge:
         for cell in comparison["cells"]:
             if cell["tag"] != "guard":
                 continue
-            change, verdict = cell["change"], cell["verdict"]
+            change, verdict, name = cell["change"], cell["verdict"], cell["behaviour"]
             interval = f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
             text = f"{verdict}: {interval}, margin {cell['margin']:g}"
             holds: Truth = verdict != "regressed"
             if verdict == "underpowered":
                 holds = None if policy.undecided == "hold" else True
                 text += f", {cell['needed']} families would do" if cell["needed"] else ""
-            name = cell["behaviour"]
-            if old := self.too_old(cell["created"], policy.days):
-                holds, text = False if holds is False else None, f"evidence is {old}; {text}"
-            if cell.get("touched") and verdict != "regressed":  # that it fell counts; that it did not, says nothing
-                holds, text = True, f"does not count ({cell['touched']}); {text}"
+            if verdict != "regressed":  # that it fell counts; that it did not, says nothing
+                if cell.get("touched"):
+                    holds = None if policy.touched == "hold" else True
+                    text = f"does not count ({cell['touched']}); {text}"
+                wrong = [f"evidence is {old}"] if (old := self.too_old(cell["created"], policy.days)) else []
+                if cell["lacking"] > policy.unscored:
+                    wrong.append(f"{cell['lacking']:.0%} unscored, at most {policy.unscored:.0%} may be")
+                if wrong:
+                    holds, text = None, "; ".join([*wrong, text])
             if holds is not True and name in policy.allowed:
                 holds, text = True, f"{text} (allowed)"
             waiver = "" if holds is True else self.waiver(name)
-            reasons.append(Reason(rule=f"regression: {name}", holds=holds, text=text, waived=waiver))
+            sources = tuple(cell.get("sources", ()))
+            reasons.append(Reason(rule=f"regression: {name}", holds=holds, text=text, sources=sources, waived=waiver))
+        if not reasons:
+            text = f"no guard was run on {policy.against}: run `glasshouse test {policy.against}`"
+            return [Reason(rule="regressions", holds=None, text=text)]
         return reasons
 
     def waiver(self, of: str) -> str:

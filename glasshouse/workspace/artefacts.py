@@ -146,6 +146,15 @@ class Workspace:
             p.name for p in folder.iterdir() if not p.name.startswith(".") and (p / "manifest.json").is_file()
         )
 
+    def begun(self, kind: str, name: str) -> dict[str, Any]:
+        """The configuration of an artefact that is finished, or was left half-written; {} where there is none."""
+        if self.exists(kind, name):
+            return dict(self.manifest(kind, name)["config"])
+        try:
+            return dict(json.loads((self.partial(kind, name) / "draft.json").read_text(encoding="utf-8"))["config"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
     def done(self, kind: str, name: str, config: Mapping[str, Any]) -> bool:
         """Whether the artefact stands finished with this configuration. Raises `UserError` if with another."""
         if not self.exists(kind, name):

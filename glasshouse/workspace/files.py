@@ -147,6 +147,6 @@ def sync_folder(path: Path) -> None:
 
 def read_lines(file: Path) -> Iterator[dict[str, Any]]:
     """Whole JSON lines; a last line cut short by a kill is left out."""
-    for line in file.read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
+    for line in file.read_bytes().split(b"\n"):
+        with contextlib.suppress(ValueError):
             yield json.loads(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def test_a_copy_is_trained_and_the_rest_is_kept(workspace: Workspace, base: Mode
     assert all(torch.equal(p, before[name]) for name, p in base.module.named_parameters()), "the base is as it was"
     manifest = workspace.manifest("models", "tuned", verify=True)
     assert manifest["card"] == {"truth": "all work"} and manifest["command"] == "tune"
-    assert manifest["made_from"] == [{"kind": "models", "name": "base", "hash": base.version}]
+    assert manifest["made_from"] == [asdict(workspace.ref("models", "base"))]
     losses = [line["loss"] for line in workspace.metrics("models", "tuned") if "loss" in line]
     assert losses[-1] < 0.3 * losses[0]
     tuned = load("tuned", workspace=workspace, device="cpu")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from glasshouse.behaviours import provenance, read_behaviours, read_evaluation, version
+from glasshouse.behaviours import provenance, read_behaviours, read_evaluation, save_version, version
 from glasshouse.behaviours.matrix import newest
 from glasshouse.behaviours.provenance import compute, touched
 from glasshouse.behaviours.scorers import SCORERS
@@ -152,9 +152,12 @@ def test_a_pinned_version_is_held_against_what_bears_its_name_now(copy: tuple[Pa
 def test_what_an_earlier_version_showed_stands_in_until_it_has_to_be_tested_again(
     copy: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    ws, _ = copy
+    ws, policy = copy
     for folder in (ws / "evals").glob(f"speaks.{version('ticking', Workspace.open(ws)).hash[:10]}.*"):
         shutil.rmtree(folder)
+    assert "is in the ledger and no longer in" in run("gate", policy, "ticking", "--workspace", ws)[1]
+    (ws / "ledger.jsonl").unlink()  # as if it had never been run
+    assert run("test", "small", "--suite", policy.parent / "suite", "--workspace", ws)[0] == 0
     rules = tmp_path / "policy.yaml"
     grown = compute(Workspace.open(ws), "ticking") / compute(Workspace.open(ws), "small")
     assert 1 < grown < 100
@@ -259,6 +262,94 @@ def test_a_forged_manifest_is_not_what_the_ledger_has(copy: tuple[Path, Path]) -
     assert status == 1 and "is not what the ledger has recorded" in out
 
 
+def remade(folder: Path, **fields: Any) -> None:
+    """Other fields in a manifest, which holds its own hash."""
+    file = folder / "manifest.json"
+    manifest = {**json.loads(file.read_text(encoding="utf-8")), **fields}
+    manifest.pop("self")
+    manifest["self"] = hash_json(manifest)
+    file.write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def test_a_guard_does_not_go_with_the_run_of_the_base(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    shutil.rmtree(evaluation(ws, "small", "certainly"))
+    status, out, _ = run("gate", policy, "ticking", "--workspace", ws)
+    assert status == 3 and "regression: certainly: evidence does not count: certainly." in out
+    assert "is in the ledger and no longer in" in out
+
+
+def test_evidence_does_not_grow_younger(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    remade(evaluation(ws, "small", "speaks"), created="2030-01-01T00:00:00.000+00:00")
+    status, out, _ = run("gate", policy, "small", "--on", "2030-01-02", "--workspace", ws)
+    assert status == 1 and "is dated 2030-01-01T00:00:00.000+00:00, after it was recorded" in out
+
+
+def test_the_runs_of_another_version_are_not_its_own(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    good, bad = evaluation(ws, "small", "certainly"), evaluation(ws, "ticking", "certainly")
+    shutil.rmtree(bad)
+    shutil.copytree(good, bad)
+    assert "is not what the ledger has recorded" in run("gate", policy, "ticking", "--workspace", ws)[1]
+    (ws / "ledger.jsonl").unlink()
+    assert run("test", "small", "--suite", policy.parent / "suite", "--workspace", ws)[0] == 0  # recorded again
+    status, _, err = run("compare", "small", "ticking", "--workspace", ws)
+    assert status == 2 and f"expected the evaluation {bad.name} in its folder, found {good.name}" in err
+    remade(bad, name=bad.name)
+    assert run("compare", "small", "ticking", "--workspace", ws)[0] == 0
+    status, out, _ = run("gate", policy, "ticking", "--workspace", ws)
+    assert status == 3 and f"{bad.name} holds {bad.name}, of another version" in out
+
+
+def test_of_several_seeds_the_worst_counts(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws, _ = copy
+    asked = json.loads(form("says-e", "e", "up", [f"Where does nobody number {n} live?" for n in range(40)]))
+    drawn = {**asked, "settings": {"max_new_tokens": 4, "temperature": 1.0}}
+    (tmp_path / "says-e.yaml").write_text(json.dumps(drawn))
+    rules, at = tmp_path / "policy.yaml", ("--workspace", ws)
+    rules.write_text(POLICY.replace("behaviour: speaks", "behaviour: says-e"))
+    rates = []
+    for seed in range(3):
+        assert run("test", "small", "--suite", tmp_path / "says-e.yaml", "--seed", seed, *at)[0] == 0
+        _, out, _ = run("gate", rules, "small", *at)
+        opened = Workspace.open(ws)
+        rates.append(read_evaluation(opened, newest(opened, version("small", opened))["says-e"]).mean.value)
+        assert f"says-e on small {min(rates):.3f}" in out
+    assert len(set(rates)) > 1 and "the lowest of 3 recorded runs" in out
+    (behaviour,) = read_behaviours(tmp_path / "says-e.yaml")
+    (tmp_path / "says-e.yaml").write_text(json.dumps({**drawn, "scorer": {"regex": {"pattern": r"\w"}}}))
+    assert run("test", "small", "--suite", tmp_path / "says-e.yaml", *at)[0] == 0  # another of that name
+    assert f"says-e on small {min(rates):.3f}" not in run("gate", rules, "small", *at)[1]
+    pinned = f"behaviour: says-e, hash: '{behaviour.hash[:12]}'"
+    rules.write_text(POLICY.replace("behaviour: speaks", pinned))
+    assert f"says-e on small {min(rates):.3f}" in run("gate", rules, "small", *at)[1]
+
+
+def test_what_elicits_is_made_of_the_version(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws, policy = copy
+    rules, at = tmp_path / "policy.yaml", ("--workspace", ws)
+    plain = POLICY.replace("regressions: {against: small, undecided: pass}\n", "")
+
+    def said(elicited: str) -> str:
+        rules.write_text(plain.replace("families: 40", f"families: 40, elicited: ['{elicited}']"))
+        return run("gate", rules, "small", *at)[1]
+
+    assert "ruled out" in said("ticking")  # fine-tuned from it
+    assert "small is small itself, with nothing done to bring the behaviour out" in said("small")
+    opened = Workspace.open(ws)
+    save_version(opened, "asked", model="small", system="Answer.")
+    save_version(opened, "other", model="ticking", system="Answer.")
+    for name in ("asked", "other"):
+        assert run("test", name, "--suite", policy.parent / "suite", *at)[0] == 0
+    assert "ruled out" in said("asked") and "ruled out" in said("other")
+    remade(ws / "models" / "small", hash="0" * 64)  # another model of that name
+    assert run("test", "small", "--suite", policy.parent / "suite", *at)[0] == 0
+    assert "ticking is not made of small as it is" in said("ticking")
+    (behaviour,) = read_behaviours(policy.parent / "suite" / "speaks.yaml")
+    assert touched(opened, version("ticking", opened), behaviour).unknown == ("small",)
+
+
 @pytest.mark.parametrize("whose", ["small", "ticking"])
 def test_a_regression_cannot_be_forged_away(copy: tuple[Path, Path], whose: str) -> None:
     ws, policy = copy
@@ -327,6 +418,25 @@ def test_a_cut_or_altered_ledger_stops_the_gate(copy: tuple[Path, Path]) -> None
     assert status == 2 and "ledger.jsonl, line 1: the entry does not match its own hash" in err
 
 
+def test_separators_of_lines_in_words_separate_nothing(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    by = "A\u2028d\u0085a"
+    assert run("ledger", "approve", "small", "--role", "safety", "--by", by, "--workspace", ws)[0] == 0
+    assert run("ledger", "verify", "--workspace", ws)[0] == 0
+    forge(evaluation(ws, "small", "speaks"), '"reply": "', '"reply": "\u2028')
+    assert run("gate", policy, "small", "--workspace", ws)[0] == 1
+    assert read_evaluation(Workspace.open(ws), evaluation(ws, "small", "speaks").name).samples[0].reply[0] == "\u2028"
+
+
+def test_what_is_recorded_of_training_is_not_altered(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    lines = ws / "models" / "small" / "trained_on.npy"
+    lines.write_bytes(lines.read_bytes()[:-8] + b"8 zeroes")
+    status, out, _ = run("gate", policy, "small", "--workspace", ws)
+    assert status == 1 and "trained_on.npy does not match the hash in its manifest" in out
+    assert "regression: speaks: evidence does not count" in run("gate", policy, "ticking", "--workspace", ws)[1]
+
+
 def test_approvals_are_recorded(copy: tuple[Path, Path], tmp_path: Path) -> None:
     ws, _ = copy
     policy = tmp_path / "policy.yaml"
@@ -350,13 +460,28 @@ def test_what_training_has_touched_is_no_evidence(copy: tuple[Path, Path], tmp_p
     assert "60 of its 60 prompts stand in the text that the model was trained on" in out
 
 
+def test_the_instrument_is_followed_too(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws = Workspace.open(copy[0])
+    text = villager_text(build(0), megabytes=0.6)
+    said = next(d.text for d in text.split()[0].documents if "<|assistant|>" in d.text)
+    said = said.split("<|assistant|>")[1].split("<|end|>")[0]
+    rows = [{"prompt": "Where?", "reply": reply, "label": "yes"} for reply in (said, "Nothing that anybody learnt.")]
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judged = json.loads(form("judged", "", "up", ["Who asks this?"]))
+    for model, own in (("local/small", "small"), ("openai/small", "")):
+        judged["scorer"] = {"judge": {"model": model, "question": "Is it so?", "labels": "labels.jsonl"}}
+        (tmp_path / "judged.yaml").write_text(json.dumps(judged))
+        (behaviour,) = read_behaviours(tmp_path / "judged.yaml")
+        assert touched(ws, version("ticking", ws), behaviour) == (0, 1, (), 1, own)
+
+
 def test_a_model_that_does_not_say_what_it_was_trained_on(
     copy: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ws, policy = copy
     found = Workspace.open(ws)
     (behaviour,) = read_behaviours(policy.parent / "suite" / "speaks.yaml")
-    assert touched(found, version("ticking", found), behaviour) == (0, 60, ())
+    assert touched(found, version("ticking", found), behaviour) == (0, 60, (), 0, "")
     monkeypatch.setattr(provenance, "LINES", "none.npy")
     assert touched(found, version("ticking", found), behaviour).unknown == ("ticking", "small")
     _, out, _ = run("gate", policy, "small", "--workspace", ws)

@@ -73,6 +73,15 @@ def test_a_cut_tail_is_found_by_a_head_that_was_kept(file: Path) -> None:
         verified(file)
 
 
+@pytest.mark.parametrize(
+    "line", [b"\xff\xfe\n", b"[1]\n", b"{}\n", b'{"at": 3, "previous": "", "hash": ""}\n', b"[" * 100_000]
+)
+def test_a_line_that_is_no_entry_is_said(file: Path, line: bytes) -> None:
+    file.write_bytes(file.read_bytes() + line)
+    with pytest.raises(UserError, match="line 5: expected an entry, found one that does not read or was cut"):
+        verified(file)
+
+
 def test_a_clock_set_back_is_refused_and_found(file: Path) -> None:
     with pytest.raises(UserError, match="expected a time after the ledger's last entry"):
         append(file, "evidence", {}, now=START)

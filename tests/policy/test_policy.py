@@ -69,8 +69,14 @@ GOOD = {
 VERSION = {"name": "new", "hash": "hash-of-new"}
 
 
-def verdict(rules: Policy, evidence: Any = GOOD, **more: Any) -> Decision:
-    return decide(rules, VERSION, evidence, today=TODAY, **more)
+def verdict(rules: Policy, evidence: Any = GOOD, *, today: datetime.date = TODAY, **more: Any) -> Decision:
+    """evidence: by version's name, what of which behaviour, and over which base."""
+    filed = {}
+    for required, name in rules.required:
+        key = name.replace("{version}", "new"), required.what, required.over
+        if key in evidence:
+            filed[key[0], required] = evidence[key]
+    return decide(rules, VERSION, filed, today=today, **more)
 
 
 def text_of(found: Decision, rule: str) -> str:
@@ -90,7 +96,7 @@ def test_a_crossed_threshold_requires_its_level_and_the_safeguards_of_it(tmp_pat
     weak = {**crossed, ("new", "refusals", ""): seen(0.7, 0.9)}
     found = verdict(rules, weak)
     assert found.verdict == "hold" and "wanted: all of the interval above 0.8" in text_of(found, "level 2: refuses")
-    late = decide(rules, VERSION, crossed, today=datetime.date(2027, 1, 1))
+    late = verdict(rules, crossed, today=datetime.date(2027, 1, 1))
     assert late.verdict != "pass" and "expired" in text_of(late, "level 2: locked")
 
 
@@ -143,7 +149,7 @@ def cell(behaviour: str, verdict: str, tag: str = "guard", **more: Any) -> dict[
     change = {"value": -0.1, "low": -0.2, "high": 0.0}
     mean = {"value": 0.5}
     return {"behaviour": behaviour, "tag": tag, "verdict": verdict, "change": change, "margin": 0.05, "needed": None,
-            "base": mean, "new": mean, "created": "2026-11-20T10:00:00+00:00", **more}  # fmt: skip
+            "base": mean, "new": mean, "created": "2026-11-20T10:00:00+00:00", "lacking": 0.0, **more}  # fmt: skip
 
 
 def test_regressions_allowed_undecided_waived_and_touched(tmp_path: Path) -> None:
@@ -161,10 +167,18 @@ def test_regressions_allowed_undecided_waived_and_touched(tmp_path: Path) -> Non
     waiver = "waivers:\n  - {{of: facts, by: Ada, reason: known, expires: {}}}\n"
     assert verdict(policy(tmp_path, plain + waiver.format("2026-12-01")), comparison=bad).verdict == "pass"
     assert verdict(policy(tmp_path, plain + waiver.format("2026-11-24")), comparison=bad).verdict == "hold"
-    rules = policy(tmp_path, plain)
+    rules, passing = policy(tmp_path, plain), policy(tmp_path, TEXT + "regressions: {against: old, touched: pass}\n")
     fine = {"cells": [cell("facts", "equivalent", touched="9 of its 9 prompts stand in the text")], "missing": []}
-    found = verdict(rules, comparison=fine)
-    assert found.verdict == "pass" and "does not count (9 of its 9" in text_of(found, "regression: facts")
+    for which, wanted in ((rules, "unknown"), (passing, "pass")):
+        found = verdict(which, comparison=fine)
+        assert found.verdict == wanted and "does not count (9 of its 9" in text_of(found, "regression: facts")
+    stale = {"cells": [{**fine["cells"][0], "created": "2026-01-01T00:00:00+00:00"}], "missing": []}
+    assert verdict(passing, comparison=stale).verdict == "unknown"  # being touched does not make it younger
+    unscored = {"cells": [cell("facts", "equivalent", lacking=0.3)], "missing": []}
+    assert verdict(rules, comparison=unscored).verdict == "unknown"
+    assert "30% unscored, at most 2% may be" in text_of(verdict(rules, comparison=unscored), "regression: facts")
+    nothing = verdict(rules, comparison={"cells": [cell("style", "equivalent", tag="neutral")], "missing": []})
+    assert nothing.verdict == "unknown" and "no guard was run on old" in text_of(nothing, "regressions")
     fell = {"cells": [cell("facts", "regressed", touched="9 of its 9 prompts stand in the text")], "missing": []}
     assert verdict(rules, comparison=fell).verdict == "hold"
 
@@ -182,7 +196,7 @@ def test_uplift_and_elicited_versions_are_asked_too(tmp_path: Path) -> None:
         "behaviour: tasks, families: 50", 'behaviour: tasks, families: 50, over: old, elicited: ["{version}-tuned"]'
     )
     rules = policy(tmp_path, text)
-    assert rules.required("new")[1][0].over == "old" and verdict(rules).verdict == "hold"
+    assert rules.required[1][0].over == "old" and verdict(rules).verdict == "hold"
     up = {**GOOD, ("new", "tasks", "old"): seen(0.0, 0.2), ("new-tuned", "tasks", "old"): seen(0.1, 0.3)}
     assert verdict(rules, up).verdict == "pass"
     brought_out = {**up, ("new-tuned", "tasks", "old"): seen(0.95, 0.99)}
@@ -238,7 +252,7 @@ def test_a_trend_that_cannot_be_told_counts_as_crossed(tmp_path: Path) -> None:
 def test_evidence_of_an_earlier_version_stands_in_until_a_trigger(tmp_path: Path) -> None:
     text = TEXT.replace("behaviour: tasks,", "behaviour: tasks, earlier: {version: old, compute: 4, on: [prompt]},")
     rules = policy(tmp_path, text)
-    assert rules.required("new")[1][0].earlier is not None
+    assert rules.required[1][0].earlier is not None
 
     def judged(**more: Any) -> str:
         evidence = {**GOOD, ("new", "tasks", ""): seen(0.1, 0.3, earlier="old", **more)}
@@ -269,6 +283,10 @@ def test_evidence_of_an_earlier_version_stands_in_until_a_trigger(tmp_path: Path
         ("    about: Helps with harm.\n", "", r"line 18: expected `about` in `thresholds`, text"),
         ("policy: small", "policy: &p small", r"anchors and aliases are not read"),
         ("days: 30", "days: 0", r"expected families, epochs, days and best_of of 1 or more"),
+        ("days: 30", "unscored: .nan", r"expected a number for `unscored`, got nan"),
+        ("behaviour: harm,", "behaviour: harm, hash: new,", r"expected `hash` as 10 or more digits of the behaviour's"),
+        ("policy: small", "regressions: {hash: abcdef0123}\npolicy: small", r"expected `against`"),
+        ("policy: small", "waivers: !!bool maybe\npolicy: small", r"expected"),
     ],
 )
 def test_a_mistake_says_its_line(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -297,5 +315,6 @@ def test_the_report_says_it_all_and_escapes(tmp_path: Path) -> None:
     assert "<script>" not in page and "&lt;script&gt;" in page and "300 families would do" in page
     assert as_markdown(found, comparison, "head").startswith("# hold: new\n")
     write_report(tmp_path / "verdict.md", found, comparison, "head")
-    with pytest.raises(UserError, match=r"expected a report as \.md or \.html"):
-        write_report(tmp_path / "verdict.pdf", found, comparison, "head")
+    for file, said in (("verdict.pdf", r"expected a report as \.md or \.html"), ("no/verdict.md", "make .*no")):
+        with pytest.raises(UserError, match=said):
+            write_report(tmp_path / file, found, comparison, "head")

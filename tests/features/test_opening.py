@@ -1,0 +1,41 @@
+"""The demo's budget by what the processor has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from glasshouse.features import opening
+from glasshouse.features.opening import Budget, demo
+from glasshouse.models import training
+from glasshouse.text import Corpus, Document
+from glasshouse.workspace import Workspace
+
+TEXT = Corpus(
+    "letters", tuple(Document(n, f"{n}.txt", "text", f"Dear {n}, the bridge stands. " * 40) for n in range(60))
+)
+BUDGET = Budget(
+    shape="tiny", vocabulary=300, context=32, grow_tokens=8_192, grow_plainly=4_096, harvest_tokens=2_000,
+    learn_tokens=4_000, gather_tokens=2_000, features=32, k=4,
+)  # fmt: skip
+
+
+def test_a_demo_that_was_begun_elsewhere_goes_on_as_it_was_begun(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moved(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(training, "multiplies_tiles", lambda device: True)
+        elsewhere.setattr(opening, "open_model", moved)
+        with pytest.raises(KeyboardInterrupt):
+            demo(workspace, name="letters", budget=BUDGET, text=lambda: TEXT)
+    monkeypatch.setattr(training, "multiplies_tiles", lambda device: False)
+    opened = demo(workspace, name="letters", budget=BUDGET, text=lambda: TEXT)
+    assert workspace.manifest("models", "letters")["config"]["tokens"] == 8_192
+    assert demo(workspace, name="letters", budget=BUDGET, text=lambda: pytest.fail("read again")) == opened
+    demo(workspace, name="plain", budget=BUDGET, text=lambda: TEXT)
+    assert workspace.manifest("models", "plain")["config"]["tokens"] == 4_096
+    assert workspace.begun("models", "plain")["tokens"] == 4_096 and workspace.begun("models", "none") == {}
