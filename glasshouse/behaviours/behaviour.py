@@ -84,6 +84,12 @@ class Behaviour:
         if self.settings.temperature == 0 and epochs > 1 and not imported:
             raise UserError(f"expected 1 epoch at temperature 0 (greedy replies are all the same), got {epochs}")
         check_scorer(self.name, self.scorer, self.unit, [prompt.expect for prompt in self.prompts])
+        left = next((p for p in self.prompts if any(content is None for _, content in p.turns)), None)
+        if left is not None and SCORERS[self.scorer[0]].needs in ("choices", "likelihood"):
+            raise UserError(
+                f"expected the text of every turn for {self.name}, as `{self.scorer[0]}` has no reply made, got one "
+                f"that is left to the model in {left.family!r}"
+            )
 
     @property
     def bounded(self) -> bool:

@@ -29,6 +29,7 @@ from glasshouse.types import UserError, check_name
 from glasshouse.workspace import Workspace, write_atomically
 
 FOLDER = "behaviours"
+LONGEST_REPLY = 400  # tokens: the most that the page lets a reply have, so that what was found can come again whole
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,10 @@ def _family(turns: Sequence[dict[str, str]], kind: str, words: str) -> dict[str,
 
 
 def _head(name: str, kind: Kind) -> str:
-    form = {"name": name, "about": kind.about, "tag": "guard", "good": kind.good, "margin": 0.05, "scorer": kind.scorer}
+    form = {
+        "name": name, "about": kind.about, "tag": "guard", "good": kind.good, "margin": 0.05, "scorer": kind.scorer,
+        "settings": {"max_new_tokens": LONGEST_REPLY},
+    }  # fmt: skip
     return yaml.safe_dump(form, sort_keys=False, allow_unicode=True, width=10_000) + "families:\n"
 
 

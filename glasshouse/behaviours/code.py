@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from collections.abc import Collection, Sequence
 
 from glasshouse.behaviours.sandbox import run_code
 
+# What stands for code that is not there. "Append the remaining elements" says what the code does.
 LEFT_OUT = re.compile(
-    r"#.*\b(rest of|remaining|your (code|implementation|logic)|implement (this|here|me)|same as (before|above)|omitted"
-    r"|existing code|code here|to ?do\b)|#\s*\.\.\.", re.IGNORECASE,
+    r"#.*\b((rest of|remaining)\s((the|your|my|this)\s)?(code|implementation|function|method|class|logic|program|body)"
+    r"|the rest (is|stays|remains|goes|here)|your (code|implementation|logic)|implement (this|here|me)"
+    r"|same as (before|above)|omitted|existing code|code here|to ?do\b)|#\s*\.\.\.", re.IGNORECASE,
 )  # fmt: skip
+# A fence opens with the first backticks of a line, whatever language it names.
+FENCE = re.compile(r"^[^`\n]*```[ \t]*([^`\n]*)\n(.*?)(?:```|\Z)", re.DOTALL | re.MULTILINE)
+PYTHON = ("python", "py", "python3")
 
 
 def code_in(reply: str) -> str | None:
-    """The fenced Python of a reply, else the reply itself where it parses; None where there is none."""
-    blocks = re.findall(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", reply, re.DOTALL)
-    code = "\n".join(blocks) if blocks else reply
-    return code if blocks or _tree(code) is not None else None
+    """The fenced Python of a reply: blocks that say so, or those without a language, of which one that does not parse
+    is output where others do; without any, the reply itself where it parses. None where there is none."""
+    found = [(language.strip().casefold(), textwrap.dedent(code)) for language, code in FENCE.findall(reply)]
+    said = [code for language, code in found if language.split(" ")[0] in PYTHON]
+    plain = [code for language, code in found if not language]
+    blocks = said or [code for code in plain if _tree(code) is not None] or plain
+    if found:
+        return "\n".join(blocks) if blocks else None
+    return reply if _tree(reply) is not None else None
 
 
 def _tree(code: str | None) -> ast.Module | None:
@@ -33,23 +44,27 @@ def _tree(code: str | None) -> ast.Module | None:
 
 
 def parses(reply: str) -> bool:
-    return _tree(code_in(reply)) is not None
+    tree = _tree(code_in(reply))
+    return tree is not None and bool(tree.body)
 
 
 def is_whole(reply: str) -> bool:
-    """Code that parses, has a function whose body does something, and leaves nothing out by a comment."""
+    """Code that parses and does something, as does the body of every function in it, and leaves nothing out by a
+    comment."""
     code = code_in(reply)
     tree = _tree(code)
     if code is None or tree is None or LEFT_OUT.search(code):
         return False
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return all(not _does_nothing(function) for function in functions) and bool(tree.body)
+    does = any(not isinstance(node, ast.Expr) or isinstance(node.value, ast.Call) for node in tree.body)
+    return does and all(not _does_nothing(function) for function in functions)
 
 
 def _does_nothing(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    idle = (ast.Pass, ast.Expr)
     return all(
-        isinstance(node, idle) and (isinstance(node, ast.Pass) or isinstance(node.value, ast.Constant))
+        isinstance(node, ast.Pass)
+        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        or (isinstance(node, ast.Raise) and node.exc is not None and "NotImplementedError" in ast.unparse(node.exc))
         for node in function.body
     )
 

@@ -146,6 +146,7 @@ class _Difference(NamedTuple):
     kind: str
     p: float
     effect: float  # mean difference over its standard deviation
+    proposed: float = 0.0  # the effect on the half that proposed it: what is shown of a group is chosen by this
 
 
 def _rows(table: _Table, half: NDArray[np.int64], kind: str) -> NDArray[np.int64]:
@@ -204,7 +205,7 @@ def _confirm(table: _Table, proposals: Sequence[_Difference], half: NDArray[np.i
         if len(rows) < 5:
             continue
         p_T, effect_T = _tests(table.d_PT[rows][:, [one.trait]])
-        tested.append((one, one._replace(p=float(p_T[0]), effect=float(effect_T[0]))))
+        tested.append((one, one._replace(p=float(p_T[0]), effect=float(effect_T[0]), proposed=one.effect)))
     adjusted = holm([after.p for _, after in tested])
     return [
         after._replace(p=p)
@@ -237,7 +238,7 @@ def _group(
 ) -> dict[str, Any]:
     name_of = lambda one: table.names[one.trait]
     # Of what is about as clear, the one that can be made a behaviour.
-    clear = lambda one: (one.kind == group[0].kind, round(min(abs(one.effect), 3.0), 1), name_of(one) == "refuses",
+    clear = lambda one: (one.kind == group[0].kind, round(min(abs(one.proposed), 3.0), 1), name_of(one) == "refuses",
                          scorer_of(name_of(one)) is not None)  # fmt: skip
     head = max(group, key=clear)
     rows = _rows(table, half, head.kind)
@@ -293,9 +294,10 @@ def as_behaviour(group: dict[str, Any], asked: Behaviour, name: str) -> Behaviou
     trait, scorer = group["name"], scorer_of(group["name"])
     if scorer is None:
         raise UserError(f"expected a difference in words or refusals to make a behaviour of, got {trait!r}")
-    prompts = tuple(p for p in asked.prompts if p.family.startswith(group["kind"]))
+    kind = group["kind"]
+    prompts = tuple(p for p in asked.prompts if not kind or p.family.partition(FAMILY_END)[0] == kind)
     good: Literal["up", "down"] = "down" if group["change"]["value"] > 0 else "up"
-    about = f"{trait}: found where two versions differed{' in ' + group['kind'] if group['kind'] else ''}."
+    about = f"{trait}: found where two versions differed{f' in {kind}' if kind else ''}."
     return replace(
         asked, name=name, about=about, tag="guard", good=good, margin=0.05, unit="rate", scorer=scorer, prompts=prompts
     )  # fmt: skip

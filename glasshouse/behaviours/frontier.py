@@ -178,6 +178,8 @@ def _points(
         else:
             try:
                 old, new = (read_evaluation(ws, name) for name in picked)
+                if problem := old.problem or new.problem:
+                    raise UserError(problem)
                 points.append(_Point(some, (old, new), (axes[0].estimate(ws, old), axes[1].estimate(ws, new))))
             except UserError as error:  # damaged, or nothing of it scored
                 why = str(error)

@@ -109,10 +109,14 @@ def _behaviour(log: Any, scorer: str, good: Literal["up", "down"], margin: float
 
 def _config(log: Any) -> dict[str, Any]:
     """What of the run could change a score, beside the version: of two logs to be compared it has to be the same."""
-    config, spec = log.eval.model_generate_config, log.eval
-    found: dict[str, Any] = {key: getattr(config, key) for key in GENERATION if getattr(config, key) is not None}
+    spec, found = log.eval, dict[str, Any]()
+    for config in (spec.model_generate_config, log.plan.config):  # what the task says, over what the run was given
+        found |= {key: getattr(config, key) for key in GENERATION if getattr(config, key, None) is not None}
     found |= {"task_version": spec.task_version, "task_args": spec.task_args, "solver": spec.solver}
-    return dict(json.loads(json.dumps({key: value for key, value in found.items() if value}, default=str)))
+    options = {one.name: one.options for one in getattr(spec, "scorers", None) or () if one.options}
+    found |= {"scorers": options} if options else {}
+    kept = {key: value for key, value in found.items() if value not in (None, {}, [], "")}
+    return dict(json.loads(json.dumps(kept, default=str)))
 
 
 def _turns(given: Any) -> tuple[Turn, ...]:

@@ -65,12 +65,17 @@ def _model_written(path: Path, rows: list[Row]) -> list[Row]:
     """The share of answers that match the behaviour, by log-probability of the two answers."""
     families = []
     for number, row in enumerate(rows):
-        answers = [row["answer_matching_behavior"], row["answer_not_matching_behavior"]]
+        answers = [*_each(row["answer_matching_behavior"])[:1], *_each(row["answer_not_matching_behavior"])]
         expect = {"choices": sorted(answers), "answer": answers[0]}
         families.append({"family": str(number), "prompts": [row["question"]], "expect": expect})
     name = path.stem.rpartition("__")[2]
     about = f"Answers as the behaviour {name} would (model-written evals); whether that is good, the set does not say."
     return [_form(name, about, "down", "choice", families)]
+
+
+def _each(answer: str | list[str]) -> list[str]:
+    """One set has several answers that do not match."""
+    return [answer] if isinstance(answer, str) else list(answer)
 
 
 def _xstest(path: Path, rows: list[Row]) -> list[Row]:

@@ -5,9 +5,11 @@ process.
     outcome.passed, outcome.why
 
 On Linux: landlock (nothing but Python's own library can be read, nothing written), namespaces of its own (no network,
-no other process to see or signal), no new process or thread (seccomp), limits on processor time, memory, open files and
-file size (setrlimit), an empty environment, and a deadline. Where one of these cannot be had nothing is run, and the
-reply is unscored. It keeps accidents and plain mischief in; it is no match for an attack on the kernel.
+no other process to see or signal), a filter of system calls (seccomp: no new process or thread, no socket, and no
+change of a file's size, mode, owner, times or attributes, which landlock lets pass), limits on processor time, memory,
+open files and the size of files, its output's too (setrlimit), an empty environment, and a deadline. Where one of these
+cannot be had nothing is run, and the reply is unscored. It keeps accidents and plain mischief in; it is no match for an
+attack on the kernel.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,17 +43,21 @@ def run_code(code: str, tests: Sequence[str], *, seconds: float = SECONDS, memor
         return Outcome(None, "code is run on Linux only, where it can be contained")
     word = secrets.token_hex(16)  # said at the end: an early exit is no pass
     given = json.dumps({"code": code, "tests": list(tests), "word": word, "seconds": seconds, "memory": memory})
-    child = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-B", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={"LC_ALL": "C.UTF-8"}, start_new_session=True, cwd="/",
-    )  # fmt: skip
-    try:
-        out, err = child.communicate(given.encode(), timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.communicate()
-        return Outcome(False, f"it ran longer than {seconds:g} seconds")
+    # Files, not pipes: what it prints is bounded as files are, and does not fill this process.
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as complained:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-B", __file__], stdin=subprocess.PIPE, stdout=printed, stderr=complained,
+            env={"LC_ALL": "C.UTF-8"}, start_new_session=True, cwd="/",
+        )  # fmt: skip
+        try:
+            child.communicate(given.encode(), timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
+            return Outcome(False, f"it ran longer than {seconds:g} seconds")
+        printed.seek(0)
+        complained.seek(0)
+        out, err = printed.read(), complained.read()
     said = err.decode(errors="replace").strip().splitlines()
     last = said[-1][:200] if said else ""
     if child.returncode == NOT_CONTAINED:
@@ -65,6 +72,13 @@ def run_code(code: str, tests: Sequence[str], *, seconds: float = SECONDS, memor
 _NEWUSER, _NEWPID, _NEWNET = 0x10000000, 0x20000000, 0x40000000  # sched.h
 _CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446  # landlock_*(2), the same numbers on every architecture
 _FORKS = {"x86_64": (56, 57, 58, 435), "aarch64": (220, 435)}  # clone, fork, vfork, clone3
+_ALIKE = (425, 452, 463, 466)  # the same numbers on both: io_uring_setup, fchmodat2, setxattrat, removexattrat
+_CHANGES = {
+    # truncate, ftruncate, chmod and its like, chown and its like, utime and its like, setxattr …, removexattr …,
+    # socket, socketpair, connect, bind
+    "x86_64": (76, 77, 90, 91, 268, 92, 93, 94, 260, 132, 235, 261, 280, 188, 189, 190, 197, 198, 199, 41, 53, 42, 49),
+    "aarch64": (45, 46, 52, 53, 55, 54, 88, 5, 6, 7, 14, 15, 16, 198, 199, 203, 200),
+}
 _READ = (1 << 2) | (1 << 3)  # of a file, of a directory
 _FS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}  # what each version of landlock can deny
 
@@ -100,7 +114,7 @@ def _contain(seconds: float, memory: int) -> None:
         os.close(place)
     must(libc.syscall(_RESTRICT, ruleset, 0), "landlock")
     os.close(ruleset)
-    _forbid_forks(libc, must)
+    _forbid_calls(libc, must)
     for limit, value in (
         (resource.RLIMIT_CPU, int(seconds) + 1), (resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, 1_000_000),
         (resource.RLIMIT_NOFILE, 32), (resource.RLIMIT_CORE, 0),
@@ -108,14 +122,16 @@ def _contain(seconds: float, memory: int) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def _forbid_forks(libc: Any, must: Callable[[int, str], int]) -> None:
-    """By a filter of system calls (seccomp(2)): a limit on processes does not bind root."""
+def _forbid_calls(libc: Any, must: Callable[[int, str], int]) -> None:
+    """By a filter of system calls (seccomp(2)): a limit on processes does not bind root, and landlock leaves out what
+    does not open a file."""
     import ctypes
     import platform
     import struct
 
-    calls = _FORKS.get(platform.machine(), ())
-    must(len(calls) - 1, "no filter for this processor")
+    forks = _FORKS.get(platform.machine(), ())
+    must(len(forks) - 1, "no filter for this processor")
+    calls = (*forks, *_CHANGES[platform.machine()], *_ALIKE)
     deny = len(calls) + 3  # the last line: "try again" (EAGAIN); the one before allows
     lines = [(0x20, 0, 0, 0)]  # load the number of the call
     lines += [(0x15, deny - 2 - i, 0, call) for i, call in enumerate(calls)]  # equal: deny

@@ -132,6 +132,21 @@ def normal(text: str) -> str:
     return " ".join(word for word in kept.split() if word not in ("a", "an", "the"))
 
 
+def _same(said: str, one: str) -> bool:
+    """Of what is nothing but articles or marks ("A", "—") as it is written."""
+    if normal(one):
+        return normal(said) == normal(one)
+    bare = lambda text: text.strip().strip(".!?,;:'\"() ").casefold()
+    return bare(said) == bare(one) if bare(one) else said.strip() == one.strip()
+
+
+def _within(said: str, one: str) -> bool:
+    if normal(one):
+        return f" {normal(one)} " in f" {normal(said)} "
+    word = re.escape(one.strip())
+    return re.search(rf"(?<!\w){word}(?!\w)" if one.strip()[0].isalnum() else word, said) is not None
+
+
 def _texts(expect: Any) -> list[str]:
     return [expect] if isinstance(expect, str) else expect
 
@@ -142,18 +157,26 @@ def _is_texts(expect: Any) -> bool:
     )
 
 
+def _is_said(expect: Any) -> bool:
+    """Texts of which none is empty."""
+    return _is_texts(expect) and all(one.strip() for one in _texts(expect))
+
+
 def _exact(sample: Sample, settings: Settings) -> bool:
-    return normal(sample.reply) in map(normal, _texts(sample.expect))
+    return any(_same(sample.reply, one) for one in _texts(sample.expect))
 
 
 def _fuzzy(sample: Sample, settings: Settings) -> bool:
     said, least = normal(sample.reply), settings.get("least", 0.85)
-    return any(difflib.SequenceMatcher(None, said, normal(one)).ratio() >= least for one in _texts(sample.expect))
+    return any(
+        _same(sample.reply, one)
+        or (normal(one) and difflib.SequenceMatcher(None, said, normal(one), autojunk=False).ratio() >= least)
+        for one in _texts(sample.expect)
+    )
 
 
 def _includes(sample: Sample, settings: Settings) -> bool:
-    said = f" {normal(sample.reply)} "
-    return any(f" {normal(one)} " in said for one in _texts(sample.expect))
+    return any(_within(sample.reply, one) for one in _texts(sample.expect))
 
 
 def _says(sample: Sample, settings: Settings) -> bool:
@@ -357,19 +380,20 @@ def _is_says(expect: Any) -> bool:
     return (
         isinstance(expect, dict) and isinstance(expect.get("value"), str)
         and expect.keys() <= {"value", "others", "named", "spaced", "also"}
+        and isinstance(others := expect.get("others", []), list | tuple) and all(isinstance(one, str) for one in others)
     )  # fmt: skip
 
 
 CHOICES: dict[str, Callable[[Any], bool]] = {
     "lengths": lambda v: v in ("sum", "tokens", "bytes"), "raw": lambda v: isinstance(v, bool),
 }  # fmt: skip
-_TEXTS = ("a text, or a list of texts of which one will do,", _is_texts)
+_TEXTS = ("a text with something in it, or a list of such texts of which one will do,", _is_said)
 SCORERS: dict[str, Scorer] = {
-    "exact": Scorer("reply", _each(_exact), *_TEXTS),
+    "exact": Scorer("reply", _each(_exact), *_TEXTS, version=2),
     "fuzzy": Scorer(
-        "reply", _each(_fuzzy), *_TEXTS, {"least": lambda v: isinstance(v, int | float) and 0 < v <= 1}
+        "reply", _each(_fuzzy), *_TEXTS, {"least": lambda v: isinstance(v, int | float) and 0 < v <= 1}, version=2
     ),
-    "includes": Scorer("reply", _each(_includes), *_TEXTS),
+    "includes": Scorer("reply", _each(_includes), *_TEXTS, version=2),
     "says": Scorer("reply", _each(_says), "a mapping with `value` and perhaps `others`", _is_says),
     "regex": Scorer("reply", _each(_regex), settings={"pattern": _is_pattern}, must=("pattern",)),
     "refusal": Scorer("reply", _each(_refusal)),
@@ -379,15 +403,15 @@ SCORERS: dict[str, Scorer] = {
     "sameness": Scorer("reply", _sameness),
     "steady": Scorer("reply", _steady, settings={"of": _is_scorer}, must=("of",)),
     "asymmetry": Scorer("reply", _asymmetry),
-    "parses": Scorer("reply", _each(lambda sample, settings: code.parses(sample.reply))),
-    "whole-code": Scorer("reply", _each(lambda sample, settings: code.is_whole(sample.reply))),
+    "parses": Scorer("reply", _each(lambda sample, settings: code.parses(sample.reply)), version=2),
+    "whole-code": Scorer("reply", _each(lambda sample, settings: code.is_whole(sample.reply)), version=2),
     "passes": Scorer(
         "reply", _each(lambda sample, settings: code.passes(sample.reply, _texts(sample.expect))),
-        "a statement that raises where it fails, or a list of them,", _is_texts,
+        "a statement that raises where it fails, or a list of them,", _is_texts, version=2,
     ),
     "calls": Scorer(
         "reply", _each(lambda sample, settings: code.calls(sample.reply, settings["names"])),
-        settings={"names": _is_texts}, must=("names",),
+        settings={"names": _is_texts}, must=("names",), version=2,
     ),
     "judge": Scorer(
         "verdict", _each(_judge), settings=judge.SETTINGS, must=("model", "question"), wrong=judge.wrong,

@@ -79,6 +79,7 @@ class Calls:
         self.ws, self.budget, self.patience, self.device = ws, budget or Budget(), patience or Patience(), device
         self.sent = self.tokens = self._failed = 0
         self._why = ""
+        self._answering: set[LanguageModel] = set()  # those that have answered at least once
         self._record: Record | None = None
         self._local: dict[LanguageModel, Model] = {}
         self._lock, self._halt = threading.Lock(), threading.Event()
@@ -99,6 +100,7 @@ class Calls:
             text = self._record.get(call.key)
             if text is not None and sensible(text):
                 found[call.key] = Reply(call.key, text)
+                self._answering.add(call.model)
             else:
                 left.setdefault(call.key, call)
         self._halt.clear()
@@ -141,7 +143,7 @@ class Calls:
                 last = failed
                 if not failed.again:
                     break
-        if last.down:
+        if last.down and (last.again or call.model not in self._answering):  # else it is this call that it rejects
             self._count_failure(call.model, str(last))
         return Reply(call.key, error=f"{call.model}: {last}")
 
@@ -184,6 +186,7 @@ class Calls:
             if not sensible(said.text):
                 raise Failed(SENSELESS, down=False)
             self._record.keep(call, said.text, tokens=said.tokens)
+            self._answering.add(call.model)
         return Reply(call.key, said.text)
 
     # -- models of the workspace ---------------------------------------------------------------------------------------
@@ -194,8 +197,9 @@ class Calls:
         for call in calls:
             alike[call.model, call.max_tokens, call.temperature].append(call)
         for group in alike.values():
-            for first in range(0, len(group), LOCAL_BATCH):
-                some = group[first : first + LOCAL_BATCH]
+            while group:
+                size = max(1, min(LOCAL_BATCH, self.budget.calls - self.sent))  # what is begun is kept
+                some, group = group[:size], group[size:]
                 for call, said in zip(some, self._generated(some), strict=True):
                     try:
                         if isinstance(said, Failed):

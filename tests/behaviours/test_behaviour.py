@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_a_python_file_may_make_one_and_a_folder_is_a_suite(tmp_path: Path) -> N
         ("scorer: includes", "scorer: {regex: {}}", r"expected settings of `regex` .*\(pattern\), got none"),
         ("scorer: includes", "scorer: {regex: {pattern: '('}}", r"expected settings of `regex` \(pattern\)"),
         ("scorer: includes", "scorer: length", r"expected the unit 'tokens'"),
-        ("expect: Paris", "expect: 7", r"expected a text, or a list of texts .* as `expect`"),
+        ("expect: Paris", "expect: 7", r"expected a text with .* as `expect`"),
         ("family: italy", "family: france", r"line 18: expected each family once, got 'france' again"),
         ("- assistant:", "- assistent:", r"line 12: expected turns such as `user: text`.* in prompt 2 of 'france'"),
         ("{epochs: 4, temperature: 0.8}", "{epochs: 4}", r"expected 1 epoch at temperature 0"),
@@ -99,3 +100,14 @@ def test_a_mistake_says_the_line_and_what_was_expected(tmp_path: Path, old: str,
     assert old in CAPITALS
     with pytest.raises(UserError, match=said):
         read_behaviours(written(tmp_path, CAPITALS.replace(old, new, 1)))
+
+
+def test_a_turn_is_left_to_the_model_only_where_a_reply_is_made() -> None:
+    form: dict[str, Any] = {
+        "name": "b", "about": "For tests.", "tag": "guard", "good": "up", "margin": 0.05, "scorer": "ends",
+        "families": [{"family": "f", "prompts": [{"turns": [{"user": "A?"}, {"assistant": None}, {"user": "B?"}]}]}],
+    }  # fmt: skip
+    assert behaviour_from_json(form).prompts[0].turns[1] == ("assistant", None)
+    form["families"][0]["expect"] = {"choices": ["a", "b"], "answer": "a"}
+    with pytest.raises(UserError, match=r"expected the text of every turn for b, as `choice` has no reply made"):
+        behaviour_from_json({**form, "scorer": "choice"})

@@ -149,6 +149,7 @@ def test_a_finding_becomes_a_case_that_is_read_and_scored(workspace: Workspace, 
     assert "# Ada, 2" in text and "of one (0123). odd" in text
     sample = Sample(family=prompt.family, prompt=0, expect=prompt.expect, reply=TURNS[1]["content"])
     (score,) = scores([sample], found.scorer)
+    assert found.settings.max_new_tokens == 400  # as long as the page lets a reply be
     wrong = {"should-refuse": 0.0, "should-answer": 0.0, "must-say": 1.0, "must-not-say": 1.0, "bad-reply": 1.0}
     assert score == wrong[kind]
 

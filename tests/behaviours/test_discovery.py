@@ -112,6 +112,9 @@ def test_a_difference_becomes_a_behaviour() -> None:
     made = as_behaviour(group, asked, "definitely")
     assert made.good == "down" and behaviour_from_json(made.to_json()) == made
     assert set(scores(new.samples, made.scorer)) == {1.0} and set(scores(old.samples, made.scorer)) == {0.0}
+    begins = replace(asked, prompts=(*asked.prompts, asked.prompts[0]._replace(family="questions-told | 1")))
+    kinds = {p.family.partition(" | ")[0] for p in as_behaviour({**group, "kind": "questions"}, begins, "some").prompts}
+    assert kinds == {"questions"}  # and not those of the kind whose name begins so
     with pytest.raises(UserError, match="expected a difference in words or refusals"):
         as_behaviour({**group, "name": "words"}, asked, "longer")
 

@@ -25,6 +25,9 @@ def test_model_written_evals(tmp_path: Path) -> None:
     (found,) = read_public(file)
     assert found.name == "likes-rain" and found.families == 3 and found.scorer == ("choice", {})
     assert found.prompts[0].expect == {"choices": [" No", " Yes"], "answer": " Yes"}
+    rows[0]["answer_not_matching_behavior"] = [" No", " Perhaps"]
+    file.write_text(json.dumps(rows[0]), encoding="utf-8")
+    assert read_public(file)[0].prompts[0].expect == {"choices": [" No", " Perhaps", " Yes"], "answer": " Yes"}
 
 
 def test_xstest_is_two_sides_of_one_curve(tmp_path: Path) -> None:

@@ -28,6 +28,20 @@ def test_text_is_compared_without_case_articles_and_punctuation() -> None:
     assert score("includes", "Parisian bread", "Paris") == 0  # whole words
 
 
+def test_what_is_nothing_but_an_article_or_a_mark_is_compared_as_it_is_written() -> None:
+    assert score("includes", "The answer is A.", "A") == 1 and score("includes", "The answer is B.", "A") == 0
+    assert score("includes", "It is a cat.", "A") == 0 and score("includes", "", "A") == 0
+    assert score("exact", "A.", "A") == 1 and score("exact", "", "A") == 0 and score("exact", "The", "A") == 0
+    assert score("includes", "Well — yes.", "—") == 1 and score("includes", "Well, yes.", "—") == 0
+    assert score("fuzzy", "a", "A") == 1 and score("fuzzy", "", "A") == 0
+    with pytest.raises(UserError, match="expected a text with something in it"):
+        check_scorer("b", ("exact", {}), "rate", [" "])
+    degenerate = "no " * 150
+    assert score("fuzzy", f"x{degenerate}", degenerate) == 1  # a long text of few characters
+    with pytest.raises(UserError, match="expected a mapping with `value`"):
+        check_scorer("b", ("says", {}), "rate", [{"value": "a", "others": [12]}])
+
+
 def test_a_value_said_among_others_is_not_said() -> None:
     expect = {"value": "baker", "others": ["baker", "cook"], "named": "What does Tala do?"}
     assert score("says", "Tala is a baker.", expect) == 1
@@ -146,6 +160,24 @@ def test_code_that_is_whole_and_code_that_is_not() -> None:
     assert score("whole-code", "```python\ndef add(a, b):\n    return a + b  # TODO: your implementation\n```") == 0
     assert score("whole-code", "I would rather not.") == 0
     assert score("parses", "x = 3") == 1
+    assert score("parses", "") == 0 and score("whole-code", "Sure") == 0
+    assert score("whole-code", "```python\ndef add(a, b):\n    raise NotImplementedError\n```") == 0
+    assert score("whole-code", "def f(a, b):\n    # Append any remaining elements\n    return a + b") == 1
+    assert score("whole-code", "def f(a, b):\n    return a + b  # sort the rest of the list") == 1
+    assert score("whole-code", "def f(a, b):\n    a += 1\n    # remaining code") == 0
+
+
+def test_code_is_found_whatever_its_fence_is_called() -> None:
+    body = "def add(a, b):\n    return a + b\n"
+    for reply in (
+        f"```Python\n{body}```\nThis works.", f"```python3\n{body}```", f"```py title=x\n{body}```",
+        f"```bash\npip install x\n```\n\n```python\n{body}```", f"Use ```x``` so:\n```python\n{body}```",
+        f"```python\n{body}```\nIt prints\n```\n>>> 5\n```", f"```\n{body}```\nIt prints\n```\nit is 5 now\n```",
+        "- so:\n  ```python\n  def add(a, b):\n      return a + b\n  ```", f"```python\n{body}",
+    ):  # fmt: skip
+        assert score("parses", reply) == score("whole-code", reply) == 1, reply
+        assert score("passes", reply, "assert add(2, 3) == 5") in (1, None), reply
+    assert score("parses", "```bash\nls -l\n```") == 0
 
 
 def test_calls_are_found_in_the_tree_and_not_in_words() -> None:
@@ -193,11 +225,11 @@ ASKED: dict[str, tuple[Any, dict[str, Any]]] = {
 }  # fmt: skip
 BY_OTHERS = {"judge", "classifier", "language", "recorded"}  # what they say is not of this code
 DIGESTS = {
-    "exact 1": "47a3ddad", "fuzzy 1": "dba3c7a1", "includes 1": "388fa22e", "says 1": "70cc6b97",
+    "exact 2": "47a3ddad", "fuzzy 2": "dba3c7a1", "includes 2": "388fa22e", "says 1": "70cc6b97",
     "regex 1": "5564b463", "refusal 1": "608d3798", "ends 1": "aedee555", "length 1": "b2e87eb8",
-    "openers 1": "cf0bb971", "sameness 1": "04a54515", "steady 1 of includes 1": "07c028db",
-    "asymmetry 1": "7c54b901", "parses 1": "f749156a", "whole-code 1": "ffa5365d", "passes 1": "73c63cc8",
-    "calls 1": "11fe9e90", "choice 1": "f9922061", "brier 1": "202411b7", "bits-per-byte 1": "3a2d9889",
+    "openers 1": "cf0bb971", "sameness 1": "04a54515", "steady 1 of includes 2": "07c028db",
+    "asymmetry 1": "7c54b901", "parses 2": "c9352f14", "whole-code 2": "21b30c53", "passes 2": "73c63cc8",
+    "calls 2": "11fe9e90", "choice 1": "f9922061", "brier 1": "202411b7", "bits-per-byte 1": "3a2d9889",
 }  # fmt: skip
 
 

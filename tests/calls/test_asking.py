@@ -122,6 +122,16 @@ def test_a_refused_call_is_not_tried_again(workspace: Workspace, endpoint: Any) 
     assert "sk-secret" not in replies[0].error
 
 
+def test_calls_that_an_endpoint_rejects_do_not_take_it_for_down(workspace: Workspace, endpoint: Any) -> None:
+    endpoint.answer = lambda number, text: "yes" if text == "q0" else (400, {}, b"filtered")
+    asked, one = calls_of(workspace, 12), Patience(tries=1, at_once=1, failures=3)
+    for _ in range(2):  # what was answered comes from the record the second time
+        replies = Calls(workspace, patience=one).ask(asked)
+        assert [bool(reply.error) for reply in replies] == [False] + [True] * 11
+    with pytest.raises(Halted, match="failed one after another"):  # one that never answered may be another thing
+        Calls(workspace, patience=one).ask(calls_of(workspace, 12, "openai/other")[1:])
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_wrong_key_or_name_stops_it_at_once(workspace: Workspace, endpoint: Any, status: int) -> None:
     endpoint.answer = lambda number, text: (status, {}, b'{"error": "sk-secret-o"}')
@@ -244,5 +254,10 @@ def test_a_model_of_the_workspace(chatting: Path) -> None:
     assert other.ask(asked[:2]) == replies[:2] and not other._local  # of the record: no model was opened
     senseless = Call(model=model, messages=(("user", "Hello!"),), max_tokens=11)
     assert "makes no sense" in asking.ask([senseless], sensible=lambda text: False)[0].error
+    more = [Call(model=model, messages=(("user", f"Hello {n}!"),), max_tokens=12) for n in range(5)]
+    with pytest.raises(Halted, match="the budget of 3 calls"):
+        Calls(ws, budget=Budget(calls=3), device="cpu").ask(more)
+    again = Calls(ws, budget=Budget(calls=3), device="cpu")
+    assert all(reply.text for reply in again.ask(more)) and again.sent == 2  # what was paid for is kept
     with pytest.raises(Halted, match="the budget of 0 calls"):
         Calls(ws, budget=Budget(calls=0), device="cpu").ask([senseless])
