@@ -14,12 +14,13 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 LAYERED_SITES = ("resid", "resid_mid", "attn_out", "mlp_in", "mlp_act", "mlp_out", "z", "pattern")
 PLAIN_SITES = ("embed", "logits")
 
-# TransformerLens' hook names, accepted as aliases (https://transformerlensorg.github.io/TransformerLens/).
+# TransformerLens' hook names, accepted as aliases (https://transformerlensorg.github.io/TransformerLens/). Its
+# `hook_mlp_in` stands before the norm, where ours of that name stands after it.
 _TRANSFORMER_LENS = {
     "hook_resid_pre": "resid",
     "hook_resid_mid": "resid_mid",
     "hook_attn_out": "attn_out",
-    "hook_mlp_in": "mlp_in",
+    "hook_mlp_in": "resid_mid",
     "hook_mlp_out": "mlp_out",
     "mlp.hook_post": "mlp_act",
     "attn.hook_z": "z",
@@ -54,7 +55,8 @@ class Site:
         """`resid.6`, `embed`, `NAME/codes`, `NAME/error`, `NAME/1234`, or a TransformerLens hook name.
 
         Raises `UserError` if the text names no kind of site. Whether a given model has it, the model says.
-        `blocks.N.hook_resid_post` becomes `resid.N+1`.
+        `blocks.N.hook_resid_post` becomes `resid.N+1`, `blocks.N.hook_mlp_in` becomes `resid_mid.N`. `hook_embed` is
+        refused: with learnt positions it is another tensor than `embed`, and a name alone does not tell.
         """
         if "/" in text:
             name, _, kind = text.rpartition("/")
@@ -63,7 +65,10 @@ class Site:
         if text in PLAIN_SITES:
             return cls(text)
         if text == "hook_embed":
-            return cls("embed")
+            raise UserError(
+                "expected a site such as embed, what the first block gets, got hook_embed, which lacks GPT-2's "
+                "positions; write embed if the model has no learnt positions"
+            )
         if match := re.fullmatch(r"blocks\.(\d+)\.(.+)", text):
             layer, hook = int(match[1]), match[2]
             if hook == "hook_resid_post":

@@ -22,7 +22,8 @@ from glasshouse.types import Estimate, FeatureId, Site, UserError, check_name, p
         ("blocks.3.hook_resid_post", Site("resid", 4)),
         ("blocks.3.attn.hook_z", Site("z", 3)),
         ("blocks.3.mlp.hook_post", Site("mlp_act", 3)),
-        ("hook_embed", Site("embed")),
+        ("blocks.3.hook_resid_mid", Site("resid_mid", 3)),
+        ("blocks.3.hook_mlp_in", Site("resid_mid", 3)),  # theirs is before the norm
     ],
 )
 def test_sites_are_read(text: str, site: Site) -> None:
@@ -34,6 +35,11 @@ def test_sites_are_read(text: str, site: Site) -> None:
 def test_other_texts_are_no_sites(text: str) -> None:
     with pytest.raises(UserError, match="expected a site"):
         Site.parse(text)
+
+
+def test_a_name_that_is_of_two_tensors_is_refused() -> None:
+    with pytest.raises(UserError, match="lacks GPT-2's positions"):
+        Site.parse("hook_embed")
 
 
 def test_features_are_read() -> None:

@@ -220,7 +220,8 @@ def expect(
 ) -> Expectation:
     """What `harvest` with these settings will take. The rate is measured on two small batches unless given.
 
-    Memory is what the harvest adds to the loaded model: a pool (on CUDA two) and the values of one batch (of three).
+    Memory is what the harvest adds to the loaded model and the corpus: a pool (on CUDA two), the values of one batch
+    (of three), and the windows of both sides as int32 (where they are full; short documents leave padding).
     """
     check_context(model, context)
     widths = site_widths(model, sites)
@@ -228,9 +229,10 @@ def expect(
     rate = tokens_per_second or _measure(model, list(widths), context, clock)
     pool = min(rows, tokens) * (row_bytes(widths) + 8)
     batch = batch_tokens * (sum(widths.values()) * 6 + model.width * 24)
+    text = 4 * round(tokens * (1 + held_out))
     return Expectation(
         seconds=tokens * (1 + held_out) / rate,
-        memory=2 * pool + 3 * batch if model.device.type == "cuda" else pool + batch,
+        memory=text + (2 * pool + 3 * batch if model.device.type == "cuda" else pool + batch),
         disk=_disk(widths, tokens, held_out),
     )
 

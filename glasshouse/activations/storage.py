@@ -129,6 +129,11 @@ class Store:
     def ref(self) -> ArtifactRef:
         return ArtifactRef("activations", self.name, self.manifest["hash"])
 
+    @property
+    def hash(self) -> str:
+        """Of its settings and the bytes of its files: another harvest under the same name has another."""
+        return self.ref.hash
+
     # -- sites -----------------------------------------------------------------------------------------------------
 
     def site(self, text: str | Site) -> str:
@@ -146,6 +151,10 @@ class Store:
     def typical_norm(self, site: str | Site) -> float:
         """Median norm of the rows kept."""
         return float(self.manifest["sites"][self.site(site)]["typical_norm"])
+
+    def outlier_threshold(self, site: str | Site) -> float:
+        """The norm above which a position was left out."""
+        return float(self.manifest["sites"][self.site(site)]["outlier_threshold"])
 
     def mean(self, site: str | Site) -> torch.Tensor:
         """Mean of the training rows, float32 (D,)."""

@@ -6,6 +6,7 @@ Legend: N rows, D width of a site.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ from glasshouse.activations.pooling import fill_pool, median_norms, rebatch, sit
 from glasshouse.activations.reading import HELD_OUT, Reading, pools, split_reading
 from glasshouse.text import Corpus
 from glasshouse.types import Site, UserError
+from glasshouse.workspace.files import hash_json
 
 STREAM_ROWS = 1 << 16  # a pool must be full before its first row comes: smaller than a store's, whose reader waits once
 
 
 class Stream:
     """Rows of one or more sites, computed when asked for. Has a store's `batches`, `rows`, `width`, `mean`,
-    `typical_norm`, `reading` and `windows`.
+    `typical_norm`, `outlier_threshold`, `reading` and `windows`. `hash`: of model, text and settings.
 
     So that row i is the same whatever was read before it, the number of rows is fixed by the windows alone: the place
     of a row left out for its norm is taken by a copy of another row of its pool. Asking for two sites at once costs
@@ -32,6 +34,7 @@ class Stream:
     def __init__(self, model: Any, corpus: Corpus, config: HarvestConfig) -> None:
         self.model, self.config = model, config
         self.name, self.model_name, self.model_version = f"{model.name}-stream", model.name, model.version
+        self.hash = hash_json({**asdict(config), "model_version": model.version, "corpus": corpus.hash})
         self._widths = site_widths(model, config.sites)
         self.sites = tuple(self._widths)
         self._sides = split_reading(
@@ -59,6 +62,10 @@ class Stream:
     def typical_norm(self, site: str | Site) -> float:
         """Median norm of a first sample of rows (64 windows or more)."""
         return self._sampled(self.site(site))[1]
+
+    def outlier_threshold(self, site: str | Site) -> float:
+        """The norm above which a position is left out."""
+        return self._thresholds[self.site(site)]
 
     def mean(self, site: str | Site) -> torch.Tensor:
         """Mean of a first sample of rows, float32 (D,)."""

@@ -9,6 +9,7 @@ Legend: N rows (tokens), D width of the site, F features, K pairs kept of a row.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -79,6 +80,15 @@ class Dictionary:
     def n_features(self) -> int:
         """F."""
         return self.W_enc.shape[1]
+
+    @property
+    def hash(self) -> str:
+        """Of what it computes: SHA-256 of its weights and activation function."""
+        digest = hashlib.sha256(f"{self.activation.kind} {self.activation.k}".encode())
+        for tensor in (self.W_enc, self.b_enc, self.W_dec, self.b_dec, self.activation.threshold_F):
+            if tensor is not None:
+                digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def device(self) -> torch.device:

@@ -83,19 +83,22 @@ def write_folder(dictionary: Dictionary, folder: Path) -> None:
 
 
 def hook_name(site: Site) -> str:
-    """TransformerLens' name of a site, which SAELens' users expect; the site itself where there is none."""
+    """TransformerLens' name of a site, which SAELens' users expect; the site itself where there is none (`mlp_in`: its
+    `hook_mlp_in` stands before the norm). What leaves a block is named by that block: the last has none after it."""
+    if site.kind == "embed" or (site.kind == "resid" and site.layer == 0):
+        return "blocks.0.hook_resid_pre"  # `hook_embed` lacks the positions that GPT-2 adds
+    if site.kind == "resid" and site.layer is not None:
+        return f"blocks.{site.layer - 1}.hook_resid_post"
     hooks = {
-        "resid": "hook_resid_pre",
         "resid_mid": "hook_resid_mid",
         "attn_out": "hook_attn_out",
-        "mlp_in": "hook_mlp_in",
         "mlp_out": "hook_mlp_out",
         "mlp_act": "mlp.hook_post",
         "z": "attn.hook_z",
     }
     if site.kind in hooks and site.layer is not None:
         return f"blocks.{site.layer}.{hooks[site.kind]}"
-    return "hook_embed" if site.kind == "embed" else str(site)
+    return str(site)
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -198,7 +201,7 @@ def _fold_options(folder: Path, config: dict[str, Any], tensors: dict[str, Tenso
         norm_F = tensors["W_dec"].norm(dim=1)
         tensors["W_enc"], tensors["b_enc"] = tensors["W_enc"] * norm_F, tensors["b_enc"] * norm_F
         tensors["W_dec"] = tensors["W_dec"] / norm_F[:, None]
-    if config.get("apply_b_dec_to_input"):
+    if config.get("apply_b_dec_to_input", True):  # SAELens' default
         tensors["b_enc"] = tensors["b_enc"] - tensors["b_dec"] @ tensors["W_enc"]
 
 

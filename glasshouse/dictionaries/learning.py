@@ -45,7 +45,7 @@ class Source(Protocol):
     """Where rows come from: an activations store, or a live stream.
 
     `batches` goes through the training rows without end (held-out rows once); the batch begun at a row is the same
-    whatever was read before it.
+    whatever was read before it. A source that has a `hash` is known by it, one without by its name alone.
     """
 
     def batches(
@@ -118,6 +118,7 @@ def learn(
     site = str(Site.parse(site))
     config = (config or LearnConfig()).resolved(source.width(site))
     settings = {**asdict(config), "site": site, "source": getattr(source, "name", type(source).__name__)}
+    settings["source_hash"] = getattr(source, "hash", None)
     settings["device"], settings["terms"] = device, [term.__name__ for term in terms]
     if ws.done("dictionaries", name, settings):
         return read_folder(ws.path("dictionaries", name), name=name)
@@ -270,10 +271,12 @@ def _finished(name: str, site: str, source: Source, model: Any, trainer: Trainer
 def calibrated_threshold(dictionary: Dictionary, x_ND: Tensor, k: int) -> float:
     """The threshold at which k codes a row are active on average over these rows, with the float32 encoder.
 
-    It lies between the (N × k)-th largest pre-activation and the next. Of each chunk at most 4 × k a row are held; a
-    chunk with more above the threshold than that would bias it, and none was seen.
+    It lies between the (N × k)-th largest pre-activation and the next; where k is all features, it is 0. Of each chunk
+    at most 4 × k a row are held; a chunk with more above the threshold than that would bias it, and none was seen.
     """
-    kept, wanted = [], len(x_ND) * min(k, dictionary.n_features - 1)
+    if k >= dictionary.n_features:
+        return 0.0
+    kept, wanted = [], len(x_ND) * k
     for chunk in x_ND.split(1024):
         pre = dictionary.pre_activations(chunk).view(-1)
         kept.append(pre.topk(min(len(chunk) * 4 * k, len(pre)), sorted=False).values)

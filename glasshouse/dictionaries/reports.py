@@ -5,6 +5,7 @@ Legend: N rows, D width, F features.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from glasshouse.types import Estimate, UserError
 
 SPLICED_WINDOWS = 64  # windows on which the model's loss is taken
 DENSE = 0.1  # a feature that is active on more than this share of tokens is called dense
+OUTLIER = 10.0  # typical norms above which a position is in no training row, as in a harvest
 
 
 @torch.no_grad()
@@ -68,7 +70,9 @@ def held_out_report(
     x_ND = held_out_rows(source, site, rows)
     numbers = report(dictionary, x_ND, documents_N=_documents(source, len(x_ND)))
     if model is not None:
-        numbers |= spliced_report(dictionary, model, source.reading(held_out=True), x_ND.mean(0), windows=windows)
+        bound = source.outlier_threshold(site) if hasattr(source, "outlier_threshold") else None
+        reading = source.reading(held_out=True)
+        numbers |= spliced_report(dictionary, model, reading, x_ND.mean(0), bound=bound, windows=windows)
     return numbers
 
 
@@ -95,28 +99,34 @@ def _documents(source: Any, rows: int) -> Tensor | None:
 
 @torch.no_grad()
 def spliced_report(
-    dictionary: Dictionary, model: Any, reading: Any, mean_D: Tensor, *, windows: int = SPLICED_WINDOWS
-) -> dict[str, Any]:
+    dictionary: Dictionary, model: Any, reading: Any, mean_D: Tensor, *, bound: float | None = None,
+    windows: int = SPLICED_WINDOWS,
+) -> dict[str, Any]:  # fmt: skip
     """What the model's next-token loss is when the site holds x, decode(encode(x)), or the site's mean.
 
-    Over the first `windows` held-out windows, clustered by document. A text's BOS token is left as it is: harvests
-    leave it out too. `loss_recovered` = (mean ablated - spliced) / (mean ablated - whole), 1 is perfect. Cross-entropy
-    is in nats a token. For a model without a next-token loss both are None and `not_defined` says why; `loss_recovered`
-    is None too where the mean in its place costs the model nothing, as on text that it cannot read.
+    Over the first `windows` held-out windows, clustered by document. What harvests leave out is left as it is: a text's
+    BOS token, and positions whose norm is over `bound` (None: 10 × the dictionary's typical norm, or none where that
+    is not known), of which `outliers_kept` counts those that are not BOS. `loss_recovered` = (mean ablated - spliced) /
+    (mean ablated - whole), 1 is perfect. Cross-entropy is in nats a token. For a model without a next-token loss both
+    are None and `not_defined` says why; `loss_recovered` is None too where the mean in its place costs the model
+    nothing, as on text that it cannot read.
     """
     if model.is_encoder:
         return {"cross_entropy": None, "loss_recovered": None, "not_defined": "the model predicts no next token"}
     ids_WT, mask_WT = reading.tensors()
     documents_W = torch.from_numpy(reading.doc_W)[:windows]
+    if bound is None:
+        bound = math.inf if dictionary.typical_norm is None else OUTLIER * dictionary.typical_norm
     parts = [
-        _losses(dictionary, model, ids_WT[rows], mask_WT[rows], mean_D, reading.bos)
+        _losses(dictionary, model, ids_WT[rows], mask_WT[rows], mean_D, reading.bos, bound)
         for rows in (slice(i, min(i + 8, windows)) for i in range(0, min(windows, len(ids_WT)), 8))
     ]
-    whole_W, spliced_W, ablated_W, counts_W = torch.cat(parts, dim=1).double()
+    whole_W, spliced_W, ablated_W, counts_W, outliers_W = torch.cat(parts, dim=1).double()
     cost_W = ablated_W - whole_W
     recovered = _estimate(ablated_W - spliced_W, cost_W, documents_W).to_json() if cost_W.sum() > 0 else None
     return {
         "windows": len(counts_W),
+        "outliers_kept": int(outliers_W.sum()),
         "cross_entropy": _estimate(whole_W, counts_W, documents_W, "nats/token").to_json(),
         "cross_entropy_spliced": _estimate(spliced_W, counts_W, documents_W, "nats/token").to_json(),
         "cross_entropy_ablated": _estimate(ablated_W, counts_W, documents_W, "nats/token").to_json(),
@@ -126,20 +136,24 @@ def spliced_report(
     }
 
 
-def _losses(dictionary: Dictionary, model: Any, ids_WT: Tensor, mask_WT: Tensor, mean_D: Tensor, bos: bool) -> Tensor:
-    """Nats of each window as it is, spliced, mean-ablated, and tokens scored: (4, W)."""
+def _losses(
+    dictionary: Dictionary, model: Any, ids_WT: Tensor, mask_WT: Tensor, mean_D: Tensor, bos: bool, bound: float
+) -> Tensor:
+    """Nats of each window as it is, spliced, mean-ablated; tokens scored; outliers left as they are: (5, W)."""
     from glasshouse.models import Batch, patch
 
     site, length = str(dictionary.site), int(mask_WT.sum(1).max())
     batch = Batch(ids_WT[:, :length], mask_WT[:, :length])
     values = model.run(batch, [site], stop=True)[site].values
     x_WTD = values.flatten(2).float()
-    kept = torch.zeros(length, dtype=torch.bool)
-    kept[0] = bos
+    outlier_WT = ~(x_WTD.norm(dim=-1) <= bound) & batch.mask_BT.to(x_WTD.device)  # NaN is one too
+    outlier_WT[:, 0] &= not bos
+    kept_WT = outlier_WT.clone()
+    kept_WT[:, 0] |= bos
     losses = [model.loss(batch).nats_BT.sum(1)]
     for y_WTD in (dictionary.decode(dictionary.encode(x_WTD)).to(x_WTD.device), mean_D.to(x_WTD).expand_as(x_WTD)):
-        y_WTD = torch.where(kept[:, None].to(x_WTD.device), x_WTD, y_WTD)
+        y_WTD = torch.where(kept_WT[..., None], x_WTD, y_WTD)
         edit = patch(site, y_WTD.view(values.shape).to(values.dtype))
         losses.append(model.loss(batch, edits=edit).nats_BT.sum(1))
     scored = batch.mask_BT.sum(1) - 1
-    return torch.stack([*losses, scored.to(losses[0])]).cpu()
+    return torch.stack([*losses, scored.to(losses[0]), outlier_WT.sum(1).to(losses[0])]).cpu()

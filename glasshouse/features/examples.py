@@ -115,9 +115,9 @@ def _drawn(
     random = seeded_hash(seed, (feature + first_feature)[:, None], number[:, None], draw)
     # The fraction random / 2^64 of the bin, from the upper 32 bits: exact in 64-bit integers up to 2^31 peaks.
     place = ((random >> np.uint64(32)).astype(np.int64) * (high - low)[:, None]) >> 32
-    small = (high - low)[:, None] <= draw  # no more draws than the bin has peaks
-    place = np.where((high - low)[:, None] <= BIN_CANDIDATES, draw, place)
-    use = ~small
+    use = draw < (high - low)[:, None]  # no more draws than the bin has peaks
+    shuffled = np.argsort(np.where(use, random, np.iinfo(np.uint64).max), axis=1)  # of few peaks, each once
+    place = np.where((high - low)[:, None] <= BIN_CANDIDATES, shuffled, place)
     at = order[np.minimum(low[:, None] + place, high[:, None] - 1)[use]]
     feature = np.broadcast_to(feature[:, None], use.shape)[use]
     number = np.broadcast_to(number[:, None], use.shape)[use]

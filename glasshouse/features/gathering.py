@@ -128,7 +128,7 @@ def gather(
             f"choose a site of width {dictionary.width}, or train a dictionary at this one"
         )
     record = asdict(config) | {
-        "dictionary": dictionary.name, "weights": _weights_hash(dictionary), "site": str(site),
+        "dictionary": dictionary.name, "weights": dictionary.hash, "site": str(site),
         "model": model.name, "model_version": model.version, "corpus": corpus.hash,
     }  # fmt: skip
     if not ws.done("features", name, record):
@@ -139,13 +139,6 @@ def gather(
     table = features(name, ws=ws)
     _fill_in(dictionary, table)
     return table
-
-
-def _weights_hash(dictionary: Any) -> str:
-    digest = hashlib.sha256()
-    for tensor in (dictionary.W_enc, dictionary.b_enc, dictionary.W_dec, dictionary.b_dec):
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _fill_in(dictionary: Any, table: Features) -> None:
@@ -301,6 +294,7 @@ class _Gathering:
             ids_CT=reading.ids_WT, length_C=reading.length_W, doc_C=doc_C.astype(np.int64),
             char_C=reading.char_W + base_D[doc_C], kept_CT=np.concatenate(kept),
             names=[document.name for document in found],
+            key_D=np.array([_key(document.text) for document in found], np.uint64),
             kind_D=np.array([number[document.kind] for document in found], np.int64), kinds=kinds,
             bos=reading.bos, vocabulary=vocabulary,
         )  # fmt: skip
@@ -418,6 +412,10 @@ class _Gathering:
             if ws.exists(kind, name):
                 made_from.append(ws.ref(kind, name))
         self.draft.finish(made_from=made_from)
+
+
+def _key(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def _workers() -> int:

@@ -65,7 +65,10 @@ def score_concepts(
         ws.writing("evals", name, config=config, command="concepts") as draft,
         ws.running("concepts", "evals", name, total=5, unit="steps") as progress,
     ):
-        labelled = read(model, site, corpus, spans, tokens=tokens, others=[before] if before else [], seed=seed)
+        labelled = read(
+            model, site, corpus, spans, tokens=tokens, others=[before] if before else [],
+            typical_norm=dictionary.typical_norm, seed=seed,
+        )  # fmt: skip
         progress.advance(1, "features")
         codes = concepts.codes(dictionary, labelled.x_PD)
         found = concepts.score(labelled, codes)
@@ -88,7 +91,8 @@ def score_concepts(
         rows["probe"] = concepts.probe_summary(taught)
         kept = {
             "dictionary": dictionary.name, "model": model.name, "site": str(site), "text": corpus.source,
-            "positions": len(labelled.doc_P), "documents": len(set(labelled.doc_P.tolist())), "rows": rows,
+            "positions": len(labelled.doc_P), "documents": len(set(labelled.doc_P.tolist())),
+            "left_out": labelled.left_out, "rows": rows,
             "concepts": [one.to_json() | {"probe": taught[one.concept].f1.to_json()} for one in found.values()],
         }  # fmt: skip
         write_atomically(draft.path / FILE, json.dumps(kept, indent=1))

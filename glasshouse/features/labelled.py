@@ -19,18 +19,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glasshouse.activations.pooling import candidates, read_batch
+from glasshouse.activations.pooling import candidates, median_norms, norm_BT, read_batch
 from glasshouse.activations.reading import batches, choose
 from glasshouse.text import Corpus, Document, token_bytes, token_ranges, tokenise, windows
 from glasshouse.types import Site, UserError
 
 Span = tuple[int, int, str]  # first character, past the last, concept
+OUTLIER = 10.0  # positions over this many typical norms are left out, as in a harvest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
     """Positions of text with the concepts that hold there. x_PD: activations, float32. truth_PC: bool. doc_P: number of
-    the document. making_P: the side on which detectors are chosen. sites: activations at other sites."""
+    the document. making_P: the side on which detectors are chosen. others: activations at other sites. left_out:
+    positions over 10 typical norms at the site, which are not here."""
 
     concepts: tuple[str, ...]
     x_PD: Tensor
@@ -38,6 +40,7 @@ class Labelled:
     doc_P: NDArray[np.int64]
     making_P: NDArray[np.bool_]
     others: dict[str, Tensor]
+    left_out: int = 0
 
 
 def read(
@@ -49,11 +52,13 @@ def read(
     tokens: int = 200_000,
     context: int | None = None,
     others: Sequence[Site | str] = (),
+    typical_norm: float | None = None,
     seed: int = 0,
     batch_tokens: int = 8192,
 ) -> Labelled:
     """Read about `tokens` positions of the corpus at the site. spans[d]: (first character, past the last, concept) of
-    document d. `others` are sites to read beside it, such as neurons at `mlp_act.2`.
+    document d. `others` are sites to read beside it, such as neurons at `mlp_act.2`. typical_norm: the dictionary's
+    (None: the median over a first sample); positions over 10 times that are left out, as in a harvest.
 
     Raises `UserError` for spans of another number of documents, or outside of their text.
     """
@@ -67,16 +72,20 @@ def read(
     concepts = tuple(sorted({name for own in spans for *_, concept in own for name in above(concept)}))
     number = {concept: i for i, concept in enumerate(concepts)}
     sites = [str(model.site(str(one))) for one in (site, *others)]
-    bytes_V = _bytes_of(model.tokenizer, corpus)
+    if typical_norm is None:
+        typical_norm = median_norms(model, reading, sites[:1], skip_bos=True, batch_tokens=batch_tokens)[sites[0]]
+    bytes_V, left_out = _bytes_of(model.tokenizer, corpus), 0
     taken: dict[str, list[Tensor]] = {one: [] for one in sites}
     truth, doc = [], []
     of_document: dict[int, NDArray[np.bool_]] = {}
     for windows_B in batches(reading, np.arange(len(reading)), batch_tokens):
         values, mask_BT = read_batch(model, reading, windows_B, sites)
-        kept_BT = candidates(mask_BT, drop_bos=reading.bos)
+        candidate_BT = candidates(mask_BT, drop_bos=reading.bos)
+        kept_BT = candidate_BT & (norm_BT(values[sites[0]]).cpu() <= OUTLIER * typical_norm)
+        left_out += int(candidate_BT.sum() - kept_BT.sum())
         for one in sites:
             taken[one].append(values[one].flatten(0, 1)[kept_BT.flatten().to(values[one].device)].float().cpu())
-        for window in windows_B.tolist():
+        for window, kept_T in zip(windows_B.tolist(), kept_BT.numpy(), strict=True):
             d = int(reading.doc_W[window])
             own = slice(int(tokenised.doc_start[d]), int(tokenised.doc_start[d + 1]))
             start_T, ids_T = tokenised.start_char[own].astype(np.int64), tokenised.ids[own]
@@ -89,8 +98,9 @@ def read(
             ids = reading.ids_WT[window, reading.bos : reading.bos + length]
             while not np.array_equal(ids_T[first : first + length], ids):  # it begins inside a character
                 first += 1
-            truth.append(of_document[d][first : first + length])
-            doc.append(np.full(length, d, np.int64))
+            kept = kept_T[reading.bos : reading.bos + length]
+            truth.append(of_document[d][first : first + length][kept])
+            doc.append(np.full(int(kept.sum()), d, np.int64))
     doc_P = np.concatenate(doc)
     making = {d: _making(corpus.documents[d].name, seed) for d in of_document}
     x = {one: torch.cat(parts) for one, parts in taken.items()}
@@ -98,6 +108,7 @@ def read(
     return Labelled(
         concepts=concepts, x_PD=x[sites[0]], truth_PC=np.concatenate(truth), doc_P=doc_P,
         making_P=np.array([making[d] for d in doc_P.tolist()]), others={one: x[one] for one in sites[1:]},
+        left_out=left_out,
     )  # fmt: skip
 
 
@@ -125,25 +136,37 @@ def _truth(
     start_T: NDArray[np.int64],
     bytes_T: NDArray[np.int64] | None,
 ) -> NDArray[np.bool_]:
-    """(T, C): which concepts hold at each token: all tokens that hold a part of a span. Without the bytes of a token
-    (no byte-level tokenizer, so none is a part of a character) it ends where the next one begins."""
+    """(T, C): which concepts hold at each token: all tokens that hold a part of a span. Where the bytes of the tokens
+    are not known, or are not those of the text (it was normalised, or a space put before it), a token ends where the
+    next one begins."""
     for start, end, concept in spans:
         if not 0 <= start < end <= len(document.text):
             raise UserError(
                 f"expected a span within the {len(document.text)} characters of {document.name}, got {start} to {end} "
                 f"{concept}"
             )
-    if bytes_T is not None:
+    if bytes_T is not None and _are_of(bytes_T, document.text, start_T):
         ranges = token_ranges(document.text, spans, bytes_T)
     else:
         bounds = np.array([span[:2] for span in spans], np.int64).reshape(-1, 2)
-        first = np.maximum(np.searchsorted(start_T, bounds[:, 0], side="right") - 1, 0)
+        holding = np.maximum(np.searchsorted(start_T, bounds[:, 0], side="right") - 1, 0)
+        first = np.searchsorted(start_T, start_T[holding])  # tokens that share a character begin at it together
         ranges = np.stack([first, np.searchsorted(start_T, bounds[:, 1], side="left")], axis=1)
     truth_TC = np.zeros((len(start_T), len(number)), bool)
     for (*_, concept), (first, last) in zip(spans, ranges, strict=True):
         for path in above(concept):
             truth_TC[first:last, number[path]] = True
     return truth_TC
+
+
+def _are_of(bytes_T: NDArray[np.int64], text: str, start_T: NDArray[np.int64]) -> bool:
+    """Whether tokens of so many bytes, one after the other, begin at these characters of the text."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    begin_T = np.cumsum(bytes_T) - bytes_T
+    if not len(begin_T) or begin_T[-1] >= len(data) or begin_T[-1] + bytes_T[-1] > len(data):
+        return False
+    character = np.cumsum((data & 0xC0) != 0x80) - 1  # of each byte: continuation bytes add none
+    return np.array_equal(character[begin_T], start_T)
 
 
 def _making(name: str, seed: int) -> bool:

@@ -5,7 +5,7 @@ Legend: F features, D width, K most features active on a token, R tokens, B feat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from glasshouse.features.spill import Spill
 NEAREST = 8
 FEWEST_TOGETHER = 3  # tokens on which two features must fire together to be called near
 PAIRS_PER_TOKEN = 2048  # beyond this, counting pairs would take longer than the pass itself
+PAIR_BYTES = 64 << 20  # of the pairs of some tokens, K × K int64 each, that are counted at once
 
 
 def by_decoder(W_dec_FD: Tensor, nearest: int = NEAREST) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -90,20 +91,20 @@ def _count(spill: Spill, chunks: list[int], first: int, end: int) -> Tensor:
     return table_BF
 
 
-def _padded(feature_N: NDArray[np.int64], row_N: NDArray[np.int64], pad: int) -> list[Tensor]:
-    """The features of each row side by side, (R, K) int64, rows of like numbers together so that little is padding."""
+def _padded(feature_N: NDArray[np.int64], row_N: NDArray[np.int64], pad: int) -> Iterator[Tensor]:
+    """The features of each row side by side, (R, K) int64, rows of like numbers together so that little is padding, and
+    of as many rows as keep R × K × K within PAIR_BYTES."""
     counts_R = np.bincount(row_N)
     start_R = np.cumsum(counts_R) - counts_R
     order = np.argsort(counts_R, kind="stable")
     order = order[counts_R[order] > 1]
-    tables = []
-    for part in np.array_split(order, max(1, len(order) // 2048)):
-        if not len(part):
-            continue
-        slot = np.arange(counts_R[part].max())
+    while len(order):
+        width = int(counts_R[order[-1]])
+        rows = max(1, min(2048, PAIR_BYTES // (8 * width * width)))
+        order, part = order[:-rows], order[-rows:]
+        slot = np.arange(width)
         at = np.minimum(start_R[part][:, None] + slot, len(feature_N) - 1)
-        tables.append(torch.from_numpy(np.where(slot < counts_R[part][:, None], feature_N[at], pad)))
-    return tables
+        yield torch.from_numpy(np.where(slot < counts_R[part][:, None], feature_N[at], pad))
 
 
 def _nearest(

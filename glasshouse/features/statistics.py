@@ -29,8 +29,8 @@ Z95 = NormalDist().inv_cdf(0.975)
 @dataclass(frozen=True)
 class Text:
     """What was read. ids_CT: int32, BOS in column 0 where `bos`. doc_C: document of a context, counted from 0 among
-    those read. kind_D: index into `kinds`. char_C: character of the document at which the context begins.
-    kept_CT: positions that were encoded (no padding, no BOS, no outlier)."""
+    those read. key_D: hash of a document's text. kind_D: index into `kinds`. char_C: character of the document at which
+    the context begins. kept_CT: positions that were encoded (no padding, no BOS, no outlier)."""
 
     ids_CT: NDArray[np.int32]
     length_C: NDArray[np.int32]
@@ -38,6 +38,7 @@ class Text:
     char_C: NDArray[np.int64]
     kept_CT: NDArray[np.bool_]
     names: Sequence[str]
+    key_D: NDArray[np.uint64]
     kind_D: NDArray[np.int64]
     kinds: Sequence[str]
     bos: bool
@@ -121,7 +122,7 @@ def earlier_alike(*keys: NDArray[np.int64]) -> NDArray[np.int64]:
     return result
 
 
-def seeded_hash(*keys: NDArray[np.int64] | int) -> NDArray[np.uint64]:
+def seeded_hash(*keys: NDArray[Any] | int) -> NDArray[np.uint64]:
     """A hash of the keys (splitmix64, Steele et al. 2014): random choices that depend on no order of work."""
     state = np.zeros((), np.uint64)
     with np.errstate(over="ignore"):

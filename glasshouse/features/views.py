@@ -3,7 +3,7 @@
 A *view* gives every position one value: its token, the class of its token, the token before it, the word it is part of,
 how its line begins, the brackets or quotes it stands in, whether it was seen before, its kind of document, and so on.
 
-Legend: P positions that were encoded, C contexts, T columns, D documents, V vocabulary.
+Legend: P positions that were encoded, C contexts, T columns, D distinct documents, V vocabulary.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class View:
 
 @dataclass
 class Views:
-    """All views of a text, and how often each value occurs on the side that makes labels and on the one that scores."""
+    """All views of a text, and how often each value occurs on the side that makes labels and on the one that scores.
+    Documents of the same text are one document here, so that copies stand on one side and count once."""
 
     views: list[View]
     index_CT: NDArray[np.int32]  # position number of (context, column), −1 where nothing was encoded
@@ -52,7 +53,6 @@ class Views:
     commonest: int  # the commonest token of the making side
     counts: list[NDArray[np.int64]] = field(default_factory=list)  # per view, on the making side
     _where: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=dict)
-    _by_document: dict[tuple[int, tuple[int, ...]], NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def tokens_D(self) -> NDArray[np.int64]:
@@ -61,18 +61,15 @@ class Views:
 
     def occurrences(self, view: int, values: tuple[int, ...]) -> NDArray[np.int64]:
         """How often the view has one of these values in each document of the scoring side, (D,)."""
-        key = (view, values)
-        if key not in self._by_document:
-            if view not in self._where:
-                at = np.flatnonzero(~self.making_P)
-                code = self.views[view].code_P[at]
-                order = np.argsort(code, kind="stable")
-                edges = np.searchsorted(code[order], np.arange(self.views[view].size + 1)).astype(np.int64)
-                self._where[view] = self.doc_P[at[order]].astype(np.int64), edges
-            docs, edges = self._where[view]
-            found = np.concatenate([docs[edges[value] : edges[value + 1]] for value in values])
-            self._by_document[key] = np.bincount(found, minlength=len(self.making_D)).astype(np.int64)
-        return self._by_document[key]
+        if view not in self._where:
+            at = np.flatnonzero(~self.making_P)
+            code = self.views[view].code_P[at]
+            order = np.argsort(code, kind="stable")
+            edges = np.searchsorted(code[order], np.arange(self.views[view].size + 1)).astype(np.int64)
+            self._where[view] = self.doc_P[at[order]].astype(np.int64), edges
+        docs, edges = self._where[view]
+        found = np.concatenate([docs[edges[value] : edges[value + 1]] for value in values])
+        return np.bincount(found, minlength=len(self.making_D)).astype(np.int64)
 
 
 # -- views -----------------------------------------------------------------------------------------------------------
@@ -83,8 +80,9 @@ def build_views(text: Text, texts: Sequence[str], contexts: int, seed: int) -> V
     kept_CT = text.kept_CT[:contexts]
     index_CT = np.full(kept_CT.shape, -1, np.int32)
     index_CT[kept_CT] = np.arange(int(kept_CT.sum()), dtype=np.int32)
-    doc_P = np.broadcast_to(text.doc_C[:contexts, None], kept_CT.shape)[kept_CT].astype(np.int32)
-    making_D = (seeded_hash(seed, np.arange(len(text.names)), 1) & np.uint64(1)).astype(bool)
+    keys_D, number = np.unique(text.key_D, return_inverse=True)
+    doc_P = np.broadcast_to(number[text.doc_C[:contexts], None], kept_CT.shape)[kept_CT].astype(np.int32)
+    making_D = (seeded_hash(seed, keys_D, 1) & np.uint64(1)).astype(bool)
     making_P = making_D[doc_P]
     lexicon = _Lexicon(texts)
     views = list(_all_views(text, lexicon, contexts, kept_CT))

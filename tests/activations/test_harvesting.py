@@ -207,6 +207,8 @@ def test_what_to_expect(tiny_model: Any, harvested: Store) -> None:
     used = sum(f["bytes"] for f in harvested.manifest["files"].values())
     assert used < said.disk < used + (2 << 20)
     assert expect(tiny_model, SITES, **SETTINGS).seconds > 0
+    few, many = (expect(tiny_model, SITES, tokens_per_second=100.0, **SETTINGS | {"tokens": n}) for n in (10**6, 10**7))
+    assert many.memory - few.memory == pytest.approx(4 * 9e6 * 1.05), "the text, as int32"
 
 
 def test_the_page_describes_the_files(harvested: Store) -> None:

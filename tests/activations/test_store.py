@@ -83,6 +83,7 @@ def test_counts_and_statistics(made: Store) -> None:
     rows_ND = all_rows("resid.1").float()
     assert torch.allclose(made.mean("resid.1"), rows_ND.mean(0), atol=1e-6)
     assert made.typical_norm("resid.1") == pytest.approx(float(rows_ND.norm(dim=1).median()))
+    assert made.outlier_threshold("resid.1") == 10.0 and made.hash == made.manifest["hash"]
     assert made.manifest["sites"]["resid.1"]["outliers"] == 8  # two a shard, the held-out one too
     assert made.manifest["read"] == {"tokens": sum(SHARD_ROWS) + 20 + 4 * 8, "bos": 20, "left_out": 12}
 

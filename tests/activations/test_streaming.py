@@ -62,6 +62,14 @@ def test_nothing_is_written(tiny_model: Any, text: Corpus, tmp_path: Path, monke
     assert not list(tmp_path.iterdir())
 
 
+def test_a_hash_is_of_model_text_and_settings(tiny_model: Any, text: Corpus, live: Stream) -> None:
+    again = stream(tiny_model, text, ["resid.2", "z.1"], **SETTINGS)
+    other_text = stream(tiny_model, Corpus(text.source, text.documents[1:]), ["resid.2", "z.1"], **SETTINGS)
+    other_seed = stream(tiny_model, text, ["resid.2", "z.1"], **SETTINGS, seed=1)
+    assert again.hash == live.hash and len({live.hash, other_text.hash, other_seed.hash}) == 3
+    assert other_text.name == live.name
+
+
 def test_a_site_that_is_not_streamed(live: Stream) -> None:
     with pytest.raises(UserError, match=r"expected one of resid\.2, z\.1"):
         next(live.batches("resid.1", 8))

@@ -13,6 +13,7 @@ class Planted:
     """`count` unit directions in `width` dimensions, `active` of them on in a row, around a centre that is not 0."""
 
     name = "planted"
+    hash: str | None = None
 
     def __init__(self, *, width: int = 32, count: int = 64, active: int = 4, rows: int = 65_536, seed: int = 0) -> None:
         draw = torch.Generator().manual_seed(seed)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from glasshouse.dictionaries import Dictionary, Threshold, dictionary, read_folder, write_folder
+from glasshouse.dictionaries.folders import hook_name
 from glasshouse.types import Site, UserError
 from glasshouse.workspace import Workspace
 
@@ -90,6 +91,42 @@ def test_options_of_saelens_are_folded_in(folder: Path) -> None:
     assert torch.allclose(found.encode(x_ND), want_NF, atol=1e-4)
     want_ND = want_NF @ (tensors["W_dec"] / norm_F[:, None]) + tensors["b_dec"]
     assert torch.allclose(found.decode(found.encode(x_ND)), want_ND, atol=1e-4)
+
+
+def test_an_option_that_is_missing_is_as_saelens_has_it(folder: Path) -> None:
+    config, x_ND = json.loads((folder / "cfg.json").read_text()), torch.randn(40, D)
+    said = {}
+    for subtracted in (True, False, None):
+        given = config | {"apply_b_dec_to_input": subtracted}
+        (folder / "cfg.json").write_text(json.dumps({k: v for k, v in given.items() if v is not None}))
+        said[subtracted] = read_folder(folder).encode(x_ND)
+    assert torch.equal(said[None], said[True]) and not torch.equal(said[None], said[False])
+
+
+@pytest.mark.parametrize(
+    ("site", "hook"),
+    [
+        ("resid.0", "blocks.0.hook_resid_pre"),
+        ("resid.3", "blocks.2.hook_resid_post"),  # the same tensor as blocks.3.hook_resid_pre, if there is a block 3
+        ("resid_mid.3", "blocks.3.hook_resid_mid"),
+        ("mlp_out.3", "blocks.3.hook_mlp_out"),
+        ("mlp_in.3", "mlp_in.3"),
+        ("embed", "blocks.0.hook_resid_pre"),
+    ],
+)
+def test_sites_are_exported_under_the_name_of_the_same_tensor(site: str, hook: str, tmp_path: Path) -> None:
+    assert hook_name(Site.parse(site)) == hook
+    write_folder(replace(made(FORMS[0]), site=Site.parse(site)), tmp_path)
+    assert str(read_folder(tmp_path).site) == site
+
+
+def test_a_hash_tells_dictionaries_apart_that_differ_in_their_activation_alone() -> None:
+    forms = [
+        Threshold(kind="relu"), Threshold(kind="topk", k=3), Threshold(kind="topk", k=4),
+        *(Threshold(kind="jumprelu", threshold_F=torch.full((F,), at)) for at in (0.0, 1.0)),
+    ]  # fmt: skip
+    assert len({made(form).hash for form in forms}) == 5
+    assert made(forms[4]).hash == replace(made(forms[4]), name="other", report={}).hash
 
 
 def test_a_folder_without_statistics_says_none(folder: Path) -> None:

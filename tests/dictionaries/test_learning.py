@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from planted_rows import Planted
 
 from glasshouse.dictionaries import LearnConfig, dictionary, expect, learn
+from glasshouse.dictionaries.learning import calibrated_threshold
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace, hash_file
 
@@ -64,6 +66,30 @@ def test_a_finished_dictionary_is_not_learnt_again(workspace: Workspace) -> None
     assert workspace.manifest("dictionaries", "p", verify=True)["hash"] == before
     with pytest.raises(UserError, match="other settings"):
         learn(Planted(), "resid.1", name="p", ws=workspace, config=LearnConfig(**{**SMALL, "k": 5}))  # type: ignore[arg-type]
+
+
+def test_other_rows_of_a_source_of_the_same_name_are_refused(workspace: Workspace) -> None:
+    config = LearnConfig(**{**SMALL, "tokens": 2560})  # type: ignore[arg-type]
+    source, other = Planted(), Planted(seed=1)
+    source.hash, other.hash = "one", "two"
+    learn(source, "resid.1", name="p", ws=workspace, config=config)
+    learn(source, "resid.1", name="p", ws=workspace, config=config)
+    with pytest.raises(UserError, match="source_hash: 'one' then, 'two' now"):
+        learn(other, "resid.1", name="p", ws=workspace, config=config)
+
+
+def test_where_all_features_may_be_active_the_threshold_is_0(workspace: Workspace) -> None:
+    config = LearnConfig(**{**SMALL, "features": 1, "k": 1, "tokens": 2560})  # type: ignore[arg-type]
+    found = learn(Planted(), "resid.1", name="p", ws=workspace, config=config)
+    assert found.activation.threshold_F is not None and found.activation.threshold_F.tolist() == [0.0]
+    all_on = replace(
+        found, W_enc=torch.eye(4), b_enc=torch.ones(4), W_dec=torch.eye(4), b_dec=torch.zeros(4), max_activation=None
+    )
+    assert (
+        calibrated_threshold(all_on, torch.rand(64, 4), k=4)
+        == 0.0
+        < calibrated_threshold(all_on, torch.rand(64, 4), k=3)
+    )
 
 
 def _child(root: Path, activation: str) -> subprocess.Popen[bytes]:

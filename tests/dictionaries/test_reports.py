@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from glasshouse.dictionaries import Dictionary, Threshold, report
+import glasshouse as gh
+from glasshouse.activations import stream
+from glasshouse.dictionaries import Dictionary, Threshold, held_out_report, report
 from glasshouse.dictionaries.reports import spliced_report
 from glasshouse.types import Site, UserError
 
@@ -90,6 +92,41 @@ def test_the_bos_token_is_left_as_it_is(tiny_model: Any, corpus_dir: Path) -> No
     without = spliced_report(nothing, tiny_model, held_out, mean_D)["cross_entropy_spliced"]["value"]
     held_out.bos = True
     assert spliced_report(nothing, tiny_model, held_out, mean_D)["cross_entropy_spliced"]["value"] < without
+
+
+@pytest.fixture(scope="module")
+def model_with_a_sink(tiny_model_dir: Path) -> Any:
+    """A first position of some hundred times the norm of the others."""
+    model = gh.load(tiny_model_dir, device="cpu")
+    with torch.no_grad():
+        model.module.transformer.wpe.weight[0] *= 500
+    return model
+
+
+def test_an_outlier_is_left_as_it_is(model_with_a_sink: Any, corpus_dir: Path) -> None:
+    model, held_out = model_with_a_sink, windows(model_with_a_sink, corpus_dir)
+    nothing, mean_D = diagonal(model.width, 1e9), torch.zeros(model.width)
+    batch = model.tokens([ids[mask].tolist() for ids, mask in zip(*held_out.tensors(), strict=True)])
+    norm_BT = model.run(batch, ["resid.1"])["resid.1"].values.norm(dim=-1)
+    typical = float(norm_BT[:, 1:][batch.mask_BT[:, 1:]].median())
+    assert float(norm_BT[:, 0].min()) > 12 * typical and float(norm_BT[:, 1:].max()) < 8 * typical, "or of nothing"
+    unknown = spliced_report(nothing, model, held_out, mean_D)
+    kept = spliced_report(nothing, model, held_out, mean_D, bound=10 * typical)
+    known = spliced_report(nothing.with_statistics(torch.ones(2 * model.width), typical), model, held_out, mean_D)
+    assert unknown["outliers_kept"] == 0 and kept["outliers_kept"] == len(held_out.ids_WT) and known == kept
+    held_out.bos = True  # the same positions, for another reason
+    as_bos = spliced_report(nothing, model, held_out, mean_D, bound=10 * typical)
+    assert as_bos["outliers_kept"] == 0
+    for key in ("cross_entropy_spliced", "cross_entropy_ablated"):
+        assert kept[key] == as_bos[key] != unknown[key]
+
+
+def test_outliers_are_those_of_the_harvest(model_with_a_sink: Any, corpus_dir: Path) -> None:
+    live = stream(model_with_a_sink, gh.corpus(corpus_dir), ["resid.1"], tokens=2000, context=32)
+    numbers = held_out_report(
+        diagonal(model_with_a_sink.width, 0.0), live, model=model_with_a_sink, rows=256, windows=3
+    )
+    assert numbers["outliers_kept"] == numbers["windows"] == 3
 
 
 def test_where_the_mean_costs_nothing_no_share_is_recovered(tiny_model: Any) -> None:

@@ -23,8 +23,9 @@ def test_learn_from_a_store(tiny_model: Any, corpus_dir: Path, workspace: Worksp
     assert numbers["cross_entropy_ablated"]["value"] > numbers["cross_entropy_spliced"]["value"]
     assert found.model_name == tiny_model.name
     assert found.typical_norm == pytest.approx(store.typical_norm("resid.1"))
-    made_from = workspace.manifest("dictionaries", "d", verify=True)["made_from"]
-    assert [ref["name"] for ref in made_from] == ["rows"]
+    manifest = workspace.manifest("dictionaries", "d", verify=True)
+    assert [ref["name"] for ref in manifest["made_from"]] == ["rows"]
+    assert manifest["config"]["source_hash"] == store.hash
     tiny_model.attach(found)
     try:
         codes = tiny_model.run("Ada walked to the garden", ["d/codes"])["d/codes"].values

@@ -34,6 +34,7 @@ def plain_text(ids: np.ndarray, documents: int, *, kinds: int = 2, vocabulary: i
         char_C=np.zeros(contexts, np.int64),
         kept_CT=np.ones(ids.shape, bool),
         names=[f"d{d}" for d in range(documents)],
+        key_D=np.arange(documents, dtype=np.uint64),
         kind_D=np.arange(documents, dtype=np.int64) % kinds,
         kinds=[f"kind{k}" for k in range(kinds)],
         bos=False,

@@ -122,6 +122,17 @@ def test_truth_lies_on_every_token_that_holds_a_part_of_a_span() -> None:
     assert above("a/b/c") == ["a", "a/b", "a/b/c"]
 
 
+def test_bytes_that_are_not_those_of_the_text_are_not_trusted() -> None:
+    """A tokenizer that reads ﬁ as fi, or puts a space before the text, says at which characters its tokens begin."""
+    truth = lambda text, span, starts, sizes: reading._truth(
+        Document(0, "x", "text", text), [(*span, "a")], {"a": 0}, np.array(starts), sizes
+    )[:, 0].tolist()
+    assert truth("ﬁne cat", (1, 3), [0, 3], np.array([4, 4])) == [True, False]
+    assert truth("ﬁne cat", (4, 7), [0, 3], np.array([4, 4])) == [False, True]
+    assert truth("ab cd", (3, 5), [0, 2], np.array([3, 3])) == [False, True]
+    assert truth("ab Д!", (3, 4), [0, 3, 3, 4], None) == [False, True, True, False], "two halves of a character"
+
+
 def test_labels_of_a_chat_lie_on_its_own_words() -> None:
     """Marks are one token each, and other scripts come in halves of characters."""
     from glasshouse.models.grow import train_tokenizer
@@ -182,6 +193,25 @@ def test_truth_and_activations_of_a_position_belong_together(tiny_model: Any, la
     assert taught["number"].f1.value > 0.9
 
 
+def test_positions_that_no_dictionary_was_trained_on_are_left_out(tiny_model_dir: Path, labelled_jsonl: Path) -> None:
+    model = gh.load(tiny_model_dir, device="cpu")
+    with torch.no_grad():
+        model.module.transformer.wpe.weight[0] *= 500
+    corpus, spans = labelled_file(labelled_jsonl)
+    settings = {"tokens": 2_000, "context": 32, "others": ["mlp_act.0"]}
+    whole = read(model, "resid.1", corpus, spans, **settings, typical_norm=1e9)
+    typical = float(whole.x_PD.norm(dim=1).median())
+    kept_P = (whole.x_PD.norm(dim=1) <= 10 * typical).numpy()
+    for found in (read(model, "resid.1", corpus, spans, **settings), read(model, "resid.1", corpus, spans, **settings,
+                                                                          typical_norm=typical)):  # fmt: skip
+        assert found.left_out == (~kept_P).sum() > 0 == whole.left_out
+        assert torch.equal(found.x_PD, whole.x_PD[kept_P])
+        assert torch.equal(found.others["mlp_act.0"], whole.others["mlp_act.0"][kept_P])
+        assert np.array_equal(found.truth_PC, whole.truth_PC[kept_P])
+        assert np.array_equal(found.doc_P, whole.doc_P[kept_P])
+        assert np.array_equal(found.making_P, whole.making_P[kept_P])
+
+
 def test_scores_are_kept_until_the_dictionary_changes(opened_ws: Any, tiny_model: Any, labelled_jsonl: Path) -> None:
     ws, name = opened_ws
     assert kept_concepts(ws, name) is None and kept_concepts(ws, "nosuch") is None
@@ -189,6 +219,7 @@ def test_scores_are_kept_until_the_dictionary_changes(opened_ws: Any, tiny_model
     given = dictionary(name, ws=ws)
     kept = score_concepts(ws, tiny_model, given, corpus, spans, tokens=10_000)
     assert kept == kept_concepts(ws, name) == score_concepts(ws, tiny_model, given, corpus, spans, tokens=10_000)
+    assert kept["left_out"] == 0
     assert set(kept["rows"]) == {"features", "random directions", "neurons", "probe"}
     assert {one["concept"] for one in kept["concepts"]} == {"kind/code", "kind/stories", "kind/tables", "number"}
     for one in kept["concepts"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,10 +14,12 @@ import torch
 import glasshouse as gh
 from glasshouse.activations.reading import choose
 from glasshouse.features import gathering, spill
+from glasshouse.features.examples import BIN_EXAMPLES, choose_examples
 from glasshouse.features.gathering import gather
-from glasshouse.text import tokenise, windows
+from glasshouse.features.statistics import Peaks
+from glasshouse.text import Corpus, tokenise, windows
 from glasshouse.types import UserError
-from tests.features.planted import random_dictionary
+from tests.features.planted import plain_text, random_dictionary
 
 F, CONTEXT, TOKENS = 48, 32, 6000
 SETTINGS = {"tokens": TOKENS, "context": CONTEXT, "measured": 6}
@@ -126,6 +129,20 @@ def test_examples_point_to_what_fired_and_show_no_text_twice(made):
     assert tops[0]["peak"] == pytest.approx(codes[..., 3].max(), rel=1e-5)
 
 
+def test_examples_of_a_bin_of_few_peaks_are_not_its_lowest():
+    """50 features of 40 peaks each: bins of 8, of which three are drawn."""
+    features, peaks = 50, 40
+    text = plain_text(np.random.default_rng(0).integers(0, 64, (features * peaks, 12)), 100)
+    number = np.arange(features * peaks)
+    every = Peaks(number // peaks, number, np.full_like(number, 6), (number % peaks + 1).astype(np.float32), number)
+    examples, bins = choose_examples(every, text, features, 0, seed=0)
+    assert all(one["count"] == 8 for row in bins for one in row)
+    lowest = examples.bin == 0
+    places = every.peak[examples.peak[lowest]].astype(int) - 1
+    assert np.bincount(examples.feature[lowest]).tolist() == [BIN_EXAMPLES] * features
+    assert np.bincount(places, minlength=8).min() > 8, "each of the eight about as often"
+
+
 def test_contexts_are_stored_once_and_lead_to_the_document(made, corpus):
     table, _, read, *_ = made
     contexts = rows(table, "contexts")
@@ -176,6 +193,34 @@ def test_cofiring_in_blocks_is_a_sample_and_says_so(made, monkeypatch, tmp_path)
     part_BF = gathering.neighbours._count(kept, list(range(kept.chunks)), 10, 20)
     off = ~torch.eye(F, dtype=torch.bool)[10:20]
     assert torch.equal(table_BF[10:20][off], part_BF[off])
+
+
+def test_pairs_are_counted_in_bounded_parts(monkeypatch):
+    rng = np.random.default_rng(0)
+    active = [np.sort(rng.choice(40, size, replace=False)) for size in rng.integers(0, 30, 200)]
+    feature, row = np.concatenate(active), np.repeat(np.arange(200), [len(own) for own in active])
+    monkeypatch.setattr(gathering.neighbours, "PAIR_BYTES", 8 * 20 * 20 * 5)
+    parts = list(gathering.neighbours._padded(feature, row, 40))
+    assert all(len(part) == 1 or 8 * len(part) * part.shape[1] ** 2 <= 8 * 20 * 20 * 5 for part in parts)
+    found = sorted(tuple(f for f in own if f < 40) for part in parts for own in part.tolist())
+    assert found == sorted(tuple(own.tolist()) for own in active if len(own) > 1)
+
+
+def test_evidence_of_another_activation_function_is_not_taken_for_it(made, tiny_model, corpus):
+    *_, ws = made
+    other = random_dictionary(tiny_model.width, F, k=5)
+    with pytest.raises(UserError, match="weights: "):
+        gather(tiny_model, other, corpus, ws=ws, **SETTINGS)
+
+
+def test_copies_of_a_document_are_one_where_labels_are_made(tiny_model, corpus, workspace):
+    some = corpus.documents[:12]
+    copies = [replace(one, index=i, name=f"{i}") for i, one in enumerate([*some, *some])]
+    table = gather(
+        tiny_model, random_dictionary(tiny_model.width, F), Corpus("twice", tuple(copies)), ws=workspace,
+        tokens=100_000, context=CONTEXT, measured=0,
+    )  # fmt: skip
+    assert table.summary["documents"] == 24 and table.summary["coverage"]["labels"]["documents"] == 12
 
 
 def test_direct_and_measured_effects(made, tiny_model):

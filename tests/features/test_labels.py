@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -120,6 +122,24 @@ def test_what_holds_in_one_half_of_the_documents_only_is_unclear(ids):
     rng = np.random.default_rng(2)
     found = label(((ids == 3) & making[:, None]) | ((rng.random(ids.shape) < 0.05) & ~making[:, None]), ids)
     assert found["best_guess"] == '"cat"' and found["label"] is None and found["f1"] < 0.2
+
+
+def test_copies_of_a_document_stand_on_one_side_and_count_once(ids):
+    text = plain_text(ids, DOCUMENTS, vocabulary=len(TEXTS))
+    copied = replace(text, key_D=np.arange(DOCUMENTS, dtype=np.uint64) % 20)
+    views = build_views(copied, TEXTS, len(ids), seed=0)
+    assert len(views.making_D) == len(views.tokens_D) == 20 and 0 < views.making_D.sum() < 20
+    side_C = views.making_P.reshape(CONTEXTS, LENGTH).all(1)
+    assert np.array_equal(side_C, views.making_P.reshape(CONTEXTS, LENGTH).any(1))
+    assert np.array_equal(side_C[:20], side_C[20:40]), "document d and its copy d + 20"
+
+
+def test_counts_by_document_are_not_kept_for_every_candidate(ids):
+    views = build_views(plain_text(ids, DOCUMENTS, vocabulary=len(TEXTS)), TEXTS, len(ids), seed=0)
+    first = views.occurrences(0, (3,))
+    scoring_P = ~views.making_P
+    assert first.sum() == (views.views[0].code_P[scoring_P] == 3).sum()
+    assert views.occurrences(0, (3,)) is not first
 
 
 def test_weak_firings_count_by_their_activation(ids):

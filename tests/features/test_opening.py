@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from glasshouse.dictionaries import write_folder
 from glasshouse.features import opening
 from glasshouse.features.opening import Budget, demo
 from glasshouse.models import training
 from glasshouse.text import Corpus, Document
 from glasshouse.workspace import Workspace
+from tests.features.planted import random_dictionary
 
 TEXT = Corpus(
     "letters", tuple(Document(n, f"{n}.txt", "text", f"Dear {n}, the bridge stands. " * 40) for n in range(60))
@@ -19,6 +21,15 @@ BUDGET = Budget(
     shape="tiny", vocabulary=300, context=32, grow_tokens=8_192, grow_plainly=4_096, harvest_tokens=2_000,
     learn_tokens=4_000, gather_tokens=2_000, features=32, k=4,
 )  # fmt: skip
+
+
+def test_a_copy_with_another_k_is_not_the_workspaces_own(workspace: Workspace) -> None:
+    learnt = random_dictionary(8, 16, k=4)
+    with workspace.writing("dictionaries", "rnd", config={}, command="learn") as draft:
+        write_folder(learnt, draft.path)
+        draft.finish()
+    assert opening._is_the_workspaces_own(learnt, workspace)
+    assert not opening._is_the_workspaces_own(random_dictionary(8, 16, k=5), workspace)
 
 
 def test_a_demo_that_was_begun_elsewhere_goes_on_as_it_was_begun(

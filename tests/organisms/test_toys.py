@@ -223,6 +223,8 @@ def test_a_dictionary_of_the_hidden_layer_finds_the_features(workspace: Workspac
 
 def test_hidden_rows_are_the_same_again_and_held_out_ones_differ() -> None:
     rows = HiddenRows(train(ToyConfig(features=4, hidden=2, steps=1), [0.5], seed=0), held_out_rows=256)
+    other = HiddenRows(train(ToyConfig(features=4, hidden=2, steps=1), [0.5], seed=1), held_out_rows=256)
+    assert rows.hash == HiddenRows(rows.toy, held_out_rows=256).hash != other.hash
     read = rows.batches("resid.0", 64, seed=1)
     next(read)
     second = next(read)

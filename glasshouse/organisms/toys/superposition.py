@@ -14,12 +14,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
 from glasshouse.types import UserError
+from glasshouse.workspace.files import hash_json
 
 # Share of a dimension that a feature has in the arrangements of the paper: dimensions / features of one polytope.
 POLYTOPES = {
@@ -223,6 +224,13 @@ class HiddenRows:
     def __init__(self, toy: Toy, *, held_out_rows: int = 16_384) -> None:
         assert len(toy) == 1, f"{len(toy)} instances; choose one"
         self.toy, self.held_out_rows = toy, held_out_rows
+
+    @property
+    def hash(self) -> str:
+        """Of the toy and of how many rows are held out."""
+        toy = self.toy
+        weights = [each.tolist() for each in (toy.probability_I, toy.W_IMN, toy.b_IN)]
+        return hash_json({"toy": asdict(toy.config), "weights": weights, "held_out_rows": self.held_out_rows})
 
     def width(self, site: str) -> int:
         """M; a toy has one place, whatever it is called."""
