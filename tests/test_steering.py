@@ -275,6 +275,29 @@ def test_texts_do_as_well(steered: Any) -> None:
     assert found.documents == 2 and found.doses[0].feature["cross_entropy"].n == 2
 
 
+def test_what_is_kept_is_of_one_model(steered: Any, workspace: Any, tiny_model_dir: Path) -> None:
+    """Another model with the same dictionary is measured anew; what is kept is read back for the dictionary's own."""
+    for kind, name, fields in (("models", steered.name, {}), ("dictionaries", "made", {"model": steered.name})):
+        with workspace.writing(kind, name, config={}, command="open") as draft:
+            draft.finish(**fields)
+    other = load(tiny_model_dir, device="cpu", name="other")
+    other.module.transformer.wte.weight.mul_(1.5)
+    other.attach(steered.dictionary("made"))
+    texts = ["Ada walked to the mill.", "Ben had a lamp and some bread."]
+    ask = lambda model: json.loads(
+        json.dumps(steering.measure_dose(workspace, model, "made/0", otherwise=lambda _: texts))
+    )
+    assert steering.kept_dose(workspace, "made/0", "add") is None
+    its = ask(other)
+    assert steering.kept_dose(workspace, "made/0", "add") is None
+    mine = ask(steered)
+    assert mine["doses"] != its["doses"] and ask(other) == its
+    assert steering.kept_dose(workspace, "made/0", "add") == mine == ask(steered)
+    assert [run["command"] for run in workspace.runs()] == ["dose", "dose"], "each measured once"
+    of = [workspace.manifest("evals", name)["made_from"][1] for name in workspace.names("evals")]
+    assert {(ref["kind"], ref["name"]) for ref in of} == {("models", "other"), ("models", steered.name)}
+
+
 def test_mistakes(steered: Any, held_out: Reading) -> None:
     with pytest.raises(UserError, match="attached"):
         steering.dose_response(steered, "other/0", held_out=held_out)

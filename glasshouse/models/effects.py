@@ -6,7 +6,7 @@ Shapes: B texts, T tokens of this pass, S tokens seen, H heads, D width, F featu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -104,11 +104,26 @@ def effects(edit: Edit, model: Model) -> Iterator[Effect]:
         token_dim = 2 if site.kind == "pattern" else 1
         if part.head is not None:
             head_dim = 1 if site.kind == "pattern" else 2
-            plain = _plain(part, site, shape[1:], 1, model)
+            plain = _plain(_of_head(part, shape), site, shape[1:], 1, model)
             change = _on_head(part.head, head_dim, plain)
         else:
             change = _plain(part, site, shape, token_dim, model)
         yield Effect(part, str(site), change, token_dim, part.tensors.get("lengths"))
+
+
+def _of_head(part: Part, shape: tuple[int, ...]) -> Part:
+    """The ablation of a head with its own part of a mean, or of rows to resample, that was given of all heads.
+    shape: of one token's values of all heads; () for a pattern, which has no fixed one."""
+    if part.kind != "ablate" or not shape:
+        return part
+    assert part.head is not None
+    own: dict[str, Tensor] = {}
+    for key, value in part.tensors.items():
+        rows = value if key == "values" else value[None]
+        if len(rows) and rows[0].numel() == torch.Size(shape).numel():
+            rows = rows.reshape(-1, *shape)[:, part.head]
+        own[key] = rows if key == "values" else rows[0]
+    return replace(part, tensors=own)
 
 
 def _on_head(head: int, dim: int, change: Change) -> Change:
@@ -136,7 +151,7 @@ def _plain(part: Part, site: Site, shape: tuple[int, ...], token_dim: int, model
     if part.kind == "add":
         vector = fitted(part.tensors["vector"]) * part.options.get("scale", 1.0)
         if "times_norm" in part.options:
-            vector = vector.float() / vector.float().norm() * part.options["times_norm"] * _typical_norm(model, site)
+            vector = _unit(vector, site) * part.options["times_norm"] * _typical_norm(model, site)
         cast = _cast(vector)
         return lambda x, at: x + cast(x)
     if part.kind == "patch":
@@ -162,6 +177,14 @@ def _cast(value: Tensor) -> Callable[[Tensor], Tensor]:
         return kept[key]
 
     return cast
+
+
+def _unit(vector: Tensor, site: Site) -> Tensor:
+    """The direction, of length 1, in fp32. Raises `UserError` for one that has none."""
+    length = vector.float().norm()
+    if not length > 0:
+        raise UserError(f"expected a direction to add at {site} with times_norm=, got a vector of length {length:.3g}")
+    return vector.float() / length
 
 
 def _typical_norm(model: Model, site: Site) -> float:
@@ -223,7 +246,7 @@ def _columns(rows: Tensor, seen: int, at: Pass, site: Site) -> Tensor:
 
 
 def _resampled(part: Part, site: Site, shape: tuple[int, ...], token_dim: int) -> Change:
-    """The token at position p gets row (a·p + b) mod N of the given values, a and b from the seed, a prime to N."""
+    """The token at position p gets row order[p mod N] of the given values, `order` a permutation from the seed."""
     values = part.tensors["values"]
     if shape and tuple(values.shape[1:]) != shape and values[0].numel() == torch.Size(shape).numel():
         values = values.reshape(len(values), *shape)
@@ -293,7 +316,7 @@ def _through(dictionary: DictionaryLike, site: Site, part: Part) -> Change:
     row_D = dictionary.W_dec[index].detach()
     if part.kind == "add" and "times_norm" in part.options:
         length = part.options["times_norm"] * _known(dictionary, "typical_norm", part)
-        step = row_D.float() / row_D.float().norm() * length
+        step = _unit(row_D, site) * length
         cast = _cast(step)
         return lambda x, at: x + cast(x).reshape(x.shape[2:])
     if part.kind == "add":

@@ -66,6 +66,8 @@ def generate(
     edit = model.edits + edits
     bound = Bound(model, edit) if edit else None
     seeds = [seed + b for b in range(len(batch))] if isinstance(seed, int) else seed
+    if len(seeds) != len(batch):
+        raise UserError(f"expected one seed, or one for each of {len(batch)} prompts, got {len(seeds)}")
     rows = [_Row(model, batch.ids(b), seeds[b]) for b in range(len(batch))]
     new_tokens_seen = False
     loop = Loop(model, [row.prompt for row in rows], bound, use_cache)

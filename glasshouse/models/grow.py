@@ -56,10 +56,10 @@ def grow(
     `tokens` (the budget that the rates decay to) or `minutes` (turned into tokens once, by a rate measured here).
     precision: "fp32", "bf16", "auto-isa" (by instruction set, nothing measured) or None: the faster of the two,
     measured. weights: documents of each kind so many times (`Corpus.weighted`). Run again after a kill, the same call
-    goes on from the last checkpoint; of a finished model it returns the folder at once.
+    goes on from the last checkpoint; of a finished model it returns the folder at once, without reading a path.
 
     Raises `UserError` for settings that cannot be, a corpus with less text than a context, a full disk, or a model of
-    that name grown with other settings.
+    that name grown with other settings or from a `Corpus` of other text.
     """
     chosen = _shape(shape)
     recipe = recipe or Recipe()
@@ -73,6 +73,8 @@ def grow(
     if isinstance(corpus_source, Corpus) and corpus_source.chat is not None:
         config["chat"] = asdict(corpus_source.chat)
     if ws.done("models", name, config):
+        if isinstance(corpus_source, Corpus):
+            _check_text(ws, name, corpus_source.weighted(weights) if weights else corpus_source)
         return ws.path("models", name)
     ws.require_disk(expect(shape=chosen, tokens=tokens or 1, vocabulary=vocabulary, context=context).disk)
     text = corpus_source if isinstance(corpus_source, Corpus) else corpus(corpus_source, text_column=text_column)
@@ -85,6 +87,15 @@ def grow(
                     tokens=tokens, minutes=minutes, precision=precision)  # fmt: skip
         run.train(checkpoint_seconds)
         return run.finish(_as_saved(tokenizer, text.chat, context))
+
+
+def _check_text(ws: Workspace, name: str, text: Corpus) -> None:
+    """Raises `UserError` if the finished model was grown from other text."""
+    if ws.manifest("models", name)["choices"].get("corpus_hash", text.hash) != text.hash:
+        raise UserError(
+            f"models/{name} exists, grown from other text than {text.source} holds now; give another --name, or delete "
+            f"{ws.path('models', name)}"
+        )
 
 
 def _kept_tokenizer(draft: Draft, text: Corpus, vocabulary: int) -> Any:

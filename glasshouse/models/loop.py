@@ -70,7 +70,7 @@ class Training:
         self.held_out = HeldOut(
             tokenise(self.held_text, self.tokenizer, max_tokens=200_000), self.lengths_V, self.context, self.end
         )
-        teacher = self._begin().eval().requires_grad_(False) if self.keep is not None else None
+        teacher = self._begin().requires_grad_(False) if self.keep is not None else None
         self.trainer = Trainer(self._begin(), self.recipe, self.precision, teacher)
 
     def _rows(self, text: Corpus) -> Rows:
@@ -78,10 +78,12 @@ class Training:
         return Rows(tokens, self.context, self.end, self.seed, whole=self.whole)
 
     def _begin(self) -> nn.Module:
+        """The model to begin with, without dropout: its masks would be drawn anew by a run that goes on, and a copy
+        that is held to a teacher would differ from it before the first step."""
         model: Any = self._model()
         if self.device == "cpu" and self.context <= PLAIN_CONTEXT and hasattr(model, "set_attn_implementation"):
             model.set_attn_implementation("eager")
-        return model.to(self.device).train()
+        return model.to(self.device).eval()
 
     def _precision(self, asked: str | None) -> str:
         if asked == "auto-isa":
@@ -171,12 +173,11 @@ class Training:
 
     def _look(self, step: int) -> None:
         """Held-out bits per byte on a part of the text, and a sample."""
-        model = self.trainer.model.eval()
+        model = self.trainer.model
         self.draft.log(
             step=step, held_out_bits_per_byte=self.held_out.bits_per_byte(model, self.precision, limit=96).value
         )
         self.draft.log(step=step, sample=self._sample(step))
-        model.train()
 
     def _sample(self, step: int, length: int = 80) -> str:
         """Text drawn at temperature 0.8 from the 50 likeliest tokens, of a chat an answer to a held-out question; the
@@ -209,7 +210,7 @@ class Training:
 
     def finish(self, tokenizer: Any, *, made_from: Iterable[ArtifactRef] = (), **fields: Any) -> Path:
         """Score the model as users get it, in fp32, and save it with its tokenizer in Hugging Face format."""
-        model: Any = self.trainer.model.eval()
+        model: Any = self.trainer.model
         score = self.held_out.bits_per_byte(model, "fp32")
         self.draft.log(step=self.steps, held_out_bits_per_byte=score.value)
         self.draft.log(step=self.steps, sample=self._sample(self.steps))

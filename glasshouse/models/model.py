@@ -16,7 +16,7 @@ import hashlib
 import inspect
 import json
 import threading
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -191,11 +191,12 @@ class Model:
 
     # -- tokens ----------------------------------------------------------------------------------------------------
 
-    def tokens(self, texts: str | Sequence[str] | Sequence[Sequence[int]] | Batch) -> Batch:
+    def tokens(self, texts: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]] | Batch) -> Batch:
         """Texts as the tokenizer makes them (with what it puts before and after), or ids as given; padded right."""
         if isinstance(texts, Batch):
             return texts
-        rows = [self._ids(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        several: Any = [texts] if _is_one(texts) else texts
+        rows = [self._ids(text) for text in several]
         if not rows:
             raise UserError("expected at least one text, got none")
         for i, row in enumerate(rows):
@@ -228,7 +229,7 @@ class Model:
 
     def run(
         self,
-        texts: str | Sequence[str] | Sequence[Sequence[int]] | Batch,
+        texts: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]] | Batch,
         get: str | Sequence[str] = (),
         *,
         edits: Edit | None = None,
@@ -271,7 +272,8 @@ class Model:
     ) -> Any:  # fmt: skip
         """The module's own forward on this device, with masks and position ids where the padding needs them.
 
-        Padding at the right of a causal model needs none: no token sees what comes after it.
+        Padding at the right of a causal model needs none: no token sees what comes after it. Raises `UserError` where
+        the padding needs what the forward does not take; one with `**kwargs` takes everything.
         """
         target = self.module if whole or self._base is None else self._base
         padded = bool((at.position_BT < 0).any())
@@ -288,9 +290,15 @@ class Model:
             given["logits_to_keep"] = 1
         given["attention_mask"] = _placed(attention_mask, self.device)
         ids_BT = ids_BT.to(self.device)
-        if padded and not self.family.causal and "attention_mask" not in accepted:
-            raise UserError(f"expected texts of equal length, since {type(target).__name__} takes no attention_mask")
-        kwargs = {key: value for key, value in given.items() if key in accepted}
+        needed = _needed(attention_mask)
+        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+        missing = [key for key in needed if key not in accepted and not takes_all]
+        if missing:
+            raise UserError(
+                f"expected texts of equal length, since {type(target).__name__} takes no "
+                f"{' and no '.join(missing)}; give them one by one"
+            )
+        kwargs = {key: value for key, value in given.items() if key in accepted or key in needed}
         if "input_ids" in accepted:
             return target(input_ids=ids_BT, **kwargs)
         return target(ids_BT, **kwargs)
@@ -350,7 +358,7 @@ class Model:
         """
         from glasshouse.models.generation import generate
 
-        single = isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], int))
+        single = _is_one(prompt)
         prompts: Any = [prompt] if single else prompt
         say = (lambda index, piece: on_token(piece)) if on_token and single else on_token
         made = generate(
@@ -360,6 +368,13 @@ class Model:
         return made[0] if single else made
 
     # -- edits -----------------------------------------------------------------------------------------------------
+
+    def beyond_base(self, parameters: Iterable[str]) -> bool:
+        """Whether one of these parameters is used only after the base model, as an unembedding that is not tied is."""
+        if self._base is None:
+            return False
+        known, base = dict(self.module.named_parameters(remove_duplicate=False)), set(self._base.parameters())
+        return any(known[name] not in base for name in parameters)
 
     @property
     def edits(self) -> Edit:
@@ -382,14 +397,31 @@ class Model:
     @property
     def version(self) -> str:
         """Hash of weights (read once), tokenizer, chat template and the edits in force."""
-        if self._weights_hash is None:
-            digest = hashlib.sha256()
-            for key, value in sorted(self.module.state_dict().items()):
-                digest.update(f"{key} {tensor_hash(value)}\n".encode())
-            self._weights_hash = digest.hexdigest()
+        with self.lock:  # not while another thread's edited weights stand in the modules
+            if self._weights_hash is None:
+                digest = hashlib.sha256()
+                for key, value in sorted(self.module.state_dict().items()):
+                    digest.update(f"{key} {tensor_hash(value)}\n".encode())
+                self._weights_hash = digest.hexdigest()
         parts = [self._weights_hash, _tokenizer_text(self.tokenizer), getattr(self.tokenizer, "chat_template", None)]
         parts.append(self.edits.hash if self.edits else None)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _is_one(texts: Any) -> bool:
+    """Whether it is one text, or the ids of one, and not a list of several."""
+    return isinstance(texts, str) or (isinstance(texts, Sequence) and len(texts) > 0 and isinstance(texts[0], int))
+
+
+def _needed(attention_mask: Tensor | dict[str, Tensor]) -> list[str]:
+    """What a forward pass must take, or padding would be seen: a mask; and positions, where columns are not they."""
+    if isinstance(attention_mask, dict) or attention_mask.ndim == 4:
+        return ["attention_mask", "position_ids"]
+    seen_BS = attention_mask.bool()
+    if bool(seen_BS.all()):
+        return []
+    shifted = bool((seen_BS[:, 1:] & ~seen_BS[:, :-1]).any())
+    return ["attention_mask", "position_ids"] if shifted else ["attention_mask"]
 
 
 def _cache_name(accepted: Container[str]) -> str:

@@ -130,7 +130,9 @@ class Bound:
         self.model = model
         self.effects = list(effects(edit, model))
         self.weights = [part for part in edit.parts if part.kind == "weight"]
-        self.new_parameters = _new_parameters(model.module, self.weights)
+        with model.lock:  # not while another thread's edited weights stand in the modules
+            self.new_parameters = _new_parameters(model.module, self.weights)
+            self.beyond_base = bool(self.weights) and model.beyond_base([part.site for part in self.weights])
         self.weights_fired: set[int] = set()
 
     def at(self) -> dict[str, list[Effect]]:
@@ -174,6 +176,7 @@ def forward(
     kind of layer.
     """
     reader = _Reader(model, at, get, bound.at() if bound else {}, grad, stop)
+    whole = reader.whole or (bound is not None and bound.beyond_base)
     output = None
     with model.lock, contextlib.ExitStack() as stack:
         stack.enter_context(torch.enable_grad() if grad else torch.no_grad())
@@ -182,9 +185,7 @@ def forward(
         stack.callback(reader.remove)
         stack.enter_context(reader.hooked())
         with contextlib.suppress(_Enough):
-            output = model.call(
-                ids_BT, at, attention_mask=attention_mask, past=past, last_only=last_only, whole=reader.whole
-            )
+            output = model.call(ids_BT, at, attention_mask=attention_mask, past=past, last_only=last_only, whole=whole)
     return reader.values, output
 
 

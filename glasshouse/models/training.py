@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from glasshouse.types import UserError
+
 LOSS_ROWS = 2048  # positions whose logits are held at once
 # They are filled up to a multiple of so many: each new shape of a matrix product costs milliseconds to set up.
 EVEN_ROWS = 64
@@ -36,9 +38,14 @@ class Recipe:
     warmup: float = 0.02
     decay: float = 0.6
 
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("muon", "adamw"):
+            raise UserError(f"expected optimizer 'muon' or 'adamw', got {self.optimizer!r}")
+
     def rate(self, progress: float) -> float:
         """The factor on both rates after `progress` (0 to 1) of the budget."""
-        return min(1.0, progress / self.warmup if self.warmup else 1.0, (1.0 - progress) / self.decay)
+        rise = progress / self.warmup if self.warmup else 1.0
+        return min(1.0, rise, (1.0 - progress) / self.decay if self.decay else 1.0)
 
 
 class Losses(NamedTuple):

@@ -19,7 +19,7 @@ from torch import nn
 from glasshouse.models.loop import Training
 from glasshouse.models.model import Model
 from glasshouse.models.training import Recipe
-from glasshouse.text import Corpus, token_bytes
+from glasshouse.text import Chat, Corpus, token_bytes
 from glasshouse.types import ArtifactRef, UserError
 from glasshouse.workspace import Workspace
 
@@ -51,8 +51,9 @@ def tune(
     what was made. Run again after a kill, the same call goes on from the last checkpoint and ends, on a CPU, in the
     same weights; of a finished model it returns the folder at once.
 
-    Raises `UserError` for an encoder, a tokenizer that is not byte-level, settings that cannot be, less text than a
-    context, a full disk, or a model of that name made with other settings.
+    Trained without dropout. Raises `UserError` for an encoder, a tokenizer that is not byte-level or lacks the marks
+    of a corpus of chats, settings that cannot be, less text than a context, a full disk, or a model of that name made
+    with other settings.
     """
     if model.is_encoder:
         raise UserError(f"expected a model that predicts the next token, {model.name} is an encoder; give another")
@@ -80,6 +81,12 @@ def tune(
     backend = getattr(model.tokenizer, "backend_tokenizer", None)
     if backend is None or token_bytes(backend) is None:
         raise UserError(f"expected a byte-level tokenizer, {model.name} has another kind; choose another model")
+    for corpus in (text, keep):
+        if corpus is not None and corpus.chat is not None and (missing := missing_marks(model.tokenizer, corpus.chat)):
+            raise UserError(
+                f"expected the marks of the chats of {corpus.source} as tokens of {model.name}, its tokenizer lacks "
+                f"{', '.join(missing)}; choose a model that has them, or give the text without `chat`"
+            )
     here = ws.exists("models", model.name)
     made_from = [ws.ref("models", model.name) if here else ArtifactRef("models", model.name, model.version)]
     with ws.writing("models", name, config=config, command="tune") as draft, draft.threads():
@@ -87,6 +94,13 @@ def tune(
         run.prepare(backend, _end(model), lambda: _copy(model), tokens=tokens, minutes=None, precision=precision)
         run.train(checkpoint_seconds)
         return run.finish(model.tokenizer, made_from=made_from, card=dict(card or {}))
+
+
+def missing_marks(tokenizer: Any, chat: Chat) -> list[str]:
+    """The marks of a corpus's chats that are no tokens of the tokenizer; all of them where it is not a fast one."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    known = set() if backend is None else backend.get_vocab().keys()
+    return [mark for mark in dict.fromkeys((*chat.marks, chat.end)) if mark not in known]
 
 
 def _copy(model: Model) -> nn.Module:

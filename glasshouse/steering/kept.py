@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from glasshouse.types import ArtifactRef, FeatureId
 from glasshouse.workspace import Workspace, write_atomically
+from glasshouse.workspace.files import hash_json
 
 if TYPE_CHECKING:
     from glasshouse.activations import Reading
@@ -19,8 +21,15 @@ DRAWS = 3  # random directions
 
 
 def kept_dose(ws: Workspace, feature: str | FeatureId, how: str) -> dict[str, Any] | None:
-    """What `measure_dose` found for this feature of the dictionary as it stands now, or None."""
-    name = _name(ws, feature, how)
+    """What `measure_dose` found for this feature in the dictionary's own model, both as they stand now, or None."""
+    place = FeatureId.parse(str(feature))
+    own = _own_model(ws, place.dictionary)
+    if own is None or not ws.exists("models", own):
+        return None
+    return _found(ws, _name(ws, place, how, ws.ref("models", own)))
+
+
+def _found(ws: Workspace, name: str) -> dict[str, Any] | None:
     if not ws.exists("evals", name):
         return None
     ws.manifest("evals", name)
@@ -37,17 +46,19 @@ def measure_dose(
     otherwise: Callable[[int], Sequence[str]],
     advance: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
-    """`dose_response` as JSON with `text`, what it was measured on; measured unless it stands, and kept.
+    """`dose_response` as JSON with `text`, what it was measured on; measured unless it stands for this model, and kept.
 
     The model must have the dictionary attached. Text is what was held out when the dictionary was learnt here;
     of a dictionary from elsewhere it is `otherwise(WINDOWS)`. Killed, the same call goes on.
     """
-    if (found := kept_dose(ws, feature, how)) is not None:
+    place, known = FeatureId.parse(str(feature)), ws.exists("models", model.name)
+    of = ws.ref("models", model.name) if known else ArtifactRef("models", model.name, model.version)
+    name = _name(ws, place, how, of)
+    if (found := _found(ws, name)) is not None:
         return found
     from glasshouse.steering.doses import STRENGTHS, dose_response
 
-    place = FeatureId.parse(str(feature))
-    made_from = [ws.ref("dictionaries", place.dictionary)]
+    made_from = [ws.ref("dictionaries", place.dictionary), of]
     text: Reading | Sequence[str]
     if (stored := _held_out(ws, place.dictionary)) is not None:
         text, ref = stored
@@ -56,8 +67,10 @@ def measure_dose(
     else:
         text = otherwise(WINDOWS)
         said, windows = "contexts of the evidence", len(text)
-    config = {"feature": str(place), "how": how, "strengths": STRENGTHS.get(how), "windows": windows, "draws": DRAWS}
-    name = _name(ws, place, how)
+    config = {
+        "feature": str(place), "how": how, "model": asdict(of), "strengths": STRENGTHS.get(how), "windows": windows,
+        "draws": DRAWS,
+    }  # fmt: skip
     with ws.writing("evals", name, config=config, command="dose") as draft:
         sums = draft.path / "sums.json"
         with ws.running("dose", "evals", name, total=windows, unit="windows") as progress:
@@ -76,10 +89,19 @@ def measure_dose(
     return found
 
 
-def _name(ws: Workspace, feature: str | FeatureId, how: str) -> str:
-    """Of the artefact. It carries the dictionary's hash: learnt anew under its name, it is another dictionary."""
-    place = FeatureId.parse(str(feature))
-    return f"{place.dictionary[:36]}-{place.index}-{how}-dose-{ws.ref('dictionaries', place.dictionary).hash[:8]}"
+def _name(ws: Workspace, place: FeatureId, how: str, model: ArtifactRef) -> str:
+    """Of the artefact. It carries a hash of the dictionary's and the model's: made anew under its name, either is
+    another; and an organism's dose is not its villager's."""
+    both = hash_json([ws.ref("dictionaries", place.dictionary).hash, model.hash])
+    return f"{place.dictionary[:36]}-{place.index}-{how}-dose-{both[:8]}"
+
+
+def _own_model(ws: Workspace, dictionary: str) -> str | None:
+    """The name of the model that it was learnt on, or whose evidence was gathered."""
+    model = ws.manifest("dictionaries", dictionary).get("model")
+    if model is None and ws.exists("features", dictionary):
+        model = ws.manifest("features", dictionary)["config"].get("model")
+    return None if model is None else str(model)
 
 
 def _held_out(ws: Workspace, dictionary: str) -> tuple[Reading, ArtifactRef] | None:

@@ -55,6 +55,15 @@ def test_edits_are_in_force_and_gone_afterwards(tiny_model: Any, threads: int) -
             torch.testing.assert_close(run["resid.2"].values, plain["resid.2"].values)
 
 
+def test_an_edit_with_a_vector_is_in_force(tiny_model: Any, threads: int) -> None:
+    vector_D = torch.randn(32, generator=torch.Generator().manual_seed(0))
+    with tiny_model.edit(gh.add("resid.1", vector_D)):
+        alone, _ = read(tiny_model, TEXTS[0])
+        with side_by_side(tiny_model) as apply:
+            for run, _ in apply(read, TEXTS[:1] * 8):
+                torch.testing.assert_close(run["resid.2"].values, alone["resid.2"].values)
+
+
 def test_an_error_comes_through_and_threads_are_given_back(tiny_model: Any, threads: int) -> None:
     def fails(model: Model, item: int) -> int:
         if item == 3:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import zoo
@@ -162,6 +163,26 @@ def test_ablate_head(model: Model) -> None:
     torch.testing.assert_close(by_pattern["attn_out.1"].values, edited["attn_out.1"].values)
 
 
+def test_a_head_takes_its_own_of_what_was_given_of_all_heads(model: Model) -> None:
+    z = model.run(PROMPTS, "z.1")["z.1"]
+    for mean in (z.mean(), z.mean().flatten(), z.mean()[2]):
+        edited = model.run(PROMPT, "z.1", edits=gh.ablate("z.1", "mean", head=2, mean=mean))["z.1"].rows()
+        torch.testing.assert_close(edited[:, 2], z.mean()[2].expand_as(edited[:, 2]))
+        torch.testing.assert_close(edited[:, 1], z.text(1)[:, 1])
+    of_all, own = (gh.ablate("z.1", "resample", head=2, values=rows) for rows in (z.rows(), z.rows()[:, 2]))
+    found = [model.run(PROMPT, "z.1", edits=edit)["z.1"].values for edit in (of_all, own)]
+    assert torch.equal(*found) and not torch.allclose(found[0][0, :, 2], z.text(1)[:, 2])
+
+
+def test_set_takes_numbers_and_vectors_of_any_kind(model: Model) -> None:
+    for number in (np.float32(2.5), np.float64(2.5), np.array(2.5), 2.5):
+        assert str(gh.set("d/3", number)) == "set('d/3', value=2.5)"
+    assert str(gh.set("d/3", np.int64(2))) == "set('d/3', value=2.0)"
+    for vector in (VECTOR.numpy(), VECTOR.tolist(), VECTOR):
+        values = model.run(PROMPT, "resid.1", edits=gh.set("resid.1", vector))["resid.1"].values
+        torch.testing.assert_close(values, VECTOR.expand_as(values))
+
+
 def test_patch_from_another_run(model: Model) -> None:
     source = model.run("Clara", ["resid.1", "pattern.1", "d/3", "z.0"])
     for site in source:
@@ -236,6 +257,14 @@ def test_an_edit_that_did_not_fire_raises(model: Model, edit: Edit, options: dic
     assert _clean(model)
 
 
+def test_a_weight_that_is_used_after_the_base_model_fires_in_a_whole_run(zoo_models: dict[str, Model]) -> None:
+    model = zoo_models["llama"]
+    edit = gh.weight("lm_head.weight", delta=torch.ones(zoo.VOCABULARY, 32))
+    model.run(PROMPT, "resid.1", edits=edit)
+    with pytest.raises(gh.UserError, match=r"did not fire; the run stopped after resid\.1"):
+        model.run(PROMPT, "resid.1", edits=edit, stop=True)
+
+
 def test_edits_for_new_tokens_are_excused_when_none_was_read(model: Model) -> None:
     edit = gh.add("resid.1", VECTOR, positions="new")
     assert model.generate(PROMPT, 1, edits=edit).ids == model.generate(PROMPT, 1).ids
@@ -252,9 +281,12 @@ def test_edits_for_new_tokens_are_excused_when_none_was_read(model: Model) -> No
         lambda: gh.add("resid.9", VECTOR),
         lambda: gh.add("resid.2", VECTOR, times_norm=1.0),
         lambda: gh.add("d/3", VECTOR, times_norm=1.0),
+        lambda: gh.add("resid.1", torch.zeros(32), times_norm=1.0),
         lambda: gh.add("other/3", times_norm=1.0),
         lambda: gh.set("d/99", times_max=2),
         lambda: gh.set("d/3"),
+        lambda: gh.set("d/3", "loud"),
+        lambda: gh.set("resid.1", [[1.0], [1.0, 2.0]]),
         lambda: gh.set("resid.1", times_max=2),
         lambda: gh.ablate("resid.1", "most"),
         lambda: gh.ablate("resid.1", "mean"),
@@ -298,6 +330,12 @@ def test_edits_print_and_save(model: Model, tmp_path: Path) -> None:
         assert str(loaded) == str(edit) and loaded.hash == edit.hash
         assert model.generate(PROMPT, 4, edits=loaded).ids == model.generate(PROMPT, 4, edits=edit).ids
     assert not (tmp_path / "set feature.safetensors").exists()
+
+
+def test_names_with_dots_do_not_share_tensors(tmp_path: Path) -> None:
+    edits = [gh.add("resid.1", factor * VECTOR) for factor in (0.5, 0.8)]
+    paths = [edit.save(tmp_path / name) for edit, name in zip(edits, ("steer-0.5", "steer-0.8"), strict=True)]
+    assert [gh.load_edit(path).hash for path in paths] == [edit.hash for edit in edits]
 
 
 def test_edits_that_do_not_read_are_refused(tmp_path: Path) -> None:

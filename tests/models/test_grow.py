@@ -69,6 +69,9 @@ def test_muon_gets_the_hidden_matrices_and_no_weight_is_trained_twice(shape: str
 def test_rates_rise_stay_and_fall() -> None:
     recipe = Recipe(warmup=0.1, decay=0.5)
     assert [round(recipe.rate(x), 6) for x in (0.0, 0.05, 0.1, 0.3, 0.5, 0.75, 1.0)] == [0, 0.5, 1, 1, 1, 0.5, 0]
+    assert [Recipe(warmup=0.0, decay=0.0).rate(x) for x in (0.0, 0.5, 1.0)] == [1, 1, 1]
+    with pytest.raises(UserError, match="expected optimizer 'muon' or 'adamw', got 'Muon'"):
+        Recipe(optimizer="Muon")
 
 
 def test_bits_per_byte_of_a_model_that_knows_nothing() -> None:
@@ -259,6 +262,18 @@ def test_other_text_under_the_same_name_is_refused(workspace: Workspace, tmp_pat
     file.write_text("one two three five\n" * 500)
     with pytest.raises(UserError, match="models/mine was begun on other text than c holds now"):
         grow(tmp_path / "c", name="mine", ws=workspace, tokens=5000, **TINY)
+
+
+@pytest.mark.parametrize("weights", [None, {"txt": 2.0}])
+def test_other_text_of_the_same_name_is_not_what_a_finished_model_was_grown_from(
+    workspace: Workspace, weights: dict[str, float] | None
+) -> None:
+    one, other = (corpus_of(*[f"{i} {fruit} and {i + 1} pears\n" * 5 for i in range(40)]) for fruit in ("figs", "nuts"))
+    settings: dict[str, Any] = {"name": "mine", "ws": workspace, "tokens": 2000, "weights": weights, **TINY}
+    path = grow(one, **settings)
+    assert grow(one, **settings) == path
+    with pytest.raises(UserError, match="models/mine exists, grown from other text than made holds now"):
+        grow(other, **settings)
 
 
 def interrupt(*args: Any, **named: Any) -> None:

@@ -18,6 +18,7 @@ import glasshouse as gh
 from glasshouse.models import Batch, Place, SiteMap
 from glasshouse.models.cache import roomy_cache
 from glasshouse.models.model import Model
+from glasshouse.models.runs import Bound
 
 TEXTS = ["Ada walked to the harbour", "Ben", "import math\ndef total_of(value):"]
 
@@ -55,6 +56,11 @@ def test_masks_and_positions(model: Model) -> None:
     assert left.position_BT[1].tolist()[-2:] == [-1, 0] or left.lengths[1] != 1
     again = model.run([run.batch.ids(b) for b in range(3)], "resid.1")
     assert torch.equal(again["resid.1"].rows(), run["resid.1"].rows())
+
+
+def test_the_ids_of_one_text_are_one_text(model: Model) -> None:
+    ids = model.tokens(TEXTS[0]).ids(0)
+    assert torch.equal(model.run(ids, "resid.1")["resid.1"].values, model.run(TEXTS[0], "resid.1")["resid.1"].values)
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["a", ""], ["word " * 200], [[]]])
@@ -171,6 +177,8 @@ def test_sampling_is_seeded_and_does_not_depend_on_neighbours(model: Model) -> N
     assert one.ids != model.generate(TEXTS[0], 12, temperature=1.0, seed=6).ids
     twins = model.generate([TEXTS[0]] * 2, 12, temperature=1.0, seed=5)
     assert twins[0].ids == one.ids != twins[1].ids
+    with pytest.raises(gh.UserError, match="one seed, or one for each of 2 prompts, got 1"):
+        model.generate([TEXTS[0]] * 2, 12, temperature=1.0, seed=[5])
 
 
 def test_text_streams_in_whole_characters(model: Model) -> None:
@@ -246,6 +254,29 @@ def test_threads_do_not_see_each_others_edits(model: Model) -> None:
     assert found == {"plain": [plain] * 3, "edited": [edited] * 3} and plain != edited
 
 
+def test_weights_are_not_read_in_the_middle_of_an_edited_pass(model: Model) -> None:
+    name = "transformer.wte.weight"
+    edit = gh.weight(name, delta=torch.ones(512, 32))
+    reads: list[Any] = [lambda: model.version, lambda: Bound(model, edit).new_parameters[name].tolist()]
+    alone = [read() for read in reads]
+    model._weights_hash = None
+    found: dict[int, Any] = {}
+    threads = [threading.Thread(target=lambda i=i: found.update({i: reads[i]()})) for i in range(2)]
+
+    def meanwhile(*_: Any) -> None:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(0.2)
+
+    hook = model.module.transformer.h[0].register_forward_hook(meanwhile)
+    model.run(TEXTS[0], edits=edit)
+    hook.remove()
+    for thread in threads:
+        thread.join()
+    assert [found[i] for i in range(2)] == alone
+
+
 # -- a module of one's own ---------------------------------------------------------------------------------------------
 
 
@@ -311,6 +342,32 @@ def test_any_module_with_a_site_map() -> None:
     with pytest.raises(gh.UserError, match="families GPT-2, GPT-NeoX"):
         gh.load(module)
     assert all(p.requires_grad for p in module.parameters()), "a module of the user's is not frozen"
+
+
+def test_unequal_prompts_need_a_forward_that_can_be_told_of_padding(tiny_model_dir: Path) -> None:
+    from transformers import GPT2LMHeadModel
+
+    own = gh.load(_Own(), sites=_MAP, name="own")
+    assert [g.ids for g in own.generate([[1, 2], [3, 4]], 4)] == [own.generate(ids, 4).ids for ids in ([1, 2], [3, 4])]
+    with pytest.raises(gh.UserError, match="of equal length, since _Own takes no attention_mask and no position_ids"):
+        own.generate([[1, 2, 3], [4]], 4)
+
+    class Masked(GPT2LMHeadModel):
+        def forward(self, input_ids: Any, attention_mask: Any = None) -> Any:
+            return super().forward(input_ids, attention_mask=attention_mask)
+
+    class Passed(GPT2LMHeadModel):
+        def forward(self, input_ids: Any, **kwargs: Any) -> Any:
+            return super().forward(input_ids, **kwargs)
+
+    tokenizer = gh.load(tiny_model_dir, device="cpu").tokenizer
+    masked, passed = (
+        gh.load(kind.from_pretrained(tiny_model_dir), tokenizer=tokenizer, device="cpu") for kind in (Masked, Passed)
+    )
+    with pytest.raises(gh.UserError, match="since Masked takes no position_ids"):
+        masked.generate(TEXTS, 4)
+    torch.testing.assert_close(masked.run(TEXTS, "logits").logits[1, 0], masked.run(TEXTS[1], "logits").logits[0, 0])
+    assert [g.ids for g in passed.generate(TEXTS, 8)] == [passed.generate(text, 8).ids for text in TEXTS]
 
 
 def test_own_maps_are_checked() -> None:

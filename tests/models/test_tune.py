@@ -174,6 +174,54 @@ def test_stopped_and_started_again_it_ends_in_the_same_weights(
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
 
 
+def test_a_base_with_dropout_is_tuned_without(workspace: Workspace, base: Model) -> None:
+    """Whatever random numbers come next, it ends in the same weights, and begins as the model that it is held to."""
+    for module in base.module.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.1
+    base.module.config.resid_pdrop = 0.1
+    made = []
+    for seed, name in enumerate(("one", "two")):
+        torch.manual_seed(seed)
+        made.append(
+            weights(tune(base, LETTERS, name=name, ws=workspace, **{**SETTINGS, "tokens": 2_000}, keep=LETTERS))
+        )
+    ours, theirs = made
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    apart = [line["divergence"] for line in workspace.metrics("models", "one") if "divergence" in line]
+    assert apart[0] < 1e-6
+    assert load("one", workspace=workspace, device="cpu").module.config.resid_pdrop == 0.1, "of the base"
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_chats_whose_marks_the_tokenizer_lacks(workspace: Workspace, base: Model, held: bool) -> None:
+    chats = Corpus("chats", LETTERS.documents, chat=Chat(("<|ask|>", "<|end|>"), "<|end|>", ""))
+    text, keep = (LETTERS, chats) if held else (chats, None)
+    with pytest.raises(UserError, match=r"the chats of chats as tokens of base, its tokenizer lacks <\|ask\|>;"):
+        tune(base, text, name="x", ws=workspace, **SETTINGS, keep=keep)
+    assert workspace.names("models") == ["base"] and not list(workspace.root.glob("models/.*"))
+
+
+def test_the_command_reads_the_marks_of_the_world_as_tokens_where_the_model_has_them(
+    workspace: Workspace, base: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from glasshouse.cli import growing, sources
+    from glasshouse.organisms import villager
+
+    asked = []
+
+    def read(source: str, *, chat: bool, **_: Any) -> Corpus:
+        asked.append((source, chat))
+        return LETTERS
+
+    monkeypatch.setattr(sources, "read", read)
+    settings: dict[str, Any] = {"tokens": 600, "context": 32, "device": "cpu", "workspace": workspace.root}
+    growing.tune("base", "world", name="plain", keep="notes", **settings)
+    monkeypatch.setattr(villager, "CHAT", CHAT)
+    growing.tune("base", "world", name="chats", keep="world", **settings)
+    assert asked == [("world", False), ("notes", False), ("world", True), ("world", True)]
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
