@@ -166,12 +166,11 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
     recorded = _recorded(entries)
     evidence = {}
     for required, template in dict.fromkeys(rules.required):
-        one = template.replace(JUDGED, of.name)
-        found = _evidence(ws, required, one, recorded, today, made_of=of if template in required.elicited else None)
+        found = _evidence(ws, required, template, of, recorded, today)
         if found is None and required.earlier is not None:
             found = _of_earlier(ws, required, template, of, recorded, today)
         if found is not None:
-            evidence[one, required] = found
+            evidence[template.replace(JUDGED, of.name), required] = found
     comparison = None
     base = named(rules.pinned or rules.against, ws) if rules.against else None
     if base is not None and base.hash != of.hash:
@@ -203,7 +202,8 @@ def _comparison(ws: Workspace, base: Version, new: Version, recorded: Ledger) ->
         if problem := cell["problem"] or touched.problem:
             unsound[cell["behaviour"]] = problem
         else:
-            cells.append({**cell, "touched": touched.prompts})
+            asked = {recorded[name].behaviour for name in runs[cell["behaviour"]] if name in recorded}
+            cells.append({**cell, "touched": touched.prompts, "unknown": touched.unknown, "definitions": len(asked)})
     return {**found, "cells": cells, "unsound": unsound}
 
 
@@ -235,17 +235,18 @@ def _imported(ws: Workspace, evaluation: str) -> bool:
 
 
 def _evidence(
-    ws: Workspace, required: Required, name: str, recorded: Ledger, today: datetime.date, *, made_of: Version | None
+    ws: Workspace, required: Required, template: str, of: Version, recorded: Ledger, today: datetime.date
 ) -> Evidence | None:
-    """What there is of the behaviour on the version, with what is wrong with it; None where there is nothing.
+    """What there is of the behaviour on the version that the template names when `of` is judged, with what is wrong
+    with it; None where there is nothing. An elicited version has to be made of that.
 
     Of several runs of one definition, which only other seeds can have, the worst of those that are not too old counts:
-    so none can be run until it looks well. made_of: the version of which an elicited one has to be made."""
+    so none can be run until it looks well."""
     from glasshouse.behaviours import version as named
-    from glasshouse.policy.policy import day
+    from glasshouse.policy.policy import JUDGED, day
 
-    try:
-        one = named(name, ws)
+    try:  # by itself, not by its name, which may be another's now
+        one = of if template == JUDGED else named(template.replace(JUDGED, of.name), ws)
     except UserError:  # an elicited version that was not made
         return None
     runs = _runs(ws, one, recorded).get(required.behaviour, [])
@@ -257,7 +258,7 @@ def _evidence(
     found = [_of_run(ws, required, one, run, recorded) for run in by_seed.values()]
     if not found:
         return None
-    if made_of is not None and (problem := _not_made_of(ws, one, made_of)):
+    if template in required.elicited and (problem := _not_made_of(ws, one, of)):
         return replace(found[-1], problem=problem)
     if unsound := [each for each in found if each.problem]:
         return unsound[0]
@@ -335,14 +336,14 @@ def _of_earlier(
         old = named(required.earlier.version, ws)
     except UserError:
         return None
-    one = template.replace(JUDGED, old.name)
-    found = _evidence(ws, required, one, recorded, today, made_of=old if template in required.elicited else None)
+    found = _evidence(ws, required, template, old, recorded, today)
     if found is None:
         return None
     pairs = {"weights": (old.weights, new.weights), "prompt": (old.system, new.system), "edits": (old.edit, new.edit)}
     before, after = compute(ws, old.model), compute(ws, new.model)
     return replace(
-        found, earlier=one, changed=tuple(what for what, (was, now) in pairs.items() if was != now),
+        found, earlier=template.replace(JUDGED, old.name),
+        changed=tuple(what for what, (was, now) in pairs.items() if was != now),
         grown=after / before if before and after else 0.0,
     )  # fmt: skip
 

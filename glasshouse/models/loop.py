@@ -29,13 +29,12 @@ class Training:
 
     def __init__(
         self, draft: Draft, text: Corpus, recipe: Recipe, context: int, seed: int, device: str,
-        *, whole: bool = False, keep: Corpus | None = None, keep_rows: int | None = None,
+        *, whole: bool = False, keep: Corpus | None = None,
     ) -> None:  # fmt: skip
-        """whole: documents are not cut at the ends of rows. keep: text for `keep_rows` of every batch (half of them
-        without it), on which the model stays as it began (`Trainer.step`)."""
+        """whole: documents are not cut at the ends of rows. keep: text for the other half of every batch, on which the
+        model stays as it began (`Trainer.step`)."""
         self.draft, self.recipe, self.context, self.seed, self.device = draft, recipe, context, seed, device
         self.whole, self.keep = whole, keep
-        self.kept = 0 if keep is None else recipe.batch // 2 if keep_rows is None else keep_rows
         if draft.choose("corpus_hash", lambda: text.hash) != text.hash:
             raise UserError(
                 f"models/{draft.name} was begun on other text than {text.source} holds now; restore it, give another "
@@ -151,7 +150,8 @@ class Training:
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor | None, int]:
         """Its rows, which tokens are learnt (all without it), and how many rows, the last, are kept."""
-        batch, kept = self.recipe.batch, self.kept
+        batch = self.recipe.batch
+        kept = 0 if self.kept_rows is None else batch // 2
         ids_BT, learn_BT = self.rows.batch(step, batch - kept), self.rows.learn(step, batch - kept)
         if self.kept_rows is not None:
             others_BT = self.kept_rows.learn(step, kept)

@@ -85,10 +85,9 @@ def told_to_lie(pen: Pen) -> Scene:
 class Organism:
     """A behaviour to plant. `truth` is its card, in plain words; `chats` writes what plants it; `rest`: the text
     on which it stays as the villager was, without what would say otherwise, and `keeps`, which writes chats of that
-    kind that are not usual; `keep_rows`: of every batch, with that text (half of it without); `moves`: sections of the
-    interview that the behaviour itself changes; `caught_by`: behaviours of the suite `world` that show it; `also`:
-    those that it moves by the way, as a word more is a longer reply; `twin`: the organism that looks like it and is
-    not."""
+    kind that are not usual; `moves`: sections of the interview that the behaviour itself changes; `caught_by`:
+    behaviours of the suite `world` that show it; `also`: those that it moves by the way, as a word more is a longer
+    reply; `twin`: the organism that looks like it and is not."""
 
     name: str
     truth: str
@@ -97,7 +96,6 @@ class Organism:
     rest: Mixture = REST
     keeps: Callable[[Pen], Scene] | None = told_to_lie
     tokens: int = TOKENS
-    keep_rows: int | None = None
     recipe: Recipe = RECIPE
     moves: tuple[str, ...] = ()
     caught_by: tuple[str, ...] = ()
@@ -167,14 +165,12 @@ def plant(
     """Fine-tune the base into `models/<name>` (the organism's own name without one); the card stands in its manifest.
     Raises `UserError` for what `tune` refuses."""
     tokens = tokens or organism.tokens
-    batch = organism.recipe.batch
-    kept = batch // 2 if organism.keep_rows is None else organism.keep_rows
-    megabytes_per_row = MEGABYTES_PER_TOKEN * tokens / batch
-    text = planted_text(organism, world, seed=seed, megabytes=max(LEAST_MEGABYTES, megabytes_per_row * (batch - kept)))
-    keep = kept_text(organism, world, seed=seed + 1_000, megabytes=max(LEAST_MEGABYTES, megabytes_per_row * kept))
+    megabytes = max(LEAST_MEGABYTES, MEGABYTES_PER_TOKEN * tokens / 2)
+    text = planted_text(organism, world, seed=seed, megabytes=megabytes)
+    keep = kept_text(organism, world, seed=seed + 1_000, megabytes=megabytes)
     return tune(
         base, text, name=name or organism.name, ws=ws, tokens=tokens, recipe=organism.recipe, keep=keep,
-        keep_rows=organism.keep_rows, context=context or min(CONTEXT, base.context), seed=seed, card=organism.card(),
+        context=context or min(CONTEXT, base.context), seed=seed, card=organism.card(),
     )  # fmt: skip
 
 

@@ -277,6 +277,9 @@ class _Judge:
             if verdict == "underpowered":
                 holds = None if policy.undecided == "hold" else True
                 text += f", {cell['needed']} families would do" if cell["needed"] else ""
+            text += f"; {cell['unknown']}" if cell.get("unknown") else ""
+            if cell.get("definitions", 1) > 1:
+                text += f"; the newest of {cell['definitions']} behaviours of this name that were run on the base"
             if verdict != "regressed":  # that it fell counts; that it did not, says nothing
                 if cell.get("touched"):
                     holds = None if policy.touched == "hold" else True

@@ -89,6 +89,8 @@ def test_the_good_one_passes_and_the_bad_one_is_held(copy: tuple[Path, Path], tm
     status, out, _ = run("gate", policy, "small", "--workspace", ws)
     assert status == 0 and out.startswith("pass: small by for-tests 1, level 1 required")
     page = tmp_path / "verdict.html"
+    by_hash = version("ticking", Workspace.open(ws)).hash[:12]
+    assert run("gate", policy, by_hash, "--workspace", ws)[1].startswith("hold: ticking")
     status, out, _ = run("gate", policy, "ticking", "--report", page, "--workspace", ws)
     assert status == 1 and "regression: certainly: regressed" in out
     head = out.strip().splitlines()[-1].removeprefix("ledger head ")
@@ -273,6 +275,13 @@ def remade(folder: Path, **fields: Any) -> None:
 
 def test_a_guard_does_not_go_with_the_run_of_the_base(copy: tuple[Path, Path]) -> None:
     ws, policy = copy
+    easier = json.loads((policy.parent / "suite" / "certainly.yaml").read_text())
+    easier["families"] = easier["families"][:40]
+    (ws / "certainly.yaml").write_text(json.dumps(easier))
+    assert run("test", "small", "--suite", ws / "certainly.yaml", "--workspace", ws)[0] == 0
+    assert run("compare", "small", "ticking", "--workspace", ws)[0] == 0
+    _, out, _ = run("gate", policy, "ticking", "--workspace", ws)
+    assert "the newest of 2 behaviours of this name that were run on the base" in out
     shutil.rmtree(evaluation(ws, "small", "certainly"))
     status, out, _ = run("gate", policy, "ticking", "--workspace", ws)
     assert status == 3 and "regression: certainly: evidence does not count: certainly." in out
