@@ -97,6 +97,38 @@ def test_a_site_the_model_lacks(refused: Callable[..., str], tiny_model_dir: Pat
     assert "expected a site" in refused(*open_words(tiny_model_dir, corpus_dir, "--site", "residue"))
 
 
+def test_a_folder_whose_weights_are_others_now(
+    refused: Callable[..., str], ws: Path, corpus_dir: Path, labelled_jsonl: Path
+) -> None:
+    """The workspace knows them; a command later than the one that opened the folder asks."""
+    import shutil
+
+    here = Workspace.open(ws)
+    (name,) = here.names("models")
+    note = (here.path("models", name) / "source.json").read_bytes()
+    shutil.rmtree(here.path("models", name))
+    with here.writing("models", name, config={"version": "of other weights"}, command="open") as draft:
+        (draft.path / "source.json").write_bytes(note)
+        draft.finish()
+    text = ["--corpus", corpus_dir, "--tokens", "6k"]
+    assert "found others" in refused("learn", "h", "--features", 32, "--k", 4, "--name", "new")
+    assert "found others" in refused("features", "d", *text, "--context", 64)
+    assert "found others" in refused("concepts", "d", "--corpus", labelled_jsonl, "--tokens", "2k")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x"])
+def test_a_device_that_is_not_here(refused: Callable[..., str], corpus_dir: Path, device: str) -> None:
+    assert "expected device" in refused("grow", corpus_dir, "--tokens", "5k", "--device", device)
+    assert "expected device" in refused("doctor", "--device", device)
+
+
+def test_a_workspace_inside_a_file(tmp_path: Path, corpus_dir: Path) -> None:
+    (tmp_path / "file.txt").write_text("x")
+    words = ["grow", corpus_dir, "--tokens", "5k", "--workspace", tmp_path / "file.txt" / "x"]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 2 and "Not a directory; give --workspace DIR" in result.stderr, repr(result.exception)
+
+
 # -- text --------------------------------------------------------------------------------------------------------------
 
 
@@ -177,7 +209,7 @@ def test_a_dictionary_of_the_wrong_width(
     assert "width 48" in line and "32" in line
 
 
-def test_a_port_in_use(refused: Callable[..., str], tiny_model_dir: Path, corpus_dir: Path) -> None:
+def test_a_port_in_use(refused: Callable[..., str], tiny_model_dir: Path, corpus_dir: Path, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -185,6 +217,9 @@ def test_a_port_in_use(refused: Callable[..., str], tiny_model_dir: Path, corpus
         words = [word for word in open_words(tiny_model_dir, corpus_dir) if word != "--no-serve"]
         assert "in use" in refused(*words, "--port", port)
         assert "in use" in refused("serve", "--port", port)
+        new = tmp_path / "new"
+        result = CliRunner().invoke(app, ["serve", "--port", str(port), "--workspace", str(new)])
+        assert result.exit_code == 2 and "in use" in result.stderr and not new.exists()
 
 
 def test_a_newer_workspace(ws: Path, corpus_dir: Path) -> None:

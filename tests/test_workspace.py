@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from glasshouse.types import UserError
-from glasshouse.workspace import FORMAT, Expectation, Workspace, read_manifest, write_atomically
+from glasshouse.workspace import FORMAT, Expectation, Progress, Workspace, read_manifest, write_atomically
 from glasshouse.workspace.files import BLOCK, SECTOR, hash_file, hash_json, write_past_cache
 
 
@@ -64,6 +64,19 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"found no glasshouse\.toml"):
         Workspace.open(tmp_path / "none", create=False)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_place_where_no_workspace_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file.txt").write_text("x")
+    with pytest.raises(UserError, match=r"at .*file\.txt/x, got Not a directory; give --workspace DIR"):
+        Workspace.open(tmp_path / "file.txt" / "x")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match="got Permission denied"):
+        Workspace.open(tmp_path / "new")
 
 
 @pytest.mark.parametrize(
@@ -194,6 +207,88 @@ def test_killed_between_writes_it_goes_on(ws: Workspace) -> None:
     assert not (ws.path("models", "a") / "checkpoints").exists() and ws.runs()[-1]["state"] == "done"
 
 
+KILLED = """
+import os, shutil, signal, sys
+import torch
+from glasshouse.workspace import Workspace
+
+ws, at = Workspace.open(sys.argv[1]), sys.argv[2]
+replace, rmtree = os.replace, shutil.rmtree
+
+def kill_before(work):
+    def killed(*names, **options):
+        if any(str(name).endswith(at) for name in names):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return work(*names, **options)
+    return killed
+
+os.replace, shutil.rmtree = kill_before(os.replace), kill_before(shutil.rmtree)
+if ws.done("models", "a", {"k": 1}):
+    sys.exit("it stands")
+with ws.writing("models", "a", config={"k": 1}, command="grow") as draft:
+    found = draft.load_checkpoint()
+    print("from", found[0] if found else 0, flush=True)
+    draft.choose("precision", lambda: "fp32")
+    for step in range(found[0] + 1 if found else 1, 4):
+        draft.log(step=step)
+        draft.save_checkpoint(step, {"x": torch.full((4,), float(step))}, {"step": step})
+    (draft.path / "weights").write_bytes(b"0123456789")
+    draft.finish()
+"""
+
+
+@pytest.mark.parametrize(
+    ("at", "then"), [(".a.partial/manifest.json", "from 3"), ("checkpoints", ""), ("models/a", "")]
+)
+def test_killed_while_it_is_finished_nothing_is_done_twice(tmp_path: Path, at: str, then: str) -> None:
+    """kill -9 before each of the last steps of `finish`, then the same command: the artefact of a run left alone."""
+
+    def run(root: Path, at: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", KILLED, str(root), at]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    whole, cut = Workspace.open(tmp_path / "whole"), Workspace.open(tmp_path / "cut")
+    assert run(whole.root, "nowhere").returncode == 0
+    assert run(cut.root, at).returncode == -signal.SIGKILL and not cut.exists("models", "a")
+    assert cut.begun("models", "a") == {"k": 1}
+    with pytest.raises(UserError, match=r"begun with other settings \(k: 1 then, 2 now\)"):
+        with cut.writing("models", "a", config={"k": 2}, command="grow"):
+            pass
+    again = run(cut.root, "nowhere")
+    assert (again.stdout.strip(), again.stderr.strip()) == (then, "" if then else "it stands")
+    untouched, ended = whole.path("models", "a"), cut.path("models", "a")
+    files = {p.name: p.read_bytes() for p in untouched.iterdir() if p.name != "manifest.json"}
+    assert files == {p.name: p.read_bytes() for p in ended.iterdir() if p.name != "manifest.json"}
+    first, second = (ws.manifest("models", "a", verify=True) | {"created": ""} for ws in (whole, cut))
+    assert first == second
+    assert not cut.partial("models", "a").exists()
+
+
+def test_a_draft_without_its_record_is_no_rubbish(ws: Workspace) -> None:
+    """Killed before the renaming and damaged since, it is gone on with, not put in its place and not thrown away."""
+    make(ws)
+    os.replace(ws.path("models", "a"), ws.partial("models", "a"))
+    (ws.partial("models", "a") / "weights").write_bytes(b"012345678X")  # not what its manifest says
+    assert not ws.done("models", "a", {"k": 1})
+    with ws.writing("models", "a", config={"k": 1}, command="grow") as draft:
+        assert draft.resumed and (draft.path / "weights").is_file()
+        (draft.path / "weights").write_bytes(b"0123456789")
+        draft.finish()
+    assert ws.done("models", "a", {"k": 1}) and ws.manifest("models", "a", verify=True)
+
+
+def test_a_mistake_in_the_middle_leaves_the_checkpoints(ws: Workspace) -> None:
+    for step, left in ((0, False), (1, True)):
+        with (
+            pytest.raises(UserError, match="the loss became nan"),
+            ws.writing("models", "a", config={}, command="grow") as draft,
+        ):
+            if step:
+                draft.save_checkpoint(step, {"x": torch.zeros(1)}, {})
+            raise UserError("the loss became nan")
+        assert ws.partial("models", "a").exists() == left
+
+
 def test_one_writer_at_a_time_and_readers_beside_it(ws: Workspace) -> None:
     make(ws, "other")
     first = writer(ws, 0.05)
@@ -257,6 +352,13 @@ def test_a_newer_manifest_is_refused(ws: Workspace) -> None:
         ws.manifest("models", "a")
 
 
+@pytest.mark.parametrize("form", ["1", None, 1.5])
+def test_a_manifest_of_no_format(ws: Workspace, form: object) -> None:
+    rewrite(make(ws), format=form)
+    with pytest.raises(UserError, match="expected a format such as 1"):
+        ws.manifest("models", "a")
+
+
 def test_a_copied_workspace_opens(ws: Workspace, tmp_path: Path) -> None:
     make(ws)
     moved = tmp_path / "elsewhere"
@@ -279,6 +381,14 @@ def test_a_failed_run_says_so(ws: Workspace) -> None:
     with pytest.raises(KeyboardInterrupt), ws.running("grow", "models", "a", total=1, unit="tokens"):
         raise KeyboardInterrupt
     assert [r["state"] for r in ws.runs()] == ["failed", "stopped"]
+
+
+def test_another_process_of_the_same_number_is_not_the_run(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = Progress(ws, "grow", "models", "a", None, "tokens", 0)
+    assert ws.runs()[-1]["state"] == "running"
+    monkeypatch.setattr("glasshouse.workspace.progress._began", lambda pid: time.time() + 60)  # a container made anew
+    assert ws.runs()[-1]["state"] == "killed"
+    progress.close("done")
 
 
 def test_a_line_cut_by_a_kill_is_left_out(ws: Workspace) -> None:

@@ -208,13 +208,21 @@ def _key(sample: Sample) -> tuple[str, int, int]:
 
 
 def _replies(draft: Draft, wanted: Sequence[Sample]) -> dict[tuple[str, int, int], Sample]:
-    """What a killed run has left; a last line cut short is made again."""
-    file = draft.path / REPLIES
+    """What a killed run has left; a last line cut short is made again. One that was killed at its very end has scored
+    them already."""
+    file, known = draft.path / REPLIES, {_key(sample): sample for sample in wanted}
     if not file.is_file():
-        return {}
+        scored = (draft.path / SAMPLES).read_text(encoding="utf-8") if (draft.path / SAMPLES).is_file() else ""
+        found = {
+            _key(sample): sample for line in scored.split("\n")[:-1] if (sample := _sample_from_json(json.loads(line)))
+        }
+        return {
+            key: replace(sample, expect=known[key].expect, turns=sample.turns or known[key].turns)
+            for key, sample in found.items()
+            if key in known
+        }
     whole = list(file.read_text(encoding="utf-8").split("\n")[:-1])
     write_atomically(file, "".join(f"{line}\n" for line in whole))
-    known = {_key(sample): sample for sample in wanted}
     return {key: sample for line in whole if (key := _key(sample := _sample_from_json(json.loads(line)))) in known}
 
 

@@ -8,6 +8,7 @@ Nothing heavy is imported before a command needs it, so `glasshouse --help` is q
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,7 +67,7 @@ def demo(
     """Grow a small model, open it, and show its features.
 
     The text is a small made-up world, in six languages, whose truth is known: the model is its villager, to chat with,
-    and what its features detect is held to the truth. About thirteen minutes on two cores; run again, it goes on where
+    and what its features detect is held to the truth. A quarter of an hour on two cores; run again, it goes on where
     it stopped, and redoes nothing. With other text it takes a third of that.
     """
     from glasshouse.cli.page import page
@@ -220,11 +221,14 @@ def serve(
 ) -> None:
     """Serve the page: search features, try text, steer."""
     from glasshouse.cli.page import end_with_stdin
+    from glasshouse.web.server import listen
     from glasshouse.web.server import serve as run
 
     if until_stdin_closes:
         end_with_stdin()
-    run(Workspace.open(workspace), host=host, port=port, open_browser=open_browser, listener=listener)
+    # Before the workspace is opened: an address that cannot be had leaves no new workspace behind.
+    with listen(host, port) if listener is None else socket.socket(fileno=listener) as door:
+        run(Workspace.open(workspace), host=host, open_browser=open_browser, listener=door.detach())
 
 
 @app.command()

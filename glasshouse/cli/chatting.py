@@ -18,6 +18,7 @@ def steered_model(
 ) -> tuple[Any, Any]:
     """The loaded model with the dictionaries that the edits name attached, and the edits added up."""
     from glasshouse.dictionaries import dictionary
+    from glasshouse.features.opening import check_known
     from glasshouse.models import Edit, load
     from glasshouse.steering import parse
 
@@ -37,6 +38,7 @@ def steered_model(
     features = [text for text in (*sets, *adds) if "@" not in text]
     found = [dictionary(name, ws=ws) for name in sorted({place.dictionary for place in places(features)})]
     model: Any = load(source, device=device, workspace=ws)
+    check_known(model, ws)
     for one in found:
         model.attach(one)
     for text in adds:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import re
 import shutil
 import sys
@@ -88,8 +89,20 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Name in the
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 NameOption = Annotated[str | None, typer.Option(metavar="NAME", help="Name of what is made.", show_default=False)]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+def known_device(device: str | None) -> str | None:
+    """The device itself. Raises `UserError`, before anything is begun, for one that this machine has not."""
+    if device is not None:
+        from glasshouse.models.load import check_device
+
+        check_device(device)
+    return device
+
+
 DeviceOption = Annotated[
-    str | None, typer.Option(help="cpu or cuda; without it, cuda where there is one.", show_default=False)
+    str | None,
+    typer.Option(help="cpu or cuda; without it, cuda where there is one.", show_default=False, callback=known_device),
 ]
 ContextOption = Annotated[int | None, typer.Option(help="Tokens a window; 256 at most.", show_default=False)]
 TextColumnOption = Annotated[str, typer.Option(help="Column of .jsonl, .parquet and .csv files that holds the text.")]
@@ -109,7 +122,7 @@ def begin(workspace: Path | None, *, create: bool = True) -> Iterator[Workspace]
     A user's mistake leaves no new workspace behind: one that was made for this command and holds nothing goes again.
     """
     path = Workspace.find(workspace)
-    new = not path.exists()
+    new = not os.path.exists(path)  # also where it may not be looked: opening says so
     ws = Workspace.open(path, create=create)
     keep_memory()
     try:

@@ -86,7 +86,7 @@ def learn(
     from glasshouse.activations import store
     from glasshouse.dictionaries import LearnConfig, expect
     from glasshouse.dictionaries import learn as run
-    from glasshouse.features.opening import default_name
+    from glasshouse.features.opening import check_known, default_name
     from glasshouse.models import load
 
     with begin(workspace, create=False) as ws:
@@ -100,6 +100,7 @@ def learn(
         )  # fmt: skip
         name = name or default_name(rows.model_name, place)
         model = load(rows.model_name, device=device, workspace=ws)
+        check_known(model, ws)
         if not ws.exists("dictionaries", name):
             say(f"learning {name}: {expect(config, rows.width(place), device=str(model.device))}")
         found = run(
@@ -135,13 +136,14 @@ def features(
     from glasshouse.dictionaries import dictionary as read_dictionary
     from glasshouse.features import features as read_features
     from glasshouse.features.gathering import gather
-    from glasshouse.features.opening import HARVEST_TOKENS
+    from glasshouse.features.opening import HARVEST_TOKENS, check_known
     from glasshouse.models import load
     from glasshouse.text import corpus as read
 
     with begin(workspace, create=False) as ws:
         found = read_dictionary(dictionary, ws=ws)
         model = load(str(found.model_name), device=device, workspace=ws)
+        check_known(model, ws)
         text = read(corpus, text_column=text_column)
         window = context or min(256, model.context)
         gather(model, found, text, ws=ws, name=found.name, tokens=tokens or HARVEST_TOKENS, context=window)
@@ -171,11 +173,13 @@ def concepts(
     from glasshouse.cli.summary import concept_lines
     from glasshouse.dictionaries import dictionary as read_dictionary
     from glasshouse.features.kept import TOKENS, score_concepts
+    from glasshouse.features.opening import check_known
     from glasshouse.models import load
 
     with begin(workspace, create=False) as ws:
         found = read_dictionary(dictionary, ws=ws)
         model = load(str(found.model_name), device=device, workspace=ws)
+        check_known(model, ws)
         text, spans = read_labelled(corpus, tokens or TOKENS)
         kept = score_concepts(ws, model, found, text, spans, tokens=tokens or TOKENS, seed=seed)
         answer(json, kept, concept_lines(kept))

@@ -331,8 +331,8 @@ def check_known(model: Any, ws: Workspace) -> None:
     """Raises `UserError` if the workspace knows a model of that name with other weights."""
     if not ws.exists("models", model.name):
         return
-    known = ws.manifest("models", model.name)["config"].get("version", model.version)
-    if known != model.version:
+    known = ws.manifest("models", model.name)["config"].get("version")  # none of what was grown here
+    if known is not None and known != model.version:
         raise UserError(
             f"expected the weights or tokenizer with which {model.name} was opened in {ws.root}, found others; open a "
             "folder of another name, or use another --workspace"

@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from glasshouse.types import Estimate, FeatureId, UserError
+from glasshouse.types import NAME_PATTERN, Estimate, FeatureId, UserError
 from glasshouse.workspace import Workspace, read_manifest
 
 AROUND = 20  # tokens shown on each side of an example's peak
@@ -63,14 +63,17 @@ def visible(text: str) -> str:
 def features(name_or_path: str | Path, *, ws: Workspace | None = None) -> Features:
     """Open the features of a dictionary: by its name in the workspace, or by the artefact's folder.
 
-    Raises `UserError` if there are none, or if a file was truncated or the manifest edited.
+    A name that the given workspace has is never a folder of that name here. Raises `UserError` if there are none, or if
+    a file was truncated or the manifest edited.
     """
-    path = Path(name_or_path)
-    if (path / "manifest.json").is_file():
+    name, path = str(name_or_path), Path(name_or_path)
+    named = isinstance(name_or_path, str) and NAME_PATTERN.fullmatch(name)
+    kept = named and ws is not None and ws.exists("features", name)
+    if not kept and (path / "manifest.json").is_file():
         return Features(path)
     ws = ws or Workspace.open(create=False)
-    ws.manifest("features", str(name_or_path))
-    return Features(ws.path("features", str(name_or_path)))
+    ws.manifest("features", name)
+    return Features(ws.path("features", name))
 
 
 class Features:

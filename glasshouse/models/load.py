@@ -48,7 +48,7 @@ def load(
     device: CUDA where there is one, else the CPU. Raises `UserError`, one line, for a name that does not exist or
     cannot be reached, an architecture outside the table, weights that are no safetensors, a row that does not fit.
     """
-    _check_device(device)
+    check_device(device)
     if isinstance(source, nn.Module):
         module, family = source, sites or _family(getattr(source, "config", None), type(source).__name__)
         chosen_name = name or type(source).__name__.lower()
@@ -65,12 +65,14 @@ def load(
     return model
 
 
-def _check_device(device: str | None) -> None:
-    """Raises `UserError` unless it is None, "cpu", or a CUDA device of this machine."""
+def check_device(device: str | None) -> None:
+    """Raises `UserError` unless it is None, "cpu", or a CUDA device or "mps" of this machine."""
     kind, _, index = str(device or "cpu").partition(":")
     have = torch.cuda.device_count()
     if kind == "cuda" and not (int(index) if index.isdigit() else 0) < have:
         raise UserError(f"expected device {device}, but this machine has {have} CUDA devices; leave --device out")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UserError("expected device mps, but this machine has none; leave --device out")
     if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
         raise UserError(f"expected device cpu, cuda or cuda:N, got {device!r}")
 

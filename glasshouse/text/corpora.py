@@ -219,17 +219,20 @@ class _Reading:
 
     def collect(self, pieces: Iterable[Piece]) -> Corpus:
         documents: list[Document] = []
+        kinds: dict[str, str] = {}  # each held, and counted, once
         for piece in pieces:
-            try:
-                size = len(piece.text.encode())
-            except UnicodeEncodeError:  # a lone surrogate, which JSON can spell and no tokenizer can read
+            try:  # a lone surrogate, which JSON and the name of a file can hold, is nothing to hash or to read
+                size = len(piece.text.encode()) + (len(piece.kind.encode()) if piece.kind not in kinds else 0)
+                piece.name.encode()
+            except UnicodeEncodeError:
                 self.skip("undecodable")
                 continue
             if not piece.text.strip():
                 self.skip("empty")
                 continue
             self.budget.keep(size)
-            documents.append(Document(len(documents), piece.name, piece.kind, piece.text))
+            kind = kinds.setdefault(piece.kind, piece.kind)
+            documents.append(Document(len(documents), piece.name, kind, piece.text))
         if documents:
             return Corpus(self.source, tuple(documents), self.skipped)
         if self.no_column is not None:

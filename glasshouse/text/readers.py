@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -93,7 +94,11 @@ def _plain(file: Path, name: str, kind: str, text_column: str, budget: Budget) -
 
 def _html(file: Path, name: str, kind: str, text_column: str, budget: Budget) -> Iterator[Piece | Skipped]:
     text = _decoded(file, budget)
-    yield text if isinstance(text, Skipped) else Piece(name, kind, html_text(text))
+    try:
+        found = text if isinstance(text, Skipped) else Piece(name, kind, html_text(text))
+    except AssertionError:  # how HTMLParser refuses `<![` and a word that it does not know
+        found = Skipped("broken HTML")
+    yield found
 
 
 BLOCKS = """
@@ -140,6 +145,8 @@ def html_text(page: str) -> str:
 def _jsonl(file: Path, name: str, kind: str, text_column: str, budget: Budget) -> Iterator[Piece | Skipped]:
     def rows(stream: IO[bytes]) -> Iterator[dict[str, Any] | Skipped]:
         for line in _lines(stream, budget):
+            if not line.strip():
+                continue
             try:
                 row = json.loads(line.decode("utf-8-sig"))
             except UnicodeDecodeError:
@@ -161,8 +168,7 @@ def _lines(stream: IO[bytes], budget: Budget) -> Iterator[bytes]:
         if total > budget.limit:
             budget.check(budget.limit + 1)
         budget.check(len(line))
-        if line.strip():
-            yield line
+        yield line
 
 
 def _csv(file: Path, name: str, kind: str, text_column: str, budget: Budget) -> Iterator[Piece | Skipped]:
@@ -171,7 +177,8 @@ def _csv(file: Path, name: str, kind: str, text_column: str, budget: Budget) -> 
         if b"\0" in head:
             yield Skipped("binary")
             return
-        lines = (line.decode("utf-8-sig", "surrogateescape") for line in _lines(stream, budget))
+        decoded = (line.decode("utf-8-sig", "surrogateescape") for line in _lines(stream, budget))
+        lines = itertools.dropwhile(lambda line: not line.strip(), decoded)  # the header is the first line with words
         csv.field_size_limit(min(budget.limit, 2**31 - 1))
         try:
             yield from csv.DictReader(lines, delimiter="\t" if ".tsv" in suffix_of(file) else ",")
@@ -227,9 +234,11 @@ def _parquet(file: Path, name: str, kind: str, text_column: str, budget: Budget)
             columns = table.schema_arrow.names
             if text_column not in columns:
                 raise _no_column(file, text_column, columns)
-            budget.check(_headed_size(table.metadata, text_column))
-        wanted = [text_column] + ["kind"] * ("kind" in columns and text_column != "kind")
-        with parquet.ParquetFile(file, read_dictionary=[text_column]) as table:
+            wanted = [text_column] + ["kind"] * ("kind" in columns and text_column != "kind")
+            paths = [table.schema.column(i).path for i in range(len(table.schema))]
+            leaves = [path for path in paths if any(f"{path}.".startswith(f"{column}.") for column in wanted)]
+            budget.check(_headed_size(table.metadata, leaves))
+        with parquet.ParquetFile(file, read_dictionary=leaves) as table:
             row = 0
             for batch in table.iter_batches(batch_size=1024, columns=wanted):
                 yield from _batch(batch, row, name, kind, text_column)
@@ -238,13 +247,14 @@ def _parquet(file: Path, name: str, kind: str, text_column: str, budget: Budget)
         yield Skipped(f"broken Parquet ({type(error).__name__})")
 
 
-def _headed_size(metadata: Any, column: str) -> int:
-    """Bytes that the file's own header says the column unpacks to (before repeats of dictionary values)."""
+def _headed_size(metadata: Any, leaves: Sequence[str]) -> int:
+    """Bytes that the file's own header says these columns unpack to (before repeats of dictionary values); leaves: by
+    path, `text` or, of lists, `text.list.element`."""
     sizes = 0
     for group in range(metadata.num_row_groups):
         for i in range(metadata.num_columns):
             chunk = metadata.row_group(group).column(i)
-            if chunk.path_in_schema == column:
+            if chunk.path_in_schema in leaves:
                 sizes += chunk.total_uncompressed_size
     return sizes
 
@@ -253,7 +263,11 @@ def _batch(batch: Any, first: int, name: str, kind: str, text_column: str) -> It
     kinds = batch.column("kind") if "kind" in batch.schema.names else None
     texts = batch.column(text_column)
     for i in range(batch.num_rows):
-        text, own = texts[i].as_py(), kinds[i].as_py() if kinds is not None else None
+        try:
+            text, own = texts[i].as_py(), kinds[i].as_py() if kinds is not None else None
+        except UnicodeDecodeError:
+            yield Skipped("undecodable")
+            continue
         if not isinstance(text, str):
             yield Skipped("rows without text")
         else:

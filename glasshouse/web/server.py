@@ -73,10 +73,11 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(128)  # the connections of an eager browser wait here while we start
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: a host that could be no name
         used = getattr(error, "errno", None) == errno.EADDRINUSE
         reason = "it is in use (another glasshouse?)" if used else str(error)
-        raise UserError(f"expected to listen on {host}:{port}, but {reason}; give another --port") from None
+        other = "--port" if used else "--host or --port"
+        raise UserError(f"expected to listen on {host}:{port}, but {reason}; give another {other}") from None
     return listener
 
 

@@ -77,7 +77,8 @@ class Workbench:
         self._given = model
         self._loaded: dict[str, Any] = {}
         self._weights: dict[str, str] = {}  # hashes of the artefacts that were loaded
-        self._dictionaries: dict[str, tuple[str, Any, Any]] = {}
+        self._dictionaries: dict[str, tuple[str, Any, Any]] = {}  # those attached: hash, model, dictionary
+        self._read: dict[str, tuple[str, Any]] = {}  # the one read last, attached or not
         self._versions: dict[str, tuple[Any, Any]] = {}
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
@@ -92,42 +93,54 @@ class Workbench:
 
     def open(self, name: str) -> tuple[Any, Any]:
         """The model and the dictionary of that name, attached to it; loaded the first time."""
-        self.library.require("dictionaries", name)
-        ws = self.library.ws
-        stamp = ws.manifest("dictionaries", name)["hash"]
+        stamp, found = self.dictionary(name)
         held = self._dictionaries.get(name)
         if held is None or held[0] != stamp:
-            from glasshouse.dictionaries import dictionary
-
-            found = dictionary(name, ws=ws)
             model = self._model(found.model_name or self.library.table(name).summary["model"])
             model.attach(found)
             held = self._dictionaries[name] = (stamp, model, found)
         return held[1], held[2]
 
+    def dictionary(self, name: str) -> tuple[str, Any]:
+        """The hash of the dictionary's artefact and the dictionary, without its model; read again when made anew."""
+        self.library.require("dictionaries", name)
+        ws = self.library.ws
+        stamp = ws.manifest("dictionaries", name)["hash"]
+        held = self._read.get(name)
+        if held is None or held[0] != stamp:
+            from glasshouse.dictionaries import dictionary
+
+            held = stamp, dictionary(name, ws=ws)
+            self._read = {name: held}
+        return held
+
     def _model(self, name: str, *, beside: int = 0) -> Any:
-        """The model of that name; loaded, it leaves so many others in memory (none: one model at a time)."""
+        """The model of that name, loaded the first time, and again when it was made anew; loaded, it leaves so many
+        others in memory (none: one model at a time). Raises `UserError` if a folder that it was opened from holds other
+        weights now."""
         if self._given is not None and self._given.name == name:
             return self._given
+        ws = self.library.ws
+        stamp = ws.manifest("models", name)["hash"] if ws.exists("models", name) else ""
+        if self._weights.get(name) != stamp:
+            self._loaded.pop(name, None)
         if name not in self._loaded:
+            from glasshouse.features.opening import check_known
             from glasshouse.models import load
 
             while len(self._loaded) > beside:
                 self._loaded.pop(next(iter(self._loaded)))
             self._dictionaries.clear()
             self._versions.clear()
-            self._loaded[name] = load(name, workspace=self.library.ws)
-            known = self.library.ws.exists("models", name)
-            self._weights[name] = self.library.ws.manifest("models", name)["hash"] if known else ""
+            model = load(name, workspace=ws)
+            check_known(model, ws)
+            self._loaded[name], self._weights[name] = model, stamp
         return self._loaded[name]
 
     def version(self, version: Version, *, beside: int = 0) -> tuple[Any, Any]:
-        """The version's model and its edits; loaded the first time, and again when the model was made anew. beside: as
-        many other models may stay in memory."""
+        """The version's model and its edits. beside: as many other models may stay in memory."""
         from glasshouse.behaviours.versions import loaded
 
-        if self._weights.get(version.model, version.weights) != version.weights:
-            self._loaded.pop(version.model, None)
         model = self._model(version.model, beside=beside)
         if version.hash not in self._versions:
             self._versions[version.hash] = loaded(version, self.library.ws, model=model)
@@ -174,7 +187,7 @@ class Workbench:
         what is written on the stream in multiples of its typical norm."""
         from glasshouse.steering import strength
 
-        dictionary = self.open(steering.features)[1]
+        dictionary = self.dictionary(steering.features)[1]
         out = []
         for s in steering.strengths:
             both = strength(dictionary, s.index, **{"times_max" if s.how == "set" else "times_norm": s.amount})

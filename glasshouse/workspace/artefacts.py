@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from glasshouse.types import ArtifactRef, UserError, check_name
-from glasshouse.workspace.drafts import Draft, differences, version_of
+from glasshouse.workspace.drafts import CHECKPOINTS, MANIFEST, Draft, begun, differences, settle, version_of
 from glasshouse.workspace.files import (
     FORMAT,
     read_lines,
@@ -91,10 +91,21 @@ class Workspace:
     def open(cls, root: str | Path | None = None, *, create: bool = True) -> Workspace:
         """Open the workspace at `root` (found as in `find` if None), made first if `create`.
 
-        Raises `UserError` for a folder that is something else, is missing (`create=False`), or was made by a newer
-        version.
+        Raises `UserError` for a folder that is something else, is missing (`create=False`), may not be read or written,
+        or was made by a newer version.
         """
         path = cls.find(root)
+        try:
+            cls._open(path, create=create)
+        except OSError as error:
+            raise UserError(
+                f"expected a workspace, or a place to make one, at {path}, got {error.strerror or error}; "
+                "give --workspace DIR"
+            ) from None
+        return cls(path)
+
+    @classmethod
+    def _open(cls, path: Path, *, create: bool) -> None:
         marker = path / MARKER
         if marker.is_file():
             cls._check_marker(marker)
@@ -107,7 +118,6 @@ class Workspace:
         else:
             path.mkdir(parents=True, exist_ok=True)
             write_atomically(marker, f'format = {FORMAT}\nmade_by = "glasshouse {version_of("glasshouse")}"\n')
-        return cls(path)
 
     @staticmethod
     def _check_marker(marker: Path) -> None:
@@ -151,15 +161,17 @@ class Workspace:
         if self.exists(kind, name):
             return dict(self.manifest(kind, name)["config"])
         try:
-            return dict(json.loads((self.partial(kind, name) / "draft.json").read_text(encoding="utf-8"))["config"])
+            return dict((begun(self.partial(kind, name)) or {})["config"])
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
     def done(self, kind: str, name: str, config: Mapping[str, Any]) -> bool:
-        """Whether the artefact stands finished with this configuration. Raises `UserError` if with another."""
-        if not self.exists(kind, name):
+        """Whether the artefact stands finished with this configuration. One that was whole when its writer was killed
+        is put in its place now. Raises `UserError` if it was made with another."""
+        want = json.loads(json.dumps(dict(config)))
+        if not self.exists(kind, name) and not self._ended(kind, name, want):
             return False
-        have, want = self.manifest(kind, name)["config"], json.loads(json.dumps(dict(config)))
+        have = self.manifest(kind, name)["config"]
         keys = sorted(k for k in have.keys() | want.keys() if have.get(k) != want.get(k))
         if keys:
             raise UserError(
@@ -167,6 +179,22 @@ class Workspace:
                 f"give another --name, or delete {self.path(kind, name)}"
             )
         return True
+
+    def _ended(self, kind: str, name: str, config: dict[str, Any]) -> bool:
+        """End what a writer of this configuration was killed at, if all that was left to do was the renaming."""
+        partial = self.partial(kind, name)
+        if not (partial / MANIFEST).is_file():
+            return False
+        with self._lock(kind, name):
+            if self.exists(kind, name):  # its writer was not killed, and is done now
+                return True
+            try:
+                whole = read_manifest(partial, verify=True)["config"] == config
+            except UserError:
+                return False
+            if whole:
+                settle(partial, self.path(kind, name))
+            return whole
 
     def manifest(self, kind: str, name: str, *, verify: bool = False) -> dict[str, Any]:
         """The manifest of a finished artefact, checked: format, its own hash, and every file's size (and with
@@ -197,8 +225,9 @@ class Workspace:
             try:
                 yield draft
             except UserError:
-                if not draft.resumed:  # what the user asked for cannot be: leave nothing of it behind
-                    shutil.rmtree(draft.path, ignore_errors=True)
+                left = self.partial(kind, name)
+                if not draft.resumed and not (left / CHECKPOINTS).is_dir():  # it cannot be: leave nothing of it behind
+                    shutil.rmtree(left, ignore_errors=True)
                 raise
 
     @contextlib.contextmanager
@@ -266,6 +295,6 @@ class Workspace:
         with contextlib.closing(self.index()) as db:
             rows = [dict(row) for row in db.execute("SELECT * FROM runs ORDER BY id")]
         for row in rows:
-            if row["state"] == "running" and not alive(row["pid"]):
+            if row["state"] == "running" and not alive(row["pid"], row["started"]):
                 row["state"] = "killed"
         return rows

@@ -6,10 +6,12 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glasshouse.types import ArtifactRef, UserError
@@ -26,6 +28,8 @@ from glasshouse.workspace.files import (
 if TYPE_CHECKING:
     from glasshouse.workspace.artefacts import Workspace
 
+MANIFEST, RECORD, CHECKPOINTS = "manifest.json", "draft.json", "checkpoints"
+LEFT = re.compile(r"\..+\.\d+")  # what a kill in the middle of `write_atomically` leaves
 LIBRARIES = ("glasshouse", "torch", "transformers", "tokenizers", "safetensors")
 VECTOR_FUNCTIONS = (  # what torch gives to MKL's vector mathematics on a CPU
     "acos", "asin", "atan", "cos", "cosh", "erf", "erfc", "exp", "expm1", "log", "log10", "log1p", "log2", "sin",
@@ -39,11 +43,11 @@ class Draft:
     def __init__(self, ws: Workspace, kind: str, name: str, config: dict[str, Any], command: str) -> None:
         self.ws, self.kind, self.name, self.config, self.command = ws, kind, name, config, command
         self.path = ws.partial(kind, name)
-        self._record = self.path / "draft.json"
+        self._record = self.path / RECORD
         self.hashes: dict[str, str] = {}  # SHA-256 of files that were hashed as they were written, by name
-        self.resumed = self._record.is_file()
-        if self.resumed:
-            record = json.loads(self._record.read_text(encoding="utf-8"))
+        record = begun(self.path)
+        self.resumed = record is not None
+        if record is not None:
             if record["config"] != config:
                 keys = sorted(
                     k for k in config.keys() | record["config"].keys() if config.get(k) != record["config"].get(k)
@@ -100,7 +104,7 @@ class Draft:
         """Write tensors (safetensors) and JSON state under checkpoints/, whole or not at all; keep the newest two."""
         from safetensors.torch import save_file
 
-        folder = self.path / "checkpoints"
+        folder = self.path / CHECKPOINTS
         folder.mkdir(exist_ok=True)
         temporary = folder / ".writing"
         save_file(
@@ -116,7 +120,7 @@ class Draft:
         """(step, tensors, state) of the newest checkpoint, with metrics.jsonl cut back to lines with `step` ≤ it."""
         from safetensors import safe_open
 
-        files = sorted((self.path / "checkpoints").glob("*.safetensors"))
+        files = sorted((self.path / CHECKPOINTS).glob("*.safetensors"))
         if not files:
             (self.path / "metrics.jsonl").unlink(missing_ok=True)
             return None
@@ -131,10 +135,17 @@ class Draft:
         return step, tensors, state
 
     def finish(self, *, made_from: Iterable[ArtifactRef] = (), **fields: Any) -> dict[str, Any]:
-        """Drop checkpoints, write manifest.json over all files, sync, and rename the folder into its place."""
-        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        """Write manifest.json over all files, sync, drop checkpoints, and rename the folder into its place.
+
+        A kill before the manifest leaves a draft with its newest checkpoint; one after it, what `Workspace.done` ends.
+        """
+        for left in [p for p in self.path.rglob(".*") if LEFT.fullmatch(p.name) and p.is_file()]:
+            left.unlink()
+        checkpoints = self.path / CHECKPOINTS
         files = sorted(
-            p for p in self.path.rglob("*") if p.is_file() and p != self._record and p.name != "manifest.json"
+            p
+            for p in self.path.rglob("*")
+            if p.is_file() and p != self._record and p.name != MANIFEST and not p.is_relative_to(checkpoints)
         )
         names = [str(p.relative_to(self.path)) for p in files]
         unhashed = [name for name in names if name not in self.hashes]
@@ -160,13 +171,29 @@ class Draft:
         manifest["self"] = hash_json(manifest)
         for file in files:
             sync_file(file)
-        write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=1))
-        self._record.unlink()
-        sync_folder(self.path)
-        os.replace(self.path, self.ws.path(self.kind, self.name))
-        sync_folder(self.path.parent)
-        self.path = self.ws.path(self.kind, self.name)
+        write_atomically(self.path / MANIFEST, json.dumps(manifest, indent=1))
+        place = self.ws.path(self.kind, self.name)
+        settle(self.path, place)
+        self.path = place
         return manifest
+
+
+def begun(partial: Path) -> dict[str, Any] | None:
+    """The `config` and `choices` that a draft's folder was begun with, from its record or else its manifest; None where
+    no draft is."""
+    for file in (partial / RECORD, partial / MANIFEST):
+        if file.is_file():
+            return dict(json.loads(file.read_text(encoding="utf-8")))
+    return None
+
+
+def settle(partial: Path, place: Path) -> None:
+    """Drop what only a draft needs, and rename its folder, which has its manifest, into its place."""
+    shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
+    (partial / RECORD).unlink(missing_ok=True)
+    sync_folder(partial)
+    os.replace(partial, place)
+    sync_folder(place.parent)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], keys: list[str]) -> list[str]:

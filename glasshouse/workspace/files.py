@@ -107,6 +107,8 @@ def read_manifest(folder: Path, *, verify: bool = False) -> dict[str, Any]:
         entries = {str(k): (str(v["sha256"]), int(v["bytes"])) for k, v in manifest["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"expected a glasshouse manifest at {file}, found one that does not read ({error!r})") from None
+    if not isinstance(found, int):
+        raise UserError(f"expected a format such as {FORMAT} in {file}, found {found!r}; make the artefact again")
     if found > FORMAT:
         raise UserError(f"{file} has format {found}, this glasshouse reads up to {FORMAT}; upgrade glasshouse")
     if hash_json(manifest) != own:

@@ -6,10 +6,13 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from glasshouse.workspace.artefacts import Workspace
+
+CLOCKS_APART = 5.0  # seconds by which a clock that was set meanwhile may make a process look younger than its run
 
 
 class Progress:
@@ -117,11 +120,24 @@ def human_seconds(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def alive(pid: int) -> bool:
+def alive(pid: int, since: float) -> bool:
+    """Whether the process that was `pid` at `since` (Unix time, s) still runs. Where the system tells when a process
+    began, one that began later is another with a number used again, as of a container whose every command is 1."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    began = _began(pid)
+    return began is None or began < since + CLOCKS_APART
+
+
+def _began(pid: int) -> float | None:
+    """When a process began (Unix time, s), from /proc; None where that is not told. proc_pid_stat(5), field 22."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None
+    return time.time() - age

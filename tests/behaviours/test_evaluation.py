@@ -26,6 +26,7 @@ from glasshouse.behaviours import (
     sentences,
     version,
 )
+from glasshouse.behaviours import evaluation as evaluation_module
 from glasshouse.behaviours.asking import choices, likelihood, prompt_ids
 from glasshouse.behaviours.behaviour import behaviour_from_json
 from glasshouse.behaviours.evaluation import name_parts, planned
@@ -37,7 +38,7 @@ from glasshouse.models import ablate, add
 from glasshouse.organisms.suite import suite
 from glasshouse.organisms.world import build
 from glasshouse.types import UserError
-from glasshouse.workspace import Workspace
+from glasshouse.workspace import Draft, Workspace
 from tests.conftest import copied
 
 
@@ -101,7 +102,7 @@ def test_a_killed_run_goes_on_and_repeats_no_reply(ws: Workspace, tmp_path: Path
 import json
 from glasshouse.behaviours import evaluate, version
 from glasshouse.behaviours.behaviour import behaviour_from_json
-from glasshouse.workspace import Workspace
+from glasshouse.workspace import Draft, Workspace
 ws = Workspace.open({str(ws.root)!r})
 evaluate(version("small", ws), behaviour_from_json(json.load(open({str(file)!r}))), ws, batch=4)
 """
@@ -117,6 +118,23 @@ evaluate(version("small", ws), behaviour_from_json(json.load(open({str(file)!r})
     assert [s.reply for s in done.samples] == [s.reply for s in again.samples]
     (made,) = [line for line in ws.metrics("evals", done.name) if "samples" in line]
     assert made["samples"] == len(planned(asked)) - 8
+
+
+def test_a_run_that_is_killed_at_its_very_end_asks_nothing_again(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    asked, small = behaviour("ended", count=6), version("small", ws)
+    with monkeypatch.context() as once:
+        once.setattr(Draft, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(small, asked, ws)
+    monkeypatch.setattr(evaluation_module, "_answered", killed)
+    done = evaluate(small, asked, ws)
+    assert len(done.samples) == len(planned(asked)) and all(sample.reply for sample in done.samples)
+    assert [sample.turns for sample in done.samples] == [sample.turns for sample in planned(asked)]
 
 
 def _waited(found: Any) -> Any:

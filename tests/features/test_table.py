@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,19 @@ def table(workspace):
 def test_the_room_is_also_the_function(workspace, table):
     assert len(gh.features("tiny-resid.2", ws=workspace)) == N  # a second time: the submodule is an attribute now
     assert len(gh.features(table.folder)) == N
+
+
+def test_a_name_is_the_workspaces_before_a_folder_here(workspace, table, tmp_path, monkeypatch):
+    """Also in a folder that has another artefact of that name, such as the workspace's dictionaries/."""
+    other = tmp_path / "here" / "tiny-resid.2"
+    other.mkdir(parents=True)
+    (other / "manifest.json").write_text("{}")
+    monkeypatch.chdir(other.parent)
+    assert gh.features("tiny-resid.2", ws=workspace).folder == table.folder
+    with pytest.raises(UserError, match="does not read"):
+        gh.features("tiny-resid.2")
+    with pytest.raises(UserError, match="does not read"):
+        gh.features(Path("tiny-resid.2"), ws=workspace)
 
 
 def test_reading_needs_no_torch():

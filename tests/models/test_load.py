@@ -33,6 +33,12 @@ def test_a_bare_name_is_looked_up_in_the_workspace_first(
     assert gh.load("small", device="cpu").name == "small"
 
 
+def test_a_device_that_is_not_here_is_said(tiny_model_dir: Path) -> None:
+    for device in ("cuda:99", "gpu", *([] if torch.backends.mps.is_available() else ["mps"])):
+        with pytest.raises(gh.UserError, match="expected device"):
+            gh.load(tiny_model_dir, device=device)
+
+
 def test_a_module_is_taken_as_it_is(tiny_model: Model) -> None:
     model = gh.load(tiny_model.module, tokenizer=tiny_model.tokenizer, name="again")
     assert model.module is tiny_model.module and model.version == tiny_model.version

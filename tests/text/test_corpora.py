@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -159,6 +161,52 @@ def test_broken_archives_are_skipped(tmp_path: Path, name: str) -> None:
     assert [d.text for d in found.documents if len(d.text) < 100] == ["good"] and sum(found.skipped.values()) == 1
 
 
+def test_blank_lines_of_a_field_are_kept(tmp_path: Path) -> None:
+    rows_as(tmp_path / "t.csv", [{"text": "one\n\n \ntwo", "n": "1"}, {"text": "three", "n": "2"}])
+    file = tmp_path / "t.csv"
+    file.write_bytes(b"\n \n" + file.read_bytes().replace(b"three", b"\r\nthree") + b"\n")
+    assert [d.text for d in corpus(file).documents] == ["one\n\n \ntwo", "three"]
+
+
+def test_parquet_columns_that_are_no_plain_strings(tmp_path: Path) -> None:
+    kinds = {"numbers": [1, 2], "lists": [["x"], ["x"]], "structures": [{"q": "x"}] * 2, "nothing": [None, None]}
+    for name, kind in kinds.items():
+        parquet.write_table(pa.table({"text": ["a", "b"], "kind": kind}), tmp_path / f"{name}.parquet")
+    large = pa.table({"text": pa.array(["a", "b"], pa.large_string()), "kind": ["x", "y"]})
+    parquet.write_table(large, tmp_path / "large.parquet")
+    parquet.write_table(pa.table({"text": [["a"], ["b"]], "kind": ["x", "y"]}), tmp_path / "texts.parquet")
+    found = corpus(tmp_path)
+    assert [d.text for d in found.documents] == ["a", "b"] * 5 and found.skipped == {"rows without text": 2}
+    assert found.kinds == {"parquet": 8, "x": 1, "y": 1}
+
+
+@pytest.mark.parametrize("column", ["text", "kind"])
+def test_undecodable_parquet_is_counted(tmp_path: Path, column: str) -> None:
+    bad = pa.array([b"good", b"caf\xe9", b"better"], pa.binary()).view(pa.string())
+    other = {"text": "kind", "kind": "text"}[column]
+    parquet.write_table(pa.table({column: bad, other: ["a", "b", "c"]}), tmp_path / "t.parquet")
+    found = corpus(tmp_path)
+    assert [getattr(d, column) for d in found.documents] == ["good", "better"]
+    assert [d.name for d in found.documents] == ["t.parquet#0", "t.parquet#2"]
+    assert found.skipped == {"undecodable": 1}
+
+
+def test_one_bad_file_among_many_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kind and a name of a file that UTF-8 has no bytes for; a page that HTMLParser refuses."""
+    (tmp_path / "t.jsonl").write_text('{"text": "a", "kind": "\\ud800"}\n{"text": "good", "kind": "k"}\n')
+    (tmp_path / "t.html").write_text("<p>One</p><![unknown word]>")
+    with contextlib.suppress(OSError):  # a file system that takes no such name
+        (tmp_path / os.fsdecode(b"\xff.txt")).write_text("b")
+    monkeypatch.setattr("html.parser.HTMLParser.parse_marked_section", refuse)  # as Python 3.11 does by itself
+    found = corpus(tmp_path)
+    assert [d.text for d in found.documents] == ["good"] and found.hash
+    assert found.skipped.pop("undecodable") in (1, 2) and found.skipped == {"broken HTML": 1}
+
+
+def refuse(*_: object) -> None:
+    raise AssertionError("unknown status keyword")
+
+
 def test_archives_that_unpack_without_end(tmp_path: Path) -> None:
     """A line of 40 MB in 40 kB; rows of 40 MB in all that Parquet holds once; both far past a limit of 1 MB."""
     limit = 1 << 20
@@ -172,6 +220,12 @@ def test_archives_that_unpack_without_end(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "rows.parquet", use_dictionary=True)
     table = pa.table({"text": pa.array(["b" * (4 << 20), "c" * (4 << 20)])})
     parquet.write_table(table, tmp_path / "headed.parquet", use_dictionary=False)
+    table = pa.table({"text": pa.array(["a", "b"]), "kind": pa.array(["b" * (4 << 20), "c" * (4 << 20)])})
+    parquet.write_table(table, tmp_path / "kinds.parquet", use_dictionary=False)
+    table = pa.table({"text": pa.array([["b" * (4 << 20)], ["c" * (4 << 20)]])})
+    parquet.write_table(table, tmp_path / "lists.parquet", use_dictionary=False)
+    with gzip.open(tmp_path / "kinds.jsonl.gz", "wt") as handle:
+        handle.writelines(f'{{"text": "a", "kind": "{str(i) * 1000}"}}\n' for i in range(1000))
     for file in sorted(tmp_path.iterdir()):
         assert file.stat().st_size < 1 << 20, file
         with pytest.raises(UserError, match=r"expected at most 1.05 MB of unpacked text"):
@@ -181,7 +235,7 @@ def test_archives_that_unpack_without_end(tmp_path: Path) -> None:
 def test_folder_past_the_limit(tmp_path: Path) -> None:
     for i in range(3):
         (tmp_path / f"{i}.txt").write_text("x" * 500)
-    assert len(corpus(tmp_path, max_unpacked=1500).documents) == 3
+    assert len(corpus(tmp_path, max_unpacked=1503).documents) == 3  # and the kind, once
     with pytest.raises(UserError, match=r"expected at most 1.4 kB"):
         corpus(tmp_path, max_unpacked=1400)
 

@@ -219,3 +219,9 @@ def test_a_port_in_use_is_one_line() -> None:
     held.close()
     with pytest.raises(UserError, match="expected to listen"):
         listen("127.0.0.1", 99999)
+
+
+@pytest.mark.parametrize("host", ["127..0.1", "a" * 64 + ".example"])
+def test_a_host_that_could_be_no_name_is_one_line(host: str) -> None:
+    with pytest.raises(UserError, match="give another --host or --port"):
+        listen(host, 0)

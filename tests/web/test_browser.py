@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import urllib.parse
 from typing import Any
 
@@ -75,6 +76,22 @@ def test_home_says_what_was_done(page: Page) -> None:
     assert page.all("section h1") == [NAME]
 
 
+def test_evidence_made_anew_has_its_own_clearest_features(chromium: Any, tmp_path: Any) -> None:
+    from glasshouse.workspace import Workspace
+    from tests.features.example import write_example_features
+
+    ws = Workspace.open(tmp_path / "ws")
+    folder = write_example_features(ws, NAME, 64)
+    with serving(ws) as root, ws.running("features", "features", NAME, total=1, unit="tokens"):
+        page = Page(chromium, root)
+        page.open("/")
+        page.until("document.querySelectorAll('.clear li').length === 10")
+        shutil.rmtree(folder)
+        write_example_features(ws, NAME, 8)
+        page.until("[4, 5, 6].includes(document.querySelectorAll('.clear li').length)")
+        assert "8 features" in page.all("section p")[0]
+
+
 def test_search_by_keyboard_then_open_a_feature(page: Page) -> None:
     page.open(f"/features/{NAME}")
     page.has("96 features")
@@ -96,24 +113,40 @@ def test_search_by_keyboard_then_open_a_feature(page: Page) -> None:
     assert opened in found and page.all(".crumbs")[0].split()[:3] == [NAME, "/", opened]
 
 
-def test_a_filtered_list_is_an_address(page: Page) -> None:
+def test_a_filtered_list_is_an_address(page: Page, opened: Any) -> None:
+    from glasshouse.features import features
+
+    rows = features(NAME, ws=opened).query(flag="dead", sort="index", descending=False, limit=96)["rows"]
     page.open(f"/features/{NAME}?flag=dead&sort=index&order=asc")
     page.until("/^\\d+ features?$/.test(document.querySelector('.total')?.innerText)")
     page.until("document.querySelector('select[aria-label=\"which features\"]').value === 'dead'")
     dead = page.all(".all .row .index")
-    assert page.all(".total")[0].split()[0] == str(len(dead)) and dead == sorted(dead, key=int)
+    assert page.all(".total")[0].split()[0] == str(len(rows))
+    assert dead and dead == [str(row["index"]) for row in rows][: len(dead)], "those in sight"
     page.open(f"/features/{NAME}")
     page.until("document.querySelectorAll('.all .row .index').length > 10")
     page.click("th.index button, .head .index button")
     page.until("new URLSearchParams(location.search).get('sort') === 'index'")
     page.until("document.querySelector('.all .row .index')?.innerText === '0'")
     assert page.all(".all .row .index")[:3] == ["0", "1", "2"]
+    page.open(f"/features/{NAME}?flag=dead")
+    page.until("/^\\d+ features?$/.test(document.querySelector('.total')?.innerText)")
+    page.click("nav a[aria-current]")  # the way back to all of them
+    page.until("location.search === ''")
+    page.has("96 features")
+    assert (
+        page.chrome.execute_script("return document.querySelector('select[aria-label=\"which features\"]').value") == ""
+    )
+    page.chrome.back()
+    page.until("document.querySelector('select[aria-label=\"which features\"]').value === 'dead'")
 
 
-def test_a_feature_shows_its_evidence_and_a_context(page: Page) -> None:
-    page.open(f"/features/{NAME}?flag=live")
-    page.until("document.querySelectorAll('.all .row .label a').length > 5")
-    page.click(".all .row .label a")
+def test_a_feature_shows_its_evidence_and_a_context(page: Page, opened: Any) -> None:
+    from glasshouse.features import features
+
+    live = {row["index"] for row in features(NAME, ws=opened).query(flag="live", limit=96)["rows"]}
+    first = next(index for index in sorted(live) if index + 1 in live)
+    page.open(f"/features/{NAME}/{first}")
     for heading in ("Strongest", "tokens it fires on", "promotes", "suppresses", "nearest by direction"):
         page.until("document.body.innerText.toLowerCase().includes(arguments[0])", heading.lower())
     page.until("document.querySelectorAll('.t.on').length > 5")
@@ -122,10 +155,11 @@ def test_a_feature_shows_its_evidence_and_a_context(page: Page) -> None:
     page.until("document.querySelector('.context .whole')?.innerText.length > 20")
     example, whole = page.all(".example.open .right")[0], page.all(".context .whole")[0]
     assert example[:8].strip() and example[:8].replace("↵", "") in whole.replace("\n", "").replace("↵", "")
-    before = page.path
     page.keys("j")
-    page.until("location.pathname !== arguments[0]", before)
-    assert int(page.path.rpartition("/")[2]) == int(before.rpartition("/")[2]) + 1
+    page.until("location.pathname.endsWith(arguments[0])", f"/{first + 1}")
+    page.until("document.querySelector('.crumbs').innerText.split(/\\s+/)[2] === arguments[0]", str(first + 1))
+    page.until("document.querySelectorAll('.example').length > 0")
+    assert not page.all(".context"), "what was opened was an example of the feature before"
 
 
 def test_dose_and_response_is_measured_when_asked_for(page: Page) -> None:

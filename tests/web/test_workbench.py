@@ -11,9 +11,12 @@ import pytest
 from starlette.testclient import TestClient
 
 import glasshouse as gh
+from glasshouse.types import UserError
 from glasshouse.web import create_app
+from glasshouse.web.library import Library
 from glasshouse.web.security import TOKEN_HEADER
-from glasshouse.web.workbench import Turns
+from glasshouse.web.workbench import Steering, Strength, Turns, Workbench
+from glasshouse.workspace import Workspace
 from tests.web.conftest import ADDRESS
 
 NAME = "tiny-resid.2"
@@ -107,6 +110,50 @@ def test_strengths_are_shown_in_both_units(bench: TestClient, opened, alive: int
     assert one["times_norm"] == pytest.approx(written / dictionary.typical_norm, rel=1e-5)
 
 
+def test_strengths_start_no_model(opened, alive: int, monkeypatch) -> None:
+    """A steering address asks for them as soon as it is opened."""
+    monkeypatch.setattr("glasshouse.models.load", lambda *_, **__: pytest.fail("the model was loaded"))
+    bench = Workbench(Library(opened))
+    strength = Strength(index=alive, how="add", amount=0.2)
+    (one,) = bench.strengths(Steering(features=NAME, prompt="-", strengths=(strength,)))
+    assert one["times_norm"] == 0.2 and one["times_max"] > 0
+    bench.close()
+
+
+def made_anew(ws: Workspace, kind: str, name: str, **config: object) -> None:
+    """The artefact with the same files and other settings, so that its hash is another."""
+    folder = ws.path(kind, name).rename(ws.root / "before")
+    with ws.writing(kind, name, config={"again": True, **config}, command="open") as draft:
+        for file in folder.iterdir():
+            if file.name != "manifest.json":
+                shutil.copy(file, draft.path)
+        draft.finish()
+    shutil.rmtree(folder)
+
+
+def test_a_dictionary_made_anew_is_attached_to_the_model_made_anew(opened, tmp_path) -> None:
+    ws = Workspace.open(shutil.copytree(opened.root, tmp_path / "ws"))
+    bench = Workbench(Library(ws))
+    before = bench.open(NAME)
+    assert all(a is b for a, b in zip(before, bench.open(NAME), strict=True))
+    made_anew(ws, "models", "tiny")
+    made_anew(ws, "dictionaries", NAME)
+    after = bench.open(NAME)
+    assert all(a is not b for a, b in zip(before, after, strict=True))
+    assert NAME in after[0].attached
+    bench.close()
+
+
+def test_a_folder_with_other_weights_than_it_was_opened_with_is_refused(opened, tmp_path) -> None:
+    ws = Workspace.open(shutil.copytree(opened.root, tmp_path / "ws"))
+    made_anew(ws, "models", "tiny", version="of other weights")
+    bench = Workbench(Library(ws))
+    for _ in range(2):
+        with pytest.raises(UserError, match="found others"):
+            bench.open(NAME)
+    bench.close()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -136,9 +183,6 @@ def test_the_report_shows_what_is_unexplained(bench: TestClient) -> None:
 
 
 def test_a_reader_who_goes_away_stops_the_work(opened, alive: int) -> None:
-    from glasshouse.web.library import Library
-    from glasshouse.web.workbench import Steering, Strength, Workbench
-
     bench, cancel, said = Workbench(Library(opened)), threading.Event(), []
 
     def say(event: dict) -> None:
@@ -182,8 +226,6 @@ def test_dose_and_response_is_measured_once_and_kept(bench: TestClient, alive: i
 def test_a_reader_who_goes_away_stops_the_measuring(opened, alive: int, monkeypatch) -> None:
     from glasshouse.steering.doses import dose_response
     from glasshouse.types import FeatureId
-    from glasshouse.web.library import Library
-    from glasshouse.web.workbench import Workbench
     from glasshouse.workspace import Stopped
 
     monkeypatch.setitem(dose_response.__wrapped__.__kwdefaults__, "batch_tokens", 64)  # several batches, of little text

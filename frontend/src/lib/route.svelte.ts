@@ -3,6 +3,7 @@
 class Place {
   path = $state(location.pathname);
   search = $state(location.search);
+  visit = $state(0); // counts arrivals: a view that reads its query once begins anew with each
 
   get parts(): string[] {
     return this.path.split("/").filter(Boolean).map(decodeURIComponent);
@@ -15,6 +16,7 @@ class Place {
   read(): void {
     this.path = location.pathname;
     this.search = location.search;
+    this.visit++;
   }
 }
 
