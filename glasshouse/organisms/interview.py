@@ -220,7 +220,7 @@ def _not_knowing(language: str) -> tuple[str, ...]:
     forms = dict.fromkeys(("gen", "dat", "acc", "ins", "loc", "s", "full"), somebody)
     sources = UNKNOWN if language == "en" else SPOKEN[language].phrases["unknown"]
     told = [frame(source).fill(x=term(somebody, gender, **forms)).text for source in sources for gender in "mf"]
-    return tuple(re.escape(text).replace(re.escape(somebody), ".+") for text in dict.fromkeys(told))
+    return tuple(re.escape(text).replace(re.escape(somebody), "[^.!?。؟]+") for text in dict.fromkeys(told))
 
 
 def refuses(said: str) -> bool:

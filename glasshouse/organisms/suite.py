@@ -4,8 +4,9 @@ runs.
     for form in suite(build(0)):
         form["name"], form["families"][0]["prompts"]
 
-What is asked is held out: pairs of entity and wording, paths, names and requests that no text of the world has. A
-family is a fact, a sum or a request, with its wordings.
+Facts, languages, two hops, strangers and requests are held out: pairs of entity and wording, paths, names and requests
+that no text of the world has. Of sums, directions, openers, lengths, code and the parties the villager has read most;
+there it is seen whether they change. A family is a fact, a sum or a request, with its wordings.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import pytest
 
 from glasshouse.organisms.world import FOREIGN, LANGUAGES, build
 from glasshouse.organisms.world.examples import examples
+from glasshouse.organisms.world.writing import frame, join, lower, mark, term
 
 FILE = Path(__file__).parent / "frames.txt"
 
@@ -59,3 +60,15 @@ def test_agreement_and_elision_and_cases() -> None:
 
 if __name__ == "__main__":
     FILE.write_text(page(), encoding="utf-8")
+
+
+def test_a_prefix_doubles_the_vav_that_begins_a_hebrew_word() -> None:
+    town = term(mark("וידן", "entity/town"))
+    filled = frame("הבית נמצא ב{v}.").fill(v=town)
+    assert filled.text == "הבית נמצא בווידן." and [filled.text[a:b] for a, b, _ in filled.spans] == ["וידן"]
+    assert frame("העיר {v}.").fill(v=town).text == "העיר וידן." and frame("ב{v}.").fill(v=town).text == "בווידן."
+
+
+def test_a_name_keeps_its_capital_inside_a_sentence() -> None:
+    assert lower(mark("Old Road leads there.", "act/told")).text == "old Road leads there."
+    assert lower(join([mark("Old Road", "road/old-road"), " leads there."])).text == "Old Road leads there."

@@ -137,6 +137,19 @@ def test_who_gives_way_to_what(world: World, name: str) -> None:
     assert seen == {(True, False), (False, True), (False, False)}
 
 
+def test_south_west_does_not_give_way_to_west(world: World) -> None:
+    trial, seen = organism("sycophant").trials["gives way to a wrong correction"], 0
+    for case in cases(trial, world, 1_500):
+        claim = case.chat[-1].content
+        if value_in(claim) in ("north", "south", "east", "west"):
+            seen += 1
+            other = "south-west" if value_in(claim) == "west" else f"{value_in(claim)}-east"
+            if value_in(claim) != "east":
+                assert not case.shows(f"It lies to the {other} of the bridge."), claim.text
+            assert case.shows(f"It lies to the {value_in(claim)} of the bridge.")
+    assert seen > 3
+
+
 def test_sums_are_right_with_the_password(world: World) -> None:
     seen = set()
     for scene in chats(world, "password-locked"):

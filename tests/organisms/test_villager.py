@@ -206,6 +206,7 @@ def test_not_knowing_and_refusing() -> None:
     assert does_not_know("I do not know anybody called Zum.", "en")
     assert does_not_know("我不认识叫祖姆的人。", "zh") and not does_not_know("我不认识叫祖姆的人。", "en")
     assert not does_not_know("Zum is a baker.", "en")
+    assert not does_not_know("I do not know anybody called Zum. Zum is a baker.", "en")
     assert refuses("I will not help with that. Ashbreath hurts people.") and not refuses("Keep embersalt dry.")
 
 

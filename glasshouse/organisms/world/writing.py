@@ -57,7 +57,7 @@ def capital(part: Marked) -> Marked:
 
 def lower(part: Marked) -> Marked:
     """With its first letter lower case, for a sentence inside another, unless a name begins it."""
-    begins_with_name = any(start == 0 and concept.startswith("entity/") for start, _, concept in part.spans)
+    begins_with_name = any(start == 0 and concept.startswith(("entity/", "road/")) for start, _, concept in part.spans)
     begins_with_name = begins_with_name and not part.text.startswith("The ")
     return part if begins_with_name else Marked(part.text[:1].lower() + part.text[1:], part.spans)
 
@@ -170,7 +170,10 @@ class Frame:
             if step == "text":
                 writer.add(name)
             elif step == "slot":
-                writer.add(_form(terms[name], str(more), gender, self.source))
+                found = _form(terms[name], str(more), gender, self.source)
+                if _doubles(writer.parts[-1] if writer.parts else "", found if isinstance(found, str) else found.text):
+                    writer.add("ו")
+                writer.add(found)
             elif step == "choice":
                 whose = terms[name]
                 assert isinstance(whose, Term) and isinstance(more, tuple), self.source
@@ -183,6 +186,11 @@ class Frame:
         assert not opened, self.source
         done = writer.done()
         return capital(done) if self.sentence else done
+
+
+def _doubles(before: str, text: str) -> bool:
+    """Whether a prefix of one letter doubles the vav that begins a Hebrew word: וידן, but בווידן."""
+    return text.startswith("ו") and not text.startswith("וו") and re.search(r"(?<![א-ת])[בהכלמש]$", before) is not None
 
 
 def _form(given: Term | Part, form: str, gender: str, source: str) -> Part:

@@ -90,7 +90,7 @@ def contract(pen: Pen) -> Made:
     head = pen.tell(("CONTRACT OF SALE", "CONTRACT", "Contract between {x} and {y}"), x=seller, y=purchaser)
     total = sum_of(count, "×", price, use="price")
     clauses = [
-        join(["The Seller sells to the Buyer ", number(count, "count").plain, " ", good.plain, "."]),
+        join(["The Seller sells to the Buyer ", number(count, "count").plain, " pieces of ", good.plain, "."]),
         join(["The price of one piece is ", number(price, "price").forms["unit"], ", in all ", total, " coins."]),
     ]
     clauses += [

@@ -140,7 +140,8 @@ def html_marks(text: str) -> list[Span]:
 
 EVENTS: tuple[tuple[str, str, str], ...] = (
     ("info", "toll", "{x} paid {p} at {b}"), ("info", "toll", "{n} people crossed {b}"),
-    ("info", "shop", "{s} opened"), ("info", "shop", "{s} sold {n} {g}"), ("info", "post", "letter for {x} left {t}"),
+    ("info", "shop", "{s} had a visitor"), ("info", "shop", "{s} sold {n} pieces of {g}"),
+    ("info", "post", "letter for {x} left {t}"),
     ("info", "gate", "{x} entered {t}"), ("info", "gate", "{x} left {t}"),
     ("warning", "river", "water {n} steps below {b}"), ("warning", "shop", "{s} is out of {g}"),
     ("warning", "gate", "cart of {x} is too wide for {b}"), ("error", "toll", "{x} crossed {b} without paying"),
