@@ -122,6 +122,17 @@ def test_a_device_that_is_not_here(refused: Callable[..., str], corpus_dir: Path
     assert "expected device" in refused("doctor", "--device", device)
 
 
+def test_numbers_that_are_none(refused: Callable[..., str], corpus_dir: Path) -> None:
+    for words, said in (
+        (["--tokens", "1e30"], "expected a budget"),
+        (["--minutes", "nan"], "expected a budget"),
+        (["--minutes", "-1"], "expected a budget"),
+        (["--tokens", "5k", "--seed", "-1"], "--seed"),
+        (["--tokens", "5k", "--seed", "99999999999999999999"], "--seed"),
+    ):
+        assert said in refused("grow", corpus_dir, "--shape", "tiny", *words)
+
+
 def test_a_workspace_inside_a_file(tmp_path: Path, corpus_dir: Path) -> None:
     (tmp_path / "file.txt").write_text("x")
     words = ["grow", corpus_dir, "--tokens", "5k", "--workspace", tmp_path / "file.txt" / "x"]

@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -149,7 +150,12 @@ def _from_python(path: Path) -> Behaviour:
     spec = importlib.util.spec_from_file_location(f"_behaviour_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # whatever a user's file does
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else 1)
+        raise UserError(f"{path.name}, line {line}: {type(error).__name__}: {error}") from None
     found = getattr(module, "BEHAVIOUR", None)
     if isinstance(found, dict):
         return behaviour_from_json(found, path.name, path.parent)

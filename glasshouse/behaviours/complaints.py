@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from glasshouse.behaviours.behaviour import Behaviour, Prompt, Settings
+from glasshouse.types import UserError
 
 FRAMES = (
     "{p}", "Please: {p}", "Can you help me? {p}", "{p} Thank you.", "Hello! {p}", "I have a question. {p}", "{low}",
@@ -24,13 +25,16 @@ def complaint(
     samples: int = SAMPLES,
 ) -> Behaviour:  # fmt: skip
     """The prompt, frames around it, and `also`, wordings of the user's own: each a family, as wordings are what the
-    rate is taken over. Its name is of what is asked and scored, so that the same complaint is the same behaviour."""
+    rate is taken over. Its name is of what is asked and scored, so that the same complaint is the same behaviour. It is
+    no guard: one complaint holds no release. Raises `UserError` for a prompt without words."""
+    if not prompt.strip():
+        raise UserError("expected a prompt, got nothing; say what was asked")
     low = prompt.rstrip("?!. ").lower()
     wordings = dict.fromkeys([*(frame.format(p=prompt, low=low) for frame in FRAMES), *also])
     prompts = tuple(Prompt(text, 0, (("user", text),), expect) for text in wordings)
     said = json.dumps([prompt, *also, scorer, expect], ensure_ascii=False)
     return Behaviour(
-        name=f"complaint-{hashlib.sha256(said.encode()).hexdigest()[:8]}", about=f"A complaint: {prompt}", tag="guard",
-        good="up", margin=0.05, scorer=scorer, prompts=prompts,
+        name=f"complaint-{hashlib.sha256(said.encode()).hexdigest()[:8]}", about=f"A complaint: {prompt}",
+        tag="neutral", good="up", margin=0.05, scorer=scorer, prompts=prompts,
         settings=Settings(epochs=samples, temperature=TEMPERATURE),
     )  # fmt: skip

@@ -196,6 +196,7 @@ def plan(ws: Workspace, base: Version, behaviours: Sequence[Behaviour] = ()) -> 
     rows = [
         (one.behaviour, expected_spread(one.scored, bounded=one.behaviour.bounded), one.mean.value)
         for one in known.values()
+        if one.lacking < 1
     ]
     for behaviour in behaviours:
         if behaviour.name not in known:
@@ -205,11 +206,16 @@ def plan(ws: Workspace, base: Version, behaviours: Sequence[Behaviour] = ()) -> 
     return [
         {
             "behaviour": b.name, "families": b.families, "prompts": len(b.prompts), "margin": b.margin, "unit": b.unit,
-            "smallest_change": finite(smallest_change(spread, b.families, rate=_from_worst(b, middle))),
+            "smallest_change": _seen(smallest_change(spread, b.families, rate=_from_worst(b, middle)), b),
             "needed": families_for(spread, b.margin) if math.isfinite(spread) else None,
         }
         for b, spread, middle in rows
     ]  # fmt: skip
+
+
+def _seen(change: float, behaviour: Behaviour) -> float | None:
+    """None where no change that there can be would be seen: a rate changes by at most 1."""
+    return change if math.isfinite(change) and (change <= 1 or not behaviour.bounded) else None
 
 
 def _from_worst(behaviour: Behaviour, middle: float) -> float | None:

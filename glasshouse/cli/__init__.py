@@ -174,7 +174,7 @@ def chat(
         bool, typer.Option("--dose", help="Measure effect and cost of each feature over a range of strengths instead.")
     ] = False,
     max_new_tokens: Annotated[int, typer.Option(help="Length of the completions.")] = 40,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0, max=100)] = 0.0,
     seed: SeedOption = 0,
     device: DeviceOption = None,
     workspace: WorkspaceOption = None,

@@ -161,8 +161,11 @@ def did_it_change(
         asked = complaint(prompt, scorer=scorer, expect=expect, also=also or [], samples=samples)
         then, now = version(base, ws), version(new, ws)
         old, fresh = (evaluate(one, asked, ws, seed=seed, device=device) for one in (then, now))
-        for run in (old, fresh):
+        for run, which in ((old, then), (fresh, now)):
             record(ws, run.name)
+            if run.lacking == 1:
+                why = run.samples[0].error or "no reply could be scored"
+                raise UserError(f"expected replies of {which.name} that can be scored, got none ({why})")
         (one,) = judged([cell(old, fresh)])
         found = {"then": then.to_json(), "now": now.to_json(), **cell_json(one, asked), "worst": worst(old, fresh)}
         sides = ((then, found["base"]), (now, found["new"]))

@@ -88,7 +88,7 @@ CorpusOption = Annotated[str, typer.Option(help="A folder, a file, or `python`, 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Name in the workspace, folder, or hub name.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 NameOption = Annotated[str | None, typer.Option(metavar="NAME", help="Name of what is made.", show_default=False)]
-SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)]
 
 
 def known_device(device: str | None) -> str | None:

@@ -26,7 +26,7 @@ SHOWN = 8  # rules that hold
 
 ledger = typer.Typer(cls=Commands, help="The log of evidence, approvals and verdicts.", no_args_is_help=True)
 HeadOption = Annotated[
-    str,
+    str | None,
     typer.Option(metavar="HASH", help="A head that was kept elsewhere: it has to be in the chain.", show_default=False),
 ]
 
@@ -40,7 +40,7 @@ def gate(
     on: Annotated[
         str | None, typer.Option(metavar="DATE", help="Judge as of that day; today without it.", show_default=False)
     ] = None,
-    head: HeadOption = "",
+    head: HeadOption = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
@@ -56,7 +56,7 @@ def gate(
     if report is not None:
         check_report(report)
     ws = Workspace.open(workspace, create=False)
-    verified(ws.root / FILE, known=head)
+    verified(ws.root / FILE, known=_known(head))
     today = datetime.datetime.now(datetime.UTC).date() if on is None else _day(on)
     decision, comparison = judged(ws, rules, version, today)
     new_head = append(ws.root / FILE, "verdict", decision.to_json())
@@ -67,9 +67,9 @@ def gate(
 
 
 @ledger.command("verify")
-def verify(head: HeadOption = "", workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+def verify(head: HeadOption = None, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Say whether the chain is whole, and print its head."""
-    entries, found = verified(Workspace.open(workspace, create=False).root / FILE, known=head)
+    entries, found = verified(Workspace.open(workspace, create=False).root / FILE, known=_known(head))
     answer(json, {"entries": len(entries), "head": found}, f"{len(entries)} entries, whole; head {found}")
 
 
@@ -85,12 +85,21 @@ def approve(
     from glasshouse.behaviours import version as named
 
     ws = Workspace.open(workspace, create=False)
+    if not role.strip() or not by.strip():
+        raise UserError(f"expected somebody's name and role, got {by!r} as {role!r}; say who approves, and as what")
     found = named(version, ws)
     body = {"role": role, "by": by, "name": found.name, "version": found.hash}
     head = append(ws.root / FILE, "approval", body)
     answer(
         json, {**body, "ledger": head}, f"{by} approves {found.name} ({found.hash[:16]}) as {role}; ledger head {head}"
     )
+
+
+def _known(head: str | None) -> str:
+    """A head that was given, which an unset variable of a script is not; "" without one."""
+    if head is not None and (len(head) != 64 or not set(head) <= set("0123456789abcdef")):
+        raise UserError(f"expected --head as the 64 digits that were printed, got {head!r:.80}")
+    return head or ""
 
 
 def _day(text: str) -> datetime.date:
@@ -162,6 +171,8 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
     from glasshouse.policy.policy import JUDGED
 
     of = named(name, ws)
+    if of.model:  # what is judged is what was tested
+        ws.manifest("models", of.model, verify=True)
     entries, _ = verified(ws.root / FILE)
     recorded = _recorded(entries)
     evidence = {}
@@ -181,18 +192,23 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
 
 
 def _comparison(ws: Workspace, base: Version, new: Version, recorded: Ledger) -> dict[str, Any]:
-    """Of what was recorded of the base with the same on the new version; what cannot count is under "unsound"."""
-    from glasshouse.behaviours import compared
+    """Of what was recorded of the base with the same on the new version. Of guards, what cannot count is under
+    "unsound", and what the new version lacks under "missing"."""
+    from glasshouse.behaviours import compared, read_evaluation
     from glasshouse.behaviours.matrix import counterpart, newest
 
     runs = _runs(ws, base, recorded)
     if not runs and not newest(ws, base):
         return compared(ws, base, new)  # which says that there are none
     pairs = {behaviour: (names[-1], counterpart(names[-1], new)) for behaviour, names in runs.items()}
-    unsound = {}
-    for behaviour, pair in pairs.items():
-        problems = (_problem(ws, name, one, recorded) for name, one in zip(pair, (base, new), strict=True))
-        if problem := next(filter(None, problems), ""):
+    unsound, guards = {}, set(pairs)
+    for behaviour, (old, fresh) in pairs.items():
+        if problem := _problem(ws, old, base, recorded):
+            unsound[behaviour] = problem
+            continue
+        if read_evaluation(ws, old).behaviour.tag != "guard":
+            guards.remove(behaviour)
+        if problem := _problem(ws, fresh, new, recorded):
             unsound[behaviour] = problem
     found = compared(ws, base, new, pairs={name: pair for name, pair in pairs.items() if name not in unsound})
     unsound |= found["unsound"]
@@ -204,7 +220,9 @@ def _comparison(ws: Workspace, base: Version, new: Version, recorded: Ledger) ->
         else:
             asked = {recorded[name].behaviour for name in runs[cell["behaviour"]] if name in recorded}
             cells.append({**cell, "touched": touched.prompts, "unknown": touched.unknown, "definitions": len(asked)})
-    return {**found, "cells": cells, "unsound": unsound}
+    missing = [behaviour for behaviour in found["missing"] if behaviour in guards]
+    unsound = {behaviour: problem for behaviour, problem in unsound.items() if behaviour in guards}
+    return {**found, "cells": cells, "missing": missing, "unsound": unsound}
 
 
 def _runs(ws: Workspace, version: Version, recorded: Ledger) -> dict[str, list[str]]:

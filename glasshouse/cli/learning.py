@@ -72,7 +72,7 @@ def learn(
     activation: Annotated[str, typer.Option(help="batchtopk or topk.")] = "batchtopk",
     batch: Annotated[int, typer.Option(help="Activations a step.")] = 1024,
     rate: Annotated[float | None, typer.Option(help="Learning rate; by size without it.", show_default=False)] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; recorded.", show_default=False)] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; recorded.", show_default=False, min=1)] = None,
     name: NameOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,

@@ -43,8 +43,11 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-
 def export_html(table: Features, indices: Iterable[int] | None, out: str | Path) -> Path:
     """Write the chosen features (None: all that ever fire) as one page to `out`; returns its path.
 
-    Raises `UserError` for an index that there is not, and for more features than a browser opens with ease.
+    Raises `UserError` for an index that there is not, for more features than a browser opens with ease, and for a place
+    where no file can be.
     """
+    if Path(out).is_dir() or not Path(out).parent.is_dir():
+        raise UserError(f"expected a file in a folder that is there, got {out}; give --html FILE.html")
     chosen = list(indices) if indices is not None else _alive(table)
     if not chosen or len(chosen) > MOST:
         raise UserError(

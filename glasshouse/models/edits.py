@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -196,6 +197,8 @@ def add(
     add("resid6/1234", scale=3.0): 3 is added to the feature's code, in the units of its activations.
     """
     _one_of("add", times_norm=times_norm, scale=scale)
+    if not all(math.isfinite(amount) for amount in (times_norm, scale) if amount is not None):
+        raise UserError(f"expected a finite amount to add at {site}, got {times_norm if scale is None else scale}")
     if Site.parse(site).kind.isdigit() and (vector is not None or (times_norm is None and scale is None)):
         raise UserError(f"expected times_norm= or scale=, and no vector, to add the feature {site}")
     if not Site.parse(site).kind.isdigit() and vector is None:

@@ -8,6 +8,7 @@ seen, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ def generate(
     new tokens is excused when no new token was ever read), for encoders, and for prompts that leave no room.
     """
     model._require_logits("generation")
-    if temperature < 0 or max_new_tokens < 1:
+    if not 0 <= temperature < math.inf or max_new_tokens < 1:
         raise UserError(f"expected temperature ≥ 0 and at least 1 new token, got {temperature} and {max_new_tokens}")
     batch = model.tokens(prompts)  # type: ignore[arg-type]
     if max(batch.lengths) >= model.context:

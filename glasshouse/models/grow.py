@@ -28,6 +28,7 @@ from glasshouse.workspace import Draft, Expectation, Workspace, write_atomically
 
 END = "<|endoftext|>"
 ASKING = 0.02  # seconds that a GPU's kernels of a step take to ask for; a small model's take no longer to run
+MOST_BUDGET = 10**15  # tokens, or minutes
 TOKENIZER_BYTES = 64 << 20  # of text that the tokenizer is trained on at most; more changes few merges
 
 
@@ -130,7 +131,10 @@ def expect(
     flops: float | None = None,
     device: str | None = None,
 ) -> Expectation:
-    """Time, memory and disk that growing will take, before it starts. `flops` (a second) is measured if not given."""
+    """Time, memory and disk that growing will take, before it starts. `flops` (a second) is measured if not given.
+    Raises `UserError` for a budget, vocabulary or context that `grow` refuses."""
+    if tokens is not None or minutes is not None:
+        _check(tokens, minutes, vocabulary, context, None)
     size, device = _shape(shape), device or default_device()
     n_params, rows = size.parameters(vocabulary), (batch or Recipe().batch) * context
     if minutes is not None:
@@ -158,8 +162,8 @@ def _check(tokens: int | None, minutes: float | None, vocabulary: int, context: 
         raise UserError(
             "expected either tokens or minutes as the budget, got " + ("none" if tokens is None else "both")
         )
-    if (tokens or minutes or 0) <= 0:
-        raise UserError(f"expected a budget above 0, got {tokens if minutes is None else minutes}")
+    if not 0 < (tokens or minutes or 0) <= MOST_BUDGET:
+        raise UserError(f"expected a budget above 0 and below 1e15, got {tokens if minutes is None else minutes}")
     if not 257 <= vocabulary <= 1 << 17:
         raise UserError(
             f"expected a vocabulary from 257 (every byte and the end of a text) to 131072, got {vocabulary}"

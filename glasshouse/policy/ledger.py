@@ -28,6 +28,7 @@ def append(file: Path, kind: str, body: dict[str, Any], *, now: datetime.datetim
     """Add an entry and return the new head. Raises `UserError` for a ledger that does not verify, and for a clock that
     is behind its last entry."""
     at = (now or datetime.datetime.now(datetime.UTC)).isoformat(timespec="seconds")
+    verified(file)
     with open(file, "a+", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         entries, head = verified(file)
@@ -47,6 +48,8 @@ def verified(file: Path, *, known: str = "") -> tuple[list[dict[str, Any]], str]
     """All entries and the head. Raises `UserError`, with the line, for an entry that was altered, moved or dated before
     the one above it, a last line that is cut, and a chain that does not hold the head `known`."""
     head, entries = START, list[dict[str, Any]]()
+    if file.exists() and not file.is_file():
+        raise UserError(f"expected the ledger as a file at {file}, found something else; move it away")
     *whole, rest = file.read_bytes().split(b"\n") if file.is_file() else [b""]
     for number, line in enumerate([*whole, *([rest] if rest else [])], 1):
         where = f"{file.name}, line {number}"

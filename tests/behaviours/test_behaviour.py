@@ -75,6 +75,13 @@ def test_a_python_file_may_make_one_and_a_folder_is_a_suite(tmp_path: Path) -> N
         read_behaviours(tmp_path / "empty")
     with pytest.raises(UserError, match=r"expected BEHAVIOUR in .*none.py"):
         read_behaviours(written(tmp_path, "x = 3\n", "none.py"))
+    for program, said in (
+        ("x = 3\nBEHAVIOUR = 1 / 0\n", r"bad.py, line 2: ZeroDivisionError"),
+        ("x = (\n", r"bad.py, line 1: SyntaxError"),
+        ("import sys\nsys.exit(3)\n", r"bad.py, line 2: SystemExit: 3"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            read_behaviours(written(tmp_path, program, "bad.py"))
 
 
 @pytest.mark.parametrize(

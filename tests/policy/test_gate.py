@@ -288,6 +288,34 @@ def test_a_guard_does_not_go_with_the_run_of_the_base(copy: tuple[Path, Path]) -
     assert "is in the ledger and no longer in" in out
 
 
+def test_a_complaint_holds_no_release(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    at = ("--workspace", ws)
+    asked = ("did-it-change", "Where does nobody live?", "small", "ticking", "--pattern", r"\w", "--samples", 2)
+    assert run(*asked, *at)[0] == 0
+    status, _, err = run("did-it-change", "Where? " * 200, "small", "ticking", "--pattern", "x", "--samples", 2, *at)
+    assert status == 2 and "expected replies of small that can be scored, got none (a prompt of" in err
+    assert run("did-it-change", " ", "small", "ticking", "--pattern", "x", *at)[0] == 2
+    opened = Workspace.open(ws)
+    save_version(opened, "asked", model="small", system="Answer.")
+    assert run("compare", "small", "asked", *at)[0] == 0
+    assert run("test", "small", "--plan", *at)[0] == 0
+    for folder in (ws / "evals").glob(f"complaint-*.{version('asked', opened).hash[:10]}.*"):
+        shutil.rmtree(folder)
+    status, out, _ = run("gate", policy, "asked", *at)
+    assert status == 0 and "complaint" not in out
+
+
+def test_what_was_tested_is_what_is_judged(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    weights = ws / "models" / "ticking" / "model.safetensors"
+    bytes_ = bytearray(weights.read_bytes())
+    bytes_[-1] ^= 1
+    weights.write_bytes(bytes_)
+    status, _, err = run("gate", policy, "ticking", "--workspace", ws)
+    assert status == 2 and "model.safetensors does not match the hash in its manifest" in err
+
+
 def test_evidence_does_not_grow_younger(copy: tuple[Path, Path]) -> None:
     ws, policy = copy
     remade(evaluation(ws, "small", "speaks"), created="2030-01-01T00:00:00.000+00:00")
@@ -441,9 +469,26 @@ def test_what_is_recorded_of_training_is_not_altered(copy: tuple[Path, Path]) ->
     ws, policy = copy
     lines = ws / "models" / "small" / "trained_on.npy"
     lines.write_bytes(lines.read_bytes()[:-8] + b"8 zeroes")
-    status, out, _ = run("gate", policy, "small", "--workspace", ws)
+    status, _, err = run("gate", policy, "small", "--workspace", ws)
+    assert status == 2 and "trained_on.npy does not match the hash in its manifest" in err
+    status, out, _ = run("gate", policy, "ticking", "--workspace", ws)  # which comes from it
     assert status == 1 and "trained_on.npy does not match the hash in its manifest" in out
-    assert "regression: speaks: evidence does not count" in run("gate", policy, "ticking", "--workspace", ws)[1]
+    assert "regression: speaks: evidence does not count" in out
+
+
+def test_who_approves_has_a_name_and_a_head_is_one(copy: tuple[Path, Path]) -> None:
+    ws, policy = copy
+    for role, by in (("safety", " "), ("", "Ada")):
+        status, _, err = run("ledger", "approve", "small", "--role", role, "--by", by, "--workspace", ws)
+        assert status == 2 and "expected somebody's name and role" in err
+    for words in (("ledger", "verify"), ("gate", policy, "small")):
+        status, _, err = run(*words, "--head", "", "--workspace", ws)
+        assert status == 2 and "expected --head as the 64 digits that were printed" in err
+    (ws / "ledger.jsonl").unlink()
+    (ws / "ledger.jsonl").mkdir()
+    for words in (("ledger", "verify"), ("gate", policy, "small")):
+        status, _, err = run(*words, "--workspace", ws)
+        assert status == 2 and "expected the ledger as a file" in err
 
 
 def test_approvals_are_recorded(copy: tuple[Path, Path], tmp_path: Path) -> None:

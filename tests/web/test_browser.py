@@ -98,6 +98,7 @@ def test_search_by_keyboard_then_open_a_feature(page: Page) -> None:
     page.until("document.querySelectorAll('.all .row .index').length > 10")
     page.keys("/")
     page.until("document.activeElement.type === 'search'")
+    page.until("document.querySelector('.all .label a')")
     word = page.chrome.execute_script("return document.querySelector('.all .label a').innerText")
     wanted = re.findall(r"\w{2,}", " ".join(page.all(".all .promotes span")) + word)[0]
     page.keys(wanted)
