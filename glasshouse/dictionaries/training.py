@@ -59,8 +59,8 @@ class LearnConfig:
             raise UserError(f"expected more features than k = {self.k}, got {self.features}; raise --features")
         if self.tokens < self.batch:
             raise UserError(f"expected at least one batch of {self.batch} tokens, got {self.tokens}; raise --tokens")
-        if self.rate is not None and not 0 < self.rate < math.inf:
-            raise UserError(f"expected a rate above 0, got {self.rate}")
+        if self.rate is not None and not 0 <= self.rate < math.inf:
+            raise UserError(f"expected a rate of 0 or more, got {self.rate}")
 
     def resolved(self, width: int) -> LearnConfig:
         """The same with every None replaced for a site of this width."""

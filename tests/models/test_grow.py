@@ -285,7 +285,7 @@ def interrupt(*args: Any, **named: Any) -> None:
     [
         ({}, "expected either tokens or minutes as the budget, got none"),
         ({"tokens": 9, "minutes": 1}, "got both"),
-        ({"tokens": 0}, "expected a budget above 0, got 0"),
+        ({"tokens": 0}, "expected a budget above 0 and below 1e15, got 0"),
         ({"tokens": 9, "shape": "round"}, "expected a shape among default, "),
         ({"tokens": 9, "vocabulary": 100}, "expected a vocabulary from 257"),
         ({"tokens": 9, "context": 2}, "expected a context from 8"),
