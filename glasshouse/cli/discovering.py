@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from glasshouse.cli.entry import CountOption, DeviceOption, JsonOption, SeedOption, WorkspaceOption, answer, begin, say
-from glasshouse.cli.gating import record
+from glasshouse.cli.evidence import record
 from glasshouse.cli.testing import WORLD, number, read_suites, usual
 from glasshouse.types import UserError
 from glasshouse.workspace import write_atomically

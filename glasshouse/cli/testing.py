@@ -21,7 +21,7 @@ from glasshouse.cli.entry import (
     answer,
     begin,
 )
-from glasshouse.cli.gating import record
+from glasshouse.cli.evidence import record
 from glasshouse.cli.sweeping import versions_of
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from glasshouse.cli.gating import record
+from glasshouse.cli.evidence import record
 from glasshouse.cli.summary import kept
 from glasshouse.cli.testing import number, read_suites
 from glasshouse.features.opening import Opened

@@ -28,7 +28,7 @@ def append(file: Path, kind: str, body: dict[str, Any], *, now: datetime.datetim
     """Add an entry and return the new head. Raises `UserError` for a ledger that does not verify, and for a clock that
     is behind its last entry."""
     at = (now or datetime.datetime.now(datetime.UTC)).isoformat(timespec="seconds")
-    verified(file)
+    _require_file(file)
     with open(file, "a+", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         entries, head = verified(file)
@@ -48,8 +48,7 @@ def verified(file: Path, *, known: str = "") -> tuple[list[dict[str, Any]], str]
     """All entries and the head. Raises `UserError`, with the line, for an entry that was altered, moved or dated before
     the one above it, a last line that is cut, and a chain that does not hold the head `known`."""
     head, entries = START, list[dict[str, Any]]()
-    if file.exists() and not file.is_file():
-        raise UserError(f"expected the ledger as a file at {file}, found something else; move it away")
+    _require_file(file)
     *whole, rest = file.read_bytes().split(b"\n") if file.is_file() else [b""]
     for number, line in enumerate([*whole, *([rest] if rest else [])], 1):
         where = f"{file.name}, line {number}"
@@ -78,6 +77,11 @@ def verified(file: Path, *, known: str = "") -> tuple[list[dict[str, Any]], str]
             f"expected the head {known[:16]}… in {file.name}, found it nowhere: its tail was cut, or it is another"
         )
     return entries, head
+
+
+def _require_file(file: Path) -> None:
+    if file.exists() and not file.is_file():
+        raise UserError(f"expected the ledger as a file at {file}, found something else; move it away")
 
 
 def _hash(entry: dict[str, Any]) -> str:

@@ -1,0 +1,340 @@
+"""What a policy's verdict rests on: evidence out of the workspace, held to the ledger.
+
+record(ws, evaluation)                      # after a run: its hash goes into the ledger
+decision, comparison = judged(ws, read_policy(Path("policy.yaml")), "settled", date.today())
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from glasshouse.policy import append, verified
+from glasshouse.policy.ledger import FILE
+from glasshouse.types import UserError
+from glasshouse.workspace import Workspace
+
+if TYPE_CHECKING:
+    from glasshouse.behaviours import Version
+    from glasshouse.policy import Decision, Evidence, Policy
+    from glasshouse.policy.policy import Required
+
+
+class Recorded(NamedTuple):
+    """What the ledger says of an evaluation: its hash, when it was put there, and what it asked (the hash of the
+    behaviour, and the seed)."""
+
+    hash: str
+    at: str
+    behaviour: str
+    seed: int
+
+
+Ledger = Mapping[str, Recorded]  # evaluations, in the order in which they were recorded
+
+
+def record(ws: Workspace, evaluation: str) -> None:
+    """Put an evaluation's hash into the ledger, once: what is altered afterwards does not count. Raises `UserError` for
+    one that is another's, or was scored anew from replies that are not those the ledger has recorded."""
+    from glasshouse.behaviours import read_evaluation
+    from glasshouse.behaviours.evaluation import KEPT
+
+    recorded = _recorded(verified(ws.root / FILE)[0])
+    if evaluation in recorded:
+        return
+    read_evaluation(ws, evaluation)  # whole, and itself
+    manifest = ws.manifest("evals", evaluation)
+    kept = manifest["choices"].get(KEPT)
+    before = recorded.get(kept["evaluation"]) if kept is not None else None
+    if kept is not None and (before is None or before.hash != kept["hash"]):
+        raise UserError(
+            f"{evaluation} was scored anew from the replies of {kept['evaluation']}, which is not what the ledger has "
+            f"recorded; delete both from {ws.root / 'evals'} and run `glasshouse test`, which asks the model anew"
+        )
+    config = manifest["config"]
+    body = {
+        "evaluation": evaluation,
+        "hash": manifest["hash"],
+        "behaviour": config["behaviour"],
+        "seed": config["seed"],
+    }
+    append(ws.root / FILE, "evidence", body)
+
+
+def _recorded(entries: list[dict[str, Any]]) -> Ledger:
+    found: dict[str, Recorded] = {}
+    for entry in entries:
+        body = entry["body"]
+        name = str(body.get("evaluation"))
+        if entry["kind"] == "evidence" and name not in found:  # the first counts
+            asked = str(body.get("behaviour", "")), int(body.get("seed", 0))  # entries of before had neither
+            found[name] = Recorded(str(body.get("hash")), entry["at"], *asked)
+    return found
+
+
+def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tuple[Decision, Mapping[str, Any] | None]:
+    """The decision, and the comparison that it rests on."""
+    from glasshouse.behaviours import version as named
+    from glasshouse.policy import decide
+    from glasshouse.policy.policy import JUDGED
+
+    of = named(name, ws)
+    if of.model:  # what is judged is what was tested
+        ws.manifest("models", of.model, verify=True)
+    entries, _ = verified(ws.root / FILE)
+    recorded = _recorded(entries)
+    evidence = {}
+    for required, template in dict.fromkeys(rules.required):
+        found = _evidence(ws, required, template, of, recorded, today)
+        if found is None and required.earlier is not None:
+            found = _of_earlier(ws, required, template, of, recorded, today)
+        if found is not None:
+            evidence[template.replace(JUDGED, of.name), required] = found
+    comparison = None
+    base = named(rules.pinned or rules.against, ws) if rules.against else None
+    if base is not None and base.hash != of.hash:
+        comparison = _comparison(ws, base, of, recorded)
+    approvals = [entry["body"] for entry in entries if entry["kind"] == "approval"]
+    decision = decide(rules, of.to_json(), evidence, today=today, comparison=comparison, approvals=approvals)
+    return decision, comparison
+
+
+def _comparison(ws: Workspace, base: Version, new: Version, recorded: Ledger) -> dict[str, Any]:
+    """Of what was recorded of the base with the same on the new version. Of guards, what cannot count is under
+    "unsound", and what the new version lacks under "missing"."""
+    from glasshouse.behaviours import compared, read_evaluation
+    from glasshouse.behaviours.matrix import counterpart, newest
+
+    runs = _runs(ws, base, recorded)
+    if not runs and not newest(ws, base):
+        return compared(ws, base, new)  # which says that there are none
+    pairs = {behaviour: (names[-1], counterpart(names[-1], new)) for behaviour, names in runs.items()}
+    unsound, guards = {}, set(pairs)
+    for behaviour, (old, fresh) in pairs.items():
+        if problem := _problem(ws, old, base, recorded):
+            unsound[behaviour] = problem
+            continue
+        if read_evaluation(ws, old).behaviour.tag != "guard":
+            guards.remove(behaviour)
+        if problem := _problem(ws, fresh, new, recorded):
+            unsound[behaviour] = problem
+    found = compared(ws, base, new, pairs={name: pair for name, pair in pairs.items() if name not in unsound})
+    unsound |= found["unsound"]
+    cells = []
+    for cell in found["cells"]:
+        touched = _touched(ws, new, cell["sources"][1])
+        if problem := cell["problem"] or touched.problem:
+            unsound[cell["behaviour"]] = problem
+        else:
+            asked = {recorded[name].behaviour for name in runs[cell["behaviour"]] if name in recorded}
+            cells.append({**cell, "touched": touched.prompts, "unknown": touched.unknown, "definitions": len(asked)})
+    missing = [behaviour for behaviour in found["missing"] if behaviour in guards]
+    unsound = {behaviour: problem for behaviour, problem in unsound.items() if behaviour in guards}
+    return {**found, "cells": cells, "missing": missing, "unsound": unsound}
+
+
+def _runs(ws: Workspace, version: Version, recorded: Ledger) -> dict[str, list[str]]:
+    """By behaviour, the evaluations of the version that the ledger has, in its order: also those that are gone. Of a
+    behaviour of which it has none, those of the workspace, but for what was imported, which is no evidence."""
+    from glasshouse.behaviours.breadth import NAME as DISCOVERY
+    from glasshouse.behaviours.evaluation import evaluations, name_parts
+
+    kept: dict[str, list[str]] = {}
+    for name in recorded:
+        behaviour, whose, _ = name_parts(name)
+        if whose == version.hash[:10] and behaviour != DISCOVERY:
+            kept.setdefault(behaviour, []).append(name)
+    others: dict[str, list[str]] = {}
+    for name in evaluations(ws, version):
+        behaviour = name_parts(name)[0]
+        if behaviour not in {*kept, DISCOVERY} and not _imported(ws, name):
+            others.setdefault(behaviour, []).append(name)
+    return {**others, **kept}
+
+
+def _imported(ws: Workspace, evaluation: str) -> bool:
+    """Whether it is of a log, which is no evidence: `glasshouse import` puts nothing into the ledger."""
+    try:
+        return bool(ws.manifest("evals", evaluation)["command"] == "import")
+    except UserError:  # damaged: told where it is read
+        return False
+
+
+def _evidence(
+    ws: Workspace, required: Required, template: str, of: Version, recorded: Ledger, today: datetime.date
+) -> Evidence | None:
+    """What there is of the behaviour on the version that the template names when `of` is judged, with what is wrong
+    with it; None where there is nothing. An elicited version has to be made of that.
+
+    Of several runs of one definition, which only other seeds can have, the worst of those that are not too old counts:
+    so none can be run until it looks well."""
+    from glasshouse.behaviours import version as named
+    from glasshouse.policy.policy import JUDGED, day
+
+    try:  # by itself, not by its name, which may be another's now
+        one = of if template == JUDGED else named(template.replace(JUDGED, of.name), ws)
+    except UserError:  # an elicited version that was not made
+        return None
+    runs = _runs(ws, one, recorded).get(required.behaviour, [])
+    if required.hash:
+        runs = [run for run in runs if run in recorded and recorded[run].behaviour.startswith(required.hash)]
+    elif runs[-1:] and runs[-1] in recorded:  # the last definition of that name
+        runs = [run for run in runs if recorded[run].behaviour == recorded[runs[-1]].behaviour]
+    by_seed = {recorded[run].seed if run in recorded else 0: run for run in runs}  # scored anew: the last counts
+    found = [_of_run(ws, required, one, run, recorded) for run in by_seed.values()]
+    if not found:
+        return None
+    if template in required.elicited and (problem := _not_made_of(ws, one, of)):
+        return replace(found[-1], problem=problem)
+    if unsound := [each for each in found if each.problem]:
+        return unsound[0]
+    fresh = [each for each in found if (today - day(each.created)).days <= required.days] or found[-1:]
+    worst = (min if required.lowest else max)(fresh, key=lambda each: each.value)
+    return replace(worst, runs=len(fresh))
+
+
+def _of_run(ws: Workspace, required: Required, one: Version, run: str, recorded: Ledger) -> Evidence:
+    from glasshouse.behaviours import read_evaluation
+    from glasshouse.behaviours import version as named
+    from glasshouse.behaviours.matrix import doubt
+    from glasshouse.behaviours.provenance import compute
+    from glasshouse.behaviours.statistics import best_of, mean, paired
+    from glasshouse.policy import Evidence
+
+    given: dict[str, Any] = {
+        "behaviour": required.behaviour, "version": one.hash, "value": 0.0, "low": 0.0, "high": 0.0, "families": 0,
+        "epochs": 0, "unscored": 0.0, "created": "", "source": run, "over": required.over,
+        "hash": recorded[run].hash if run in recorded else "",
+    }  # fmt: skip
+    used = [(run, one)]
+    if required.over:
+        try:
+            base = named(required.over, ws)
+        except UserError as error:
+            return Evidence(**given, problem=str(error))
+        same = [
+            each for each in _runs(ws, base, recorded).get(required.behaviour, [])
+            if run in recorded and each in recorded and recorded[each].behaviour == recorded[run].behaviour
+        ]  # fmt: skip
+        if not same:
+            return Evidence(**given, problem=f"the same was not run on {base.name}: run `glasshouse test {base.name}`")
+        used.append((same[-1], base))
+    if problem := next(filter(None, (_problem(ws, each, whose, recorded) for each, whose in used)), ""):
+        return Evidence(**given, problem=problem)
+    done, before = read_evaluation(ws, run), read_evaluation(ws, used[-1][0])
+    if problem := doubt(before, done):
+        return Evidence(**given, problem=problem)
+    try:
+        tries = min(required.best_of, done.behaviour.settings.epochs)  # fewer than are wanted: told by `asked`
+        was, now = (
+            best_of(each.scored, tries, lowest=required.lowest) if tries > 1 else each.scored for each in (before, done)
+        )
+        estimate = mean(now, bounded=done.behaviour.bounded)
+        if required.over:
+            estimate = paired(was, now, bounded=done.behaviour.bounded).change
+    except UserError as error:  # nothing was scored, or nothing in common
+        return Evidence(**given, problem=str(error))
+    given |= {
+        "value": estimate.value, "low": estimate.low, "high": estimate.high, "families": estimate.n,
+        "epochs": done.behaviour.settings.epochs, "created": min(done.created, before.created),
+        "unscored": max(sum(each.score is None for each in side) / max(len(side), 1) for side in (was, now)),
+        "compute": compute(ws, one.model), "rate": done.behaviour.bounded and not required.over,
+    }  # fmt: skip
+    for each, whose in used:
+        touched = _touched(ws, whose, each)
+        unknown = touched.unknown if required.provenance == "recorded" else ""
+        if problem := touched.problem or touched.prompts or unknown:
+            return Evidence(**given, problem=problem)
+    return Evidence(**given)
+
+
+def _of_earlier(
+    ws: Workspace, required: Required, template: str, new: Version, recorded: Ledger, today: datetime.date
+) -> Evidence | None:
+    """The evidence of the earlier version that the policy lets stand in, with what has changed since. An elicited one
+    has to be made of that earlier version."""
+    from glasshouse.behaviours import version as named
+    from glasshouse.behaviours.provenance import compute
+    from glasshouse.policy.policy import JUDGED
+
+    assert required.earlier is not None
+    try:
+        old = named(required.earlier.version, ws)
+    except UserError:
+        return None
+    found = _evidence(ws, required, template, old, recorded, today)
+    if found is None:
+        return None
+    pairs = {"weights": (old.weights, new.weights), "prompt": (old.system, new.system), "edits": (old.edit, new.edit)}
+    before, after = compute(ws, old.model), compute(ws, new.model)
+    return replace(
+        found, earlier=template.replace(JUDGED, old.name),
+        changed=tuple(what for what, (was, now) in pairs.items() if was != now),
+        grown=after / before if before and after else 0.0,
+    )  # fmt: skip
+
+
+def _not_made_of(ws: Workspace, one: Version, judged: Version) -> str:
+    """Why a version elicits nothing from the one that is judged, or "": it has to be another, of the same weights (with
+    a prompt or edits) or of a model that was fine-tuned from it."""
+    from glasshouse.behaviours.provenance import descent
+
+    if one.hash == judged.hash:
+        return f"{one.name} is {judged.name} itself, with nothing done to bring the behaviour out"
+    if one.weights == judged.weights:
+        return ""
+    tuned = any(ancestor == (judged.model, True) for ancestor in descent(ws, one.model))
+    same = tuned and ws.manifest("models", judged.model)["hash"] == judged.weights
+    return "" if same else f"{one.name} is not made of {judged.name} as it is"
+
+
+def _problem(ws: Workspace, evaluation: str, version: Version, recorded: Ledger) -> str:
+    """Why an evaluation cannot be evidence of the version: gone, altered, another's, or not in the ledger as it is; ""
+    for one that was never made."""
+    at = recorded.get(evaluation)
+    if not ws.exists("evals", evaluation):
+        return f"{evaluation} is in the ledger and no longer in {ws.root / 'evals'}: restore it" if at else ""
+    try:
+        manifest = ws.manifest("evals", evaluation, verify=True)
+    except UserError as error:
+        return str(error)
+    if at is None:
+        return f"{evaluation} is not in the ledger; `glasshouse test` and `compare` put it there"
+    if at.hash != manifest["hash"]:
+        return f"{evaluation} is not what the ledger has recorded"
+    if manifest["name"] != evaluation or manifest["config"].get("version") != version.hash:
+        return f"{evaluation} holds {manifest['name']}, of another version"
+    try:
+        later = datetime.datetime.fromisoformat(manifest["created"]).replace(microsecond=0) > (
+            datetime.datetime.fromisoformat(at.at)
+        )
+    except (ValueError, TypeError):
+        later = True
+    return f"{evaluation} is dated {manifest['created']}, after it was recorded ({at.at})" if later else ""
+
+
+class Touch(NamedTuple):
+    """What is wrong with where a behaviour's prompts and its instrument come from: what training has touched, what is
+    not known of it, and what was altered."""
+
+    prompts: str = ""
+    unknown: str = ""
+    problem: str = ""
+
+
+def _touched(ws: Workspace, version: Version, evaluation: str) -> Touch:
+    from glasshouse.behaviours import read_evaluation
+    from glasshouse.behaviours.provenance import touched
+
+    try:
+        found = touched(ws, version, read_evaluation(ws, evaluation).behaviour)
+    except UserError as error:
+        return Touch(problem=str(error))
+    text = "stand in the text that the model was trained on"
+    prompts = [f"{found.prompts} of its {found.of} prompts {text}"] if found.prompts else []
+    prompts += [f"{found.labels} of the labelled texts of its instrument {text}"] if found.labels else []
+    prompts += [f"its judge, {found.judge}, is of the model's own line"] if found.judge else []
+    unknown = f"what {', '.join(found.unknown)} was trained on is not recorded"
+    return Touch("; ".join(prompts), unknown if found.unknown else "")
