@@ -32,6 +32,7 @@ from glasshouse.workspace.files import sync_folder, write_past_cache
 
 WINDOWS = "windows.safetensors"
 STATISTICS = "statistics.safetensors"
+AGAIN = 0xA6A1  # in the seed of a later epoch: by the seed that placed a shard's rows they would be put back in order
 SIDES = {False: "shard", True: "held"}
 DTYPES = {torch.bfloat16: "BF16", torch.int32: "I32", torch.float64: "F64"}  # as safetensors calls them
 
@@ -203,7 +204,7 @@ class Store:
                 if skip >= rows:
                     skip -= rows
                     continue
-                permuted = None if epoch == 0 else np.random.default_rng([seed, epoch, index]).permutation(rows)
+                permuted = None if epoch == 0 else np.random.default_rng([AGAIN, seed, epoch, index]).permutation(rows)
                 yield from self._shard_blocks(site, shards[index]["file"], batch_rows, skip, permuted)
                 skip = 0
             epoch += 1

@@ -80,6 +80,16 @@ def test_shards_mix_documents(harvested: Store) -> None:
     assert len(set(doc_N)) > 0.6 * min(57, len(pools(harvested.reading(), 1000, skip_bos=True)[0]))
 
 
+def test_later_epochs_mix_documents_too(harvested: Store) -> None:
+    """A shard's rows were placed by a seed; an epoch that permutes them by the same one puts them back in order."""
+    window_N, _ = harvested.origin(everything(harvested))
+    rows_ND = torch.cat(list(harvested.batches("resid.2", 500, epochs=3)))
+    where = {tuple(row): i for i, row in enumerate(rows_ND[: harvested.rows].tolist())}
+    for epoch_ND in rows_ND.split(harvested.rows):
+        told_N = window_N[[where[tuple(row)] for row in epoch_ND.tolist()]]
+        assert float((told_N[1:] == told_N[:-1]).float().mean()) < 0.2
+
+
 def test_held_out_rows_are_of_held_out_documents(harvested: Store, text: Corpus) -> None:
     for held_out, side in zip((False, True), text.split(0.05), strict=True):
         reading = harvested.reading(held_out)
