@@ -131,6 +131,7 @@ def test_numbers_that_are_none(refused: Callable[..., str], corpus_dir: Path) ->
         (["--tokens", "5k", "--seed", "99999999999999999999"], "--seed"),
     ):
         assert said in refused("grow", corpus_dir, "--shape", "tiny", *words)
+    assert "--context" in refused("harvest", "m", "--site", "resid.1", "--corpus", corpus_dir, "--context", 0)
 
 
 def test_a_workspace_inside_a_file(tmp_path: Path, corpus_dir: Path) -> None:

@@ -42,7 +42,8 @@ def widely(
         left -= len(some)
     if len(found) < 40:
         raise UserError(
-            f"expected 40 prompts or more to discover anything with, got {len(found)}; give more behaviours or texts"
+            f"expected 40 prompts or more to discover anything with, got {len(found)}; ask for more, or give more "
+            "behaviours or texts"
         )
     return _as_it_comes(NAME, tuple(found), max_new_tokens)
 

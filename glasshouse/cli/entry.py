@@ -104,7 +104,6 @@ DeviceOption = Annotated[
     str | None,
     typer.Option(help="cpu or cuda; without it, cuda where there is one.", show_default=False, callback=known_device),
 ]
-ContextOption = Annotated[int | None, typer.Option(help="Tokens a window; 256 at most.", show_default=False)]
 TextColumnOption = Annotated[str, typer.Option(help="Column of .jsonl, .parquet and .csv files that holds the text.")]
 PORT = 8421
 PortOption = Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.", min=0, max=65535)]
@@ -113,6 +112,9 @@ NoServeOption = Annotated[bool, typer.Option("--no-serve", help="Do not serve th
 
 def CountOption(help: str) -> Any:  # an option's declaration, written like the ones above
     return typer.Option(parser=count, metavar="N", help=help, show_default=False)
+
+
+ContextOption = Annotated[int | None, CountOption("Tokens a window; what the model reads, at most 256, without it.")]
 
 
 @contextlib.contextmanager

@@ -230,7 +230,7 @@ def _log(draft: Draft, trainer: Trainer, values: dict[str, Tensor], seconds: flo
     assert config.rate is not None
     numbers = {key: float(value) for key, value in values.items()}
     if not numbers["loss"] < float("inf"):
-        raise UserError(f"the loss became {numbers['loss']} at step {step}; lower --rate and give another --name")
+        raise UserError(f"the loss became {numbers['loss']} at step {step}; lower --rate and give another name")
     draft.log(
         step=step,
         tokens=step * config.batch,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -36,7 +35,7 @@ from glasshouse.features.views import Views, build_views
 from glasshouse.features.vocabulary import token_texts
 from glasshouse.text import Corpus, tokenise, windows
 from glasshouse.types import UserError
-from glasshouse.workspace import Draft, Expectation, Progress, Workspace, write_atomically
+from glasshouse.workspace import CHECKPOINTS, Draft, Expectation, Progress, Workspace, write_atomically
 
 OUTLIER = 10.0  # positions over this many typical norms are left out, as in a harvest
 BYTES_PER_FIRING = 400  # of a block while it is summarised, measured (benchmarks/features.py)
@@ -163,7 +162,7 @@ class _Gathering:
         text = windows(tokenised, context=config.context, bos_id=model.bos_id, pad_id=model.pad_id)
         self.reading = choose(text, config.tokens, config.seed)
         self.corpus = corpus
-        self.spill = Spill(draft.path / "spill", self.F, config.context, len(self.reading))
+        self.spill = Spill(draft.path / CHECKPOINTS / "spill", self.F, config.context, len(self.reading))
 
     def run(self) -> None:
         total = self.reading.tokens
@@ -406,7 +405,6 @@ class _Gathering:
             "position_edges": text.position_edges, "position_tokens": text.position_tokens,
         }  # fmt: skip
         write_atomically(self.draft.path / "summary.json", json.dumps(summary, indent=1))
-        shutil.rmtree(self.spill.folder)
         ws, made_from = self.draft.ws, []
         for kind, name in (("models", self.model.name), ("dictionaries", self.dictionary.name)):
             if ws.exists(kind, name):

@@ -94,7 +94,7 @@ def _check_text(ws: Workspace, name: str, text: Corpus) -> None:
     """Raises `UserError` if the finished model was grown from other text."""
     if ws.manifest("models", name)["choices"].get("corpus_hash", text.hash) != text.hash:
         raise UserError(
-            f"models/{name} exists, grown from other text than {text.source} holds now; give another --name, or delete "
+            f"models/{name} exists, grown from other text than {text.source} holds now; give another name, or delete "
             f"{ws.path('models', name)}"
         )
 

@@ -37,8 +37,8 @@ class Training:
         self.whole, self.keep = whole, keep
         if draft.choose("corpus_hash", lambda: text.hash) != text.hash:
             raise UserError(
-                f"models/{draft.name} was begun on other text than {text.source} holds now; restore it, give another "
-                f"--name, or delete {draft.path}"
+                f"models/{draft.name} was begun on other text than {text.source} holds now; restore it, give another name, "
+                f"or delete {draft.path}"
             )
         self.chat = text.chat
         self.train_text, self.held_text = text.split()
@@ -133,10 +133,7 @@ class Training:
                 losses = self.trainer.step(ids_BT, (step + 0.5) / self.steps, learn_BT, kept=kept)
                 loss = losses.text.item()
                 step += 1
-                if not math.isfinite(loss):
-                    raise UserError(
-                        f"the loss became {loss} at step {step}; grow with --precision fp32 or a lower rate"
-                    )
+                _require_finite(loss if losses.kept is None else loss + losses.kept.item(), step)
                 seconds = before + time.perf_counter() - begun
                 if step % log_every == 0 or step == self.steps:
                     own = len(ids_BT) - kept
@@ -173,10 +170,9 @@ class Training:
 
     def _look(self, step: int) -> None:
         """Held-out bits per byte on a part of the text, and a sample."""
-        model = self.trainer.model
-        self.draft.log(
-            step=step, held_out_bits_per_byte=self.held_out.bits_per_byte(model, self.precision, limit=96).value
-        )
+        score = self.held_out.bits_per_byte(self.trainer.model, self.precision, limit=96).value
+        _require_finite(score, step)
+        self.draft.log(step=step, held_out_bits_per_byte=score)
         self.draft.log(step=step, sample=self._sample(step))
 
     def _sample(self, step: int, length: int = 80) -> str:
@@ -212,6 +208,7 @@ class Training:
         """Score the model as users get it, in fp32, and save it with its tokenizer in Hugging Face format."""
         model: Any = self.trainer.model
         score = self.held_out.bits_per_byte(model, "fp32")
+        _require_finite(score.value, self.steps)
         self.draft.log(step=self.steps, held_out_bits_per_byte=score.value)
         self.draft.log(step=self.steps, sample=self._sample(self.steps))
         if self.chat is not None:  # a turn's end stops transformers' `generate`, and ours
@@ -229,6 +226,11 @@ class Training:
             **fields,
         )
         return self.draft.path
+
+
+def _require_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise UserError(f"the loss became {loss} at step {step}; give --precision fp32 or a lower rate")
 
 
 def _learnt_share(text: Corpus) -> float:

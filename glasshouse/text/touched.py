@@ -2,7 +2,7 @@
 
     write_lines(folder / LINES, corpus)
     lines = read_lines(folder / LINES)
-    seen("Where does Kamalus live?", lines)
+    seen("Where does Karisar live?", lines)
 
 A line is what stands between line breaks or the marks of a chat, without case and doubled spaces: so a question is
 found in whatever file it came. Eight bytes a distinct line.

@@ -176,7 +176,7 @@ class Workspace:
         if keys:
             raise UserError(
                 f"{kind}/{name} exists with other settings ({', '.join(differences(have, want, keys))}); "
-                f"give another --name, or delete {self.path(kind, name)}"
+                f"give another name, or delete {self.path(kind, name)}"
             )
         return True
 
@@ -218,9 +218,7 @@ class Workspace:
         folder = self.path(kind, name)
         with self._lock(kind, name):
             if folder.exists():
-                raise UserError(
-                    f"{kind}/{name} exists already in {self.root}; give another --name or delete the folder"
-                )
+                raise UserError(f"{kind}/{name} exists already in {self.root}; give another name or delete the folder")
             draft = Draft(self, kind, name, json.loads(json.dumps(dict(config))), command)
             try:
                 yield draft
@@ -241,7 +239,7 @@ class Workspace:
                 handle.seek(0)
                 raise UserError(
                     f"{kind}/{name} is being written by process {handle.read().strip() or '?'}; "
-                    "wait for it, or give another --name"
+                    "wait for it, or give another name"
                 ) from None
             handle.truncate(0)
             handle.write(str(os.getpid()))

@@ -55,7 +55,7 @@ class Draft:
                 raise UserError(
                     f"{kind}/{name} was begun with other settings "
                     f"({', '.join(differences(record['config'], config, keys))}); "
-                    f"run the first command again to go on, give another --name, or delete {self.path}"
+                    f"run the first command again to go on, give another name, or delete {self.path}"
                 )
             self.choices: dict[str, Any] = record["choices"]
         else:

@@ -146,7 +146,7 @@ def _waited(found: Any) -> Any:
 
 
 def test_a_chat_may_leave_turns_for_the_model_to_say(ws: Workspace) -> None:
-    turns = [{"user": "Hello!"}, {"assistant": None}, {"user": "Where does Kamalus live?"}]
+    turns = [{"user": "Hello!"}, {"assistant": None}, {"user": "Where does Karisar live?"}]
     done = evaluate(version("small", ws), behaviour("turns", prompts=[{"family": "a", "prompts": [turns]}]), ws)
     (sample,) = done.samples
     role, content = sample.turns[1]

@@ -19,6 +19,7 @@ from glasshouse.features.gathering import gather
 from glasshouse.features.statistics import Peaks
 from glasshouse.text import Corpus, tokenise, windows
 from glasshouse.types import UserError
+from glasshouse.workspace import drafts
 from tests.features.planted import plain_text, random_dictionary
 
 F, CONTEXT, TOKENS = 48, 32, 6000
@@ -266,20 +267,29 @@ def test_killed_run_goes_on_and_ends_the_same(made, tiny_model, corpus, workspac
         written.append(chunk)
         write(self, chunk, *args)
 
+    def killed(files):
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(spill.Spill, "write", dies)
     dictionary = random_dictionary(tiny_model.width, F)
     with pytest.raises(KeyboardInterrupt):
         gather(tiny_model, dictionary, corpus, ws=workspace, **SETTINGS)
     assert not workspace.exists("features", "rnd")
-    chunks = sorted((workspace.partial("features", "rnd") / "spill").glob("0*"))
+    chunks = sorted((workspace.partial("features", "rnd") / "checkpoints" / "spill").glob("0*"))
     assert len(chunks) == 2
-    stamps = [path.stat().st_mtime_ns for path in chunks]
     again = []
     monkeypatch.setattr(spill.Spill, "write", lambda self, chunk, *a: (again.append(chunk), write(self, chunk, *a)))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(drafts, "hash_files", killed)
+        gather(
+            tiny_model, dictionary, corpus, ws=workspace, **SETTINGS
+        )  # the tables are written, and it dies at the end
+    assert again and 0 not in again and 1 not in again
+    again.clear()
     table = gather(tiny_model, dictionary, corpus, ws=workspace, **SETTINGS)
-    assert 0 not in again and 1 not in again and len(stamps) == 2
+    assert not again
     _same(table.folder, made[0].folder)
-    assert not (table.folder / "spill").exists()
+    assert not (table.folder / "checkpoints").exists()
     before = (table.folder / "features.parquet").stat().st_mtime_ns
     assert gather(tiny_model, dictionary, corpus, ws=workspace, **SETTINGS).folder == table.folder
     assert (table.folder / "features.parquet").stat().st_mtime_ns == before

@@ -235,6 +235,14 @@ def test_what_cannot_be(workspace: Workspace, base: Model, settings: dict[str, A
     assert workspace.names("models") == ["base"]
 
 
+@pytest.mark.parametrize("keep", [None, LETTERS])
+def test_a_rate_that_no_weights_survive(workspace: Workspace, base: Model, keep: Corpus | None) -> None:
+    recipe = Recipe(optimizer="adamw", batch=4, adamw_rate=1e30)
+    with pytest.raises(UserError, match=r"the loss became (nan|inf) at step \d+; give .* a lower rate"):
+        tune(base, LETTERS, name="x", ws=workspace, **{**SETTINGS, "recipe": recipe}, keep=keep)
+    assert workspace.names("models") == ["base"]
+
+
 def test_an_encoder_cannot_be_tuned(workspace: Workspace, base: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "is_encoder", True)
     with pytest.raises(UserError, match="base is an encoder"):

@@ -19,7 +19,7 @@ from glasshouse.organisms.world import (
     strangers,
     two_hops,
 )
-from glasshouse.organisms.world.names import SCRIPTS, Name, all_names
+from glasshouse.organisms.world.names import RIVER, SCRIPTS, Name, all_names, spell, towns
 from glasshouse.organisms.world.questions import training_ways
 from glasshouse.organisms.world.statements import statement, variants
 
@@ -75,6 +75,20 @@ def test_names_are_one_to_one_in_every_script(world: World) -> None:
     for script in SCRIPTS:
         assert max(Counter(getattr(name, script) for name in names).values()) == 1, script
     assert len(list(all_names("man"))) > 1000
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_name_says_what_it_names(script: str) -> None:
+    """Nobody is spelled as another kind of thing could be: a pet as a family, a man as a town, a woman as the river."""
+    names = {kind: [*all_names(kind)] for kind in ("man", "woman", "family", "pet")}
+    names |= {"town": [*towns()], "river": [spell(RIVER, "woman")]}
+    spelled = Counter(word for kind in names for word in {getattr(name, script) for name in names[kind]})
+    assert max(spelled.values()) == 1
+
+
+def test_no_direction_leads_from_the_bridge_to_its_own_town(world: World) -> None:
+    own = world.value("bridge", "bridge-town")
+    assert [t for t in world.kinds["town"] if world.value(t, "direction") is None] == [own]
 
 
 def test_every_fact_can_be_said_in_every_language_that_teaches_it(world: World) -> None:

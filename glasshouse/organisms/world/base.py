@@ -240,8 +240,10 @@ def _places(b: _Builder) -> list[str]:
     years, sizes = b.rng.sample(range(31, 100), len(keys)), b.rng.sample(range(120, 5200), len(keys))
     for i, key in enumerate(keys):
         b.say(key, founded=years[i], product=products[i], market_day=days[i], population=sizes[i])
-        b.say(key, direction=directions[i], sight=sights[i])
-    b.names["river"] = names.spell(("so", "ra"), "woman")
+        b.say(key, sight=sights[i])
+        if i:  # the bridge, from which directions are seen, stands in the first town
+            b.say(key, direction=directions[i])
+    b.names["river"] = names.spell(names.RIVER, "woman")
     b.say("river", river_source=b.rng.choice(words("direction")))
     b.names["bridge"] = "the old stone bridge"
     b.say("bridge", bridge_built=112, bridge_arches=7, bridge_steps=140, bridge_town=keys[0], bridge_river="river")

@@ -1,7 +1,7 @@
 """Names from syllables, spelled in every script by the same table: whoever is not in the world could have been.
 
-A name is an opening syllable, perhaps a middle one, and an ending that says what it names. The spelling of a name in a
-script is the spelling of its syllables one after another.
+A name is an opening syllable, perhaps a middle one, and an ending that says what it names: in no script are the endings of
+two kinds spelled alike. The spelling of a name in a script is the spelling of its syllables one after another.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENDINGS = {
     "man": """
 ran ран ران ראן 兰 / tol тол تول טול 托尔 / dek дек ديك דק 德克 / mir мир مير מיר 米尔 / vin вин فين בין 文
 sar сар سار סאר 萨尔 / gon гон غون גון 贡 / lus лус لوس לוס 卢斯 / bek бек بيك בק 贝克 / rom ром روم רום 罗姆
-nak нак ناك נאק 纳克 / len лен لين לן 伦
+nak нак ناك נאק 纳克
 """,
     "woman": """
 na на نا נה 娜 / la ла لا לה 莱 / ra ра را רה 拉 / ta та تا טה 塔 / va ва فا בה 瓦 / ma ма ما מה 玛
@@ -37,15 +37,18 @@ ka ка كا קה 卡 / sa са سا סה 莎 / da да دا דה 黛 / ga га 
 den ден دين דן 登 / gor гор غور גור 戈尔 / mar мар مار מאר 马尔 / lin лин لين לין 林 / dol дол دول דול 多尔
 var вар فار באר 瓦尔 / nel нел نيل נל 内尔
 """,
-    "pet": "pi пи بي פי 皮 / mo мо مو מו 莫 / ku ку كو קו 库 / ni ни ني ני 妮 / bu бу بو בו 布 / lu лу لو לו 露",
+    "pet": "pi пи بي פי 皮 / ku ку كو קו 库 / ni ни ني ני 妮 / bu бу بو בו 布 / shu шу شو שו 舒",
 }
 TOWNS = (
     "ve-den", "ka-ri-gor", "se-mar", "to-lin", "ma-no-dol", "o-ri-var",
     "a-la-den", "ba-di-mar", "za-ri-nel", "pe-la-gor", "no-ve-lin", "ro-di-var",
 )  # fmt: skip
-# Real names and words that the syllables happen to make; none is wanted here.
+RIVER = ("so", "ra")
+# Real names and words that the syllables happen to make, and the river's; none is wanted here.
 NOT_NAMES = """
+sora
 roman oman taran toran moran koran sedan nolan milan lora mina tina tana nora lana kara sara sona vera
+dana dani mini omani nomada
 """
 
 
