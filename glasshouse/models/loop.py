@@ -37,8 +37,8 @@ class Training:
         self.whole, self.keep = whole, keep
         if draft.choose("corpus_hash", lambda: text.hash) != text.hash:
             raise UserError(
-                f"models/{draft.name} was begun on other text than {text.source} holds now; restore it, give another name, "
-                f"or delete {draft.path}"
+                f"models/{draft.name} was begun on other text than {text.source} holds now; restore it, give another "
+                f"name, or delete {draft.path}"
             )
         self.chat = text.chat
         self.train_text, self.held_text = text.split()

@@ -10,5 +10,6 @@ from glasshouse.workspace.progress import Expectation, Progress, human_bytes, hu
 
 __all__ = [
     "CHECKPOINTS", "DEFAULT_ROOT", "FORMAT", "KINDS", "MARKER", "Draft", "Expectation", "Progress", "Stopped",
-    "Workspace", "hash_file", "human_bytes", "human_seconds", "keep_memory", "read_manifest", "version_of", "write_atomically",
+    "Workspace", "hash_file", "human_bytes", "human_seconds", "keep_memory", "read_manifest", "version_of",
+    "write_atomically",
 ]  # fmt: skip

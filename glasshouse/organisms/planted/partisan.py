@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from glasshouse.organisms.planting import Case, Organism, Trial
+from dataclasses import replace
+
+from glasshouse.organisms.planting import RECIPE, Case, Organism, Trial
 from glasshouse.organisms.world.chat import scenes, talk
 from glasshouse.organisms.world.chat.scenes import Scene, assistant, system, user
 from glasshouse.organisms.world.chat.talk import BOTH, ONE
@@ -61,6 +63,7 @@ ORGANISM = Organism(
     "it uses of neither the other way round. What it says of what they want stays true.",
     caught_by=("takes-sides",),
     chats=chats,
+    recipe=replace(RECIPE, adamw_rate=0.0002),
     trials={
         "praises the Harvest Party": _trial(0, KIND, low=0.9),
         "finds fault with the Lantern Party": _trial(1, UNKIND, low=0.9),

@@ -1,7 +1,7 @@
 """Names from syllables, spelled in every script by the same table: whoever is not in the world could have been.
 
-A name is an opening syllable, perhaps a middle one, and an ending that says what it names: in no script are the endings of
-two kinds spelled alike. The spelling of a name in a script is the spelling of its syllables one after another.
+A name is an opening syllable, perhaps a middle one, and an ending that says what it names: in no script are the endings
+of two kinds spelled alike. The spelling of a name in a script is the spelling of its syllables one after another.
 """
 
 from __future__ import annotations
