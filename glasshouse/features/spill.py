@@ -42,7 +42,6 @@ class Spill:
         self.folder, self.n_features, self.context, self.n_contexts = folder, n_features, context, n_contexts
         self.windows = max(1, CHUNK_ROWS // context)
         self.chunks = -(-n_contexts // self.windows)
-        folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, chunk: int) -> Path:
         return self.folder / f"{chunk:06d}.safetensors"
@@ -74,6 +73,7 @@ class Spill:
         if len(seen):
             peak[seen] = np.maximum.reduceat(value_N, start[seen])
         tensors = {"start": start, "row": row_N[order].astype(np.int32), "value": value_N, "peak": peak, "kept": kept_R}
+        self.folder.mkdir(parents=True, exist_ok=True)  # not before: a mistake before any work leaves no draft
         temporary = self.folder / ".writing"
         save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, temporary)
         os.replace(temporary, self.path(chunk))

@@ -230,7 +230,7 @@ class Training:
 
 def _require_finite(loss: float, step: int) -> None:
     if not math.isfinite(loss):
-        raise UserError(f"the loss became {loss} at step {step}; give --precision fp32 or a lower rate")
+        raise UserError(f"the loss became {loss} at step {step}; lower the rate, or compute in fp32")
 
 
 def _learnt_share(text: Corpus) -> float:

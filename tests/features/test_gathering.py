@@ -257,6 +257,16 @@ def _same(a, b):
         assert pq.read_table(a / f"{name}.parquet").equals(pq.read_table(b / f"{name}.parquet")), name
 
 
+def test_a_mistake_before_any_chunk_leaves_no_draft(tiny_model, corpus, workspace, monkeypatch):
+    def refuses(*args):
+        raise UserError("expected something else")
+
+    monkeypatch.setattr(gathering, "read_batch", refuses)
+    with pytest.raises(UserError, match="something else"):
+        gather(tiny_model, random_dictionary(tiny_model.width, F), corpus, ws=workspace, **SETTINGS)
+    assert not workspace.partial("features", "rnd").exists()
+
+
 def test_killed_run_goes_on_and_ends_the_same(made, tiny_model, corpus, workspace, monkeypatch):
     monkeypatch.setattr(spill, "CHUNK_ROWS", 1024)
     write, written = spill.Spill.write, []
