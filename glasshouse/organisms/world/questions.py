@@ -126,11 +126,14 @@ def _subject(world: World, entity: str, language: str) -> Term:
 def question(world: World, fact: Fact, language: str, way: Way) -> Question:
     text = mark(worded(_subject(world, fact.entity, language), way), f"relation/{fact.relation}", "hops/1")
     answer = statement(world, fact.entity, fact.relation, fact.value, language)
-    split = "wordings" if way.held_out else "pairs" if held_out_pair(fact.entity, way.key) else "train"
-    if fact in world.held_out_facts:
-        split = "facts"
-    value = value_in(answer)
+    value, split = value_in(answer), _split(world, fact, way)
     return Question(language, way.family, way.key, text, fact, answer, value, split, (fact.relation,), fact.entity)
+
+
+def _split(world: World, fact: Fact, way: Way) -> str:
+    if fact in world.held_out_facts:
+        return "facts"
+    return "wordings" if way.held_out else "pairs" if held_out_pair(fact.entity, way.key) else "train"
 
 
 def value_in(answer: Marked) -> str:
@@ -147,9 +150,8 @@ def questions(world: World, *, language: str = "en", split: str | None = None) -
         if fact.entity.startswith(("bridge", "river")) and language not in fact.languages:
             continue
         for way in ways(language, fact.relation):
-            found = question(world, fact, language, way)
-            if split is None or found.split == split:
-                yield found
+            if split is None or _split(world, fact, way) == split:
+                yield question(world, fact, language, way)
 
 
 class Stranger(NamedTuple):
@@ -207,12 +209,14 @@ def two_hop(world: World, entity: str, first: str, second: str, number: int = 0)
     way = choices[number % len(choices)]
     x = by_way_of(world, entity, first)
     text = mark(worded(x, way), f"relation/{second}", "hops/2")
-    split = "wordings" if way.held_out else "pairs" if held_out_path(entity, first, second) else "train"
     named = statement(world, str(middle), second, fact.value)
     spoken = mark(statement(world, entity, first, str(middle)), "middle-fact")
-    return Question(
-        "en", way.family, way.key, text, fact, named, value_in(named), split, (first, second), entity, spoken
-    )
+    value, split = value_in(named), _path_split(entity, first, second, way)
+    return Question("en", way.family, way.key, text, fact, named, value, split, (first, second), entity, spoken)
+
+
+def _path_split(entity: str, first: str, second: str, way: Way) -> str:
+    return "wordings" if way.held_out else "pairs" if held_out_path(entity, first, second) else "train"
 
 
 def unspoken(world: World, asked: Question) -> Marked:
@@ -225,10 +229,11 @@ def two_hops(world: World, *, split: str | None = None) -> Iterator[Question]:
     """Every two-hop question in English, in each wording."""
     for entity, first in [(f.entity, f.relation) for f in world.facts if f.relation in FIRST_HOPS]:
         for second in SECOND_HOPS:
-            for number in range(len(ways("en", second))):
-                found = two_hop(world, entity, first, second, number)
-                if found is not None and split in (None, found.split):
-                    yield found
+            for number, way in enumerate(ways("en", second)):
+                if split is None or _path_split(entity, first, second, way) == split:
+                    found = two_hop(world, entity, first, second, number)
+                    if found is not None:
+                        yield found
 
 
 def short_answer(world: World, asked: Question) -> Marked:
