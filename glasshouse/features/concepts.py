@@ -307,8 +307,7 @@ def _scored(
 ) -> Detector:
     """A detector's scores on the scoring side. F1 = 2 hits / (fired + true), a ratio of sums over documents."""
     side_P = ~labelled.making_P
-    _, doc = np.unique(labelled.doc_P[side_P], return_inverse=True)
-    fires, truth = fires_P[side_P], truth_P[side_P]
+    doc, fires, truth = labelled.scored_documents, fires_P[side_P], truth_P[side_P]
     hits_D, fired_D, true_D = (np.bincount(doc, of).astype(float) for of in (fires & truth, fires, truth))
     return Detector(
         units=units, thresholds=thresholds, precision=_share(hits_D, fired_D), recall=_share(hits_D, true_D),

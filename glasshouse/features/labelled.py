@@ -9,6 +9,7 @@ Legend: P positions that were read, T tokens of a document, D width of the site,
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,11 @@ class Labelled:
     making_P: NDArray[np.bool_]
     others: dict[str, Tensor]
     left_out: int = 0
+
+    @functools.cached_property
+    def scored_documents(self) -> NDArray[np.int64]:
+        """Of each position of the side that is not `making_P`: its document, counted from 0 among those there."""
+        return np.unique(self.doc_P[~self.making_P], return_inverse=True)[1]
 
 
 def read(
