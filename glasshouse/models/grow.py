@@ -109,11 +109,18 @@ def _kept_tokenizer(draft: Draft, text: Corpus, vocabulary: int) -> Any:
 
 
 def _as_saved(tokenizer: Any, chat: Chat | None, context: int) -> Any:
-    """The tokenizer as `transformers` saves and loads it."""
+    """The tokenizer as `transformers` saves and loads it. Before a text it puts the end mark, with which every row of
+    the training began."""
+    from tokenizers import Tokenizer
+    from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
+    marked = Tokenizer.from_str(tokenizer.to_str())
+    marked.post_processor = TemplateProcessing(
+        single=f"{END} $A", pair=f"{END} $A {END} $B", special_tokens=[(END, marked.token_to_id(END))]
+    )
     saved = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=END, eos_token=END, pad_token=END, model_max_length=context
+        tokenizer_object=marked, bos_token=END, eos_token=END, pad_token=END, model_max_length=context
     )
     if chat is not None:
         saved.chat_template = chat.template

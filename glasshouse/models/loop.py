@@ -179,7 +179,7 @@ class Training:
         """Text drawn at temperature 0.8 from the 50 likeliest tokens, of a chat an answer to a held-out question; the
         same for the same weights, seed and step."""
         model: Any = self.trainer.model
-        asked = self.tokenizer.encode(self._question(step)).ids[: self.context // 2]
+        asked = self.tokenizer.encode(self._question(step), add_special_tokens=False).ids[: self.context // 2]
         prompt = torch.tensor([[self.end, *asked]], device=self.device)
         room = self.context - prompt.shape[1]
         ends = self._ends() if asked else [self.end]

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from glasshouse.models import training
+from glasshouse.models import load, training
 from glasshouse.models.grow import (
     END,
     expect,
@@ -141,7 +141,10 @@ def test_grown_model_is_a_hugging_face_folder(workspace: Workspace, corpus_dir: 
     tokenizer = AutoTokenizer.from_pretrained(path)
     assert tokenizer.bos_token == tokenizer.eos_token == tokenizer.pad_token == END and tokenizer.bos_token_id == 0
     text = "Größe 漢字 🙂\n"
-    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    ids = tokenizer(text)["input_ids"]
+    assert tokenizer.decode(ids) == END + text, "a text begins as every row of the training did"
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text
+    assert load(path, device="cpu").bos_id == 0
     model = AutoModelForCausalLM.from_pretrained(path, use_safetensors=True)
     assert model.config.model_type == "gpt2" and model.config.bos_token_id == 0
     lines = workspace.metrics("models", "mine")
@@ -164,7 +167,7 @@ def test_grown_model_is_a_hugging_face_folder(workspace: Workspace, corpus_dir: 
 def bits_per_byte(model: Any, tokenizer: Any, text: Corpus) -> float:
     bits = size = 0.0
     for document in text.documents:
-        ids = tokenizer(document.text)["input_ids"]
+        ids = tokenizer(document.text, add_special_tokens=False)["input_ids"]
         for first in range(0, len(ids), 31):
             row = torch.tensor([[0, *ids[first : first + 31]]])
             with torch.no_grad():
