@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -18,7 +20,7 @@ from glasshouse.cli.chatting import complete_each
 from glasshouse.dictionaries import Dictionary
 from glasshouse.dictionaries.dictionary import Threshold
 from glasshouse.features.effects import writers
-from glasshouse.models import Edit, add, load, set
+from glasshouse.models import Batch, Edit, add, load, set
 from glasshouse.steering import doses as inside
 from glasshouse.text import corpus
 from glasshouse.types import Site, UserError
@@ -239,14 +241,29 @@ def test_a_random_direction_is_as_long_as_what_the_feature_writes(steered: Any, 
     """With one draw that happens to be the feature's own direction, both columns are the same numbers."""
     for how, amount in (("add", 0.4), ("set", 2.0)):
         trial = inside._Trial(steered, steered.dictionary("made"), 0, how, steered.dictionary("made").W_dec[:1], [7])
-        for batch, _ in inside._batches(steered, held_out, 5, 64):
-            trial.read(batch)
+        for batch, scored_BT, _ in inside._batches(steered, held_out, 5, 64):
+            trial.read(batch, scored_BT)
             dose = steering.strength(
                 steered.dictionary("made"), 0, **{"times_norm" if how == "add" else "times_max": amount}
             )
             ours, same = trial.feature(dose), trial.random(dose, 0)
             for key in ours:
                 torch.testing.assert_close(ours[key][0], same[key][0], atol=1e-3, rtol=1e-3)
+
+
+def test_what_the_text_does_not_teach_costs_nothing(steered: Any, held_out: Reading) -> None:
+    learnt_WT = np.zeros(held_out.ids_WT.shape, np.bool_)
+    learnt_WT[:, 5] = True
+    found = steering.dose_response(
+        steered, "made/0", [0.4], held_out=replace(held_out, learnt_WT=learnt_WT), windows=12
+    )
+    ids_WT, mask_WT = (part[:12] for part in held_out.tensors())
+    assert bool(mask_WT[:, 5].all())
+    before, after = (
+        steered.loss(Batch(ids_WT, mask_WT), edits=edit).nats_BT[:, 4].mean()
+        for edit in (Edit(), add("made/0", times_norm=0.4))
+    )
+    assert found.doses[0].feature["cross_entropy"].value == pytest.approx(float(after - before), abs=1e-4)
 
 
 def test_what_was_read_is_kept(steered: Any, held_out: Reading, tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ class Reading:
 
     ids_WT: int32, padded on the right. length_W: int32, positions that are not padding, BOS included. doc_W: int32,
     index of the document in its side of `Corpus.split`. char_W: int64, character of the document's text at which the
-    window's text begins. bos: column 0 is the BOS token.
+    window's text begins. bos: column 0 is the BOS token. learnt_WT: bool, tokens that the text teaches to write (see
+    `Document.unlearned`), or None where it is all of them.
     """
 
     ids_WT: NDArray[np.int32]
@@ -36,6 +37,7 @@ class Reading:
     doc_W: NDArray[np.int32]
     char_W: NDArray[np.int64]
     bos: bool
+    learnt_WT: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.length_W)
@@ -49,7 +51,9 @@ class Reading:
         return self.length_W.astype(np.int64) - (self.bos and skip_bos)
 
     def take(self, order: NDArray[np.int64]) -> Reading:
-        return Reading(self.ids_WT[order], self.length_W[order], self.doc_W[order], self.char_W[order], self.bos)
+        learnt_WT = None if self.learnt_WT is None else self.learnt_WT[order]
+        rows = self.ids_WT[order], self.length_W[order], self.doc_W[order], self.char_W[order]
+        return Reading(*rows, self.bos, learnt_WT)
 
     def tensors(self) -> tuple[Any, Any]:
         """(ids_WT int64, mask_WT bool), what a model takes."""
@@ -58,9 +62,18 @@ class Reading:
         mask_WT = np.arange(self.ids_WT.shape[1])[None, :] < self.length_W[:, None]
         return torch.from_numpy(self.ids_WT.astype(np.int64)), torch.from_numpy(mask_WT)
 
+    def scored(self) -> Any:
+        """bool (W, T - 1), a tensor: which next tokens a loss is of, those that the text teaches to write. Column 0 is
+        of the token at column 1: a text's first token is not scored."""
+        import torch
+
+        real_WT = np.arange(self.ids_WT.shape[1])[None, :] < self.length_W[:, None]
+        return torch.from_numpy((real_WT if self.learnt_WT is None else real_WT & self.learnt_WT)[:, 1:])
+
     def arrays(self, side: str) -> dict[str, NDArray[Any]]:
         """For one safetensors file with both sides."""
-        return {
+        learnt = {} if self.learnt_WT is None else {f"{side}.learnt": np.ascontiguousarray(self.learnt_WT)}
+        return learnt | {
             f"{side}.ids": np.ascontiguousarray(self.ids_WT),
             f"{side}.length": np.ascontiguousarray(self.length_W),
             f"{side}.document": np.ascontiguousarray(self.doc_W),
@@ -106,7 +119,8 @@ def choose(text: Windows, tokens: int, seed: int) -> Reading:
     enough = int(np.searchsorted(np.cumsum(text.length_W[order]), tokens)) + 1
     order = order[:enough]
     char_W = text.tokens.start_char[text.first_W[order]].astype(np.int64)
-    return Reading(text.ids_WT[order], text.length_W[order], text.doc_W[order], char_W, text.bos)
+    learnt_WT = text.learnt(order) if any(document.unlearned for document in text.tokens.corpus.documents) else None
+    return Reading(text.ids_WT[order], text.length_W[order], text.doc_W[order], char_W, text.bos, learnt_WT)
 
 
 def save_readings(path: Path, train: Reading, held_out: Reading) -> None:
@@ -129,7 +143,8 @@ def load_readings(path: Path) -> tuple[Reading, Reading]:
             ids, length, document, char = (
                 handle.get_tensor(f"{side}.{k}") for k in ("ids", "length", "document", "char")
             )
-            sides.append(Reading(ids, length, document, char, bos))
+            learnt = handle.get_tensor(f"{side}.learnt") if f"{side}.learnt" in set(handle.keys()) else None
+            sides.append(Reading(ids, length, document, char, bos, learnt))
     return sides[0], sides[1]
 
 

@@ -104,28 +104,33 @@ def spliced_report(
 ) -> dict[str, Any]:  # fmt: skip
     """What the model's next-token loss is when the site holds x, decode(encode(x)), or the site's mean.
 
-    Over the first `windows` held-out windows, clustered by document. What harvests leave out is left as it is: a text's
-    BOS token, and positions whose norm is over `bound` (None: 10 × the dictionary's typical norm, or none where that
-    is not known), of which `outliers_kept` counts those that are not BOS. `loss_recovered` = (mean ablated - spliced) /
-    (mean ablated - whole), 1 is perfect. Cross-entropy is in nats a token. For a model without a next-token loss both
-    are None and `not_defined` says why; `loss_recovered` is None too where the mean in its place costs the model
-    nothing, as on text that it cannot read.
+    Over the first `windows` held-out windows, clustered by document, and in them over the `scored_tokens` that the text
+    teaches to write (see `Document.unlearned`): what a model never learnt to predict tells nothing of it. What harvests
+    leave out is left as it is: a text's BOS token, and positions whose norm is over `bound` (None: 10 × the
+    dictionary's typical norm, or none where that is not known), of which `outliers_kept` counts those that are not BOS.
+    `loss_recovered` = (mean ablated - spliced) / (mean ablated - whole), 1 is perfect. Cross-entropy is in nats a
+    token. For a model without a next-token loss both are None and `not_defined` says why, as for text of which nothing
+    is scored; `loss_recovered` is None too where the mean in its place costs the model nothing, as on text that it
+    cannot read.
     """
     if model.is_encoder:
         return {"cross_entropy": None, "loss_recovered": None, "not_defined": "the model predicts no next token"}
-    ids_WT, mask_WT = reading.tensors()
+    (ids_WT, mask_WT), scored_WT = reading.tensors(), reading.scored()
     documents_W = torch.from_numpy(reading.doc_W)[:windows]
     if bound is None:
         bound = math.inf if dictionary.typical_norm is None else OUTLIER * dictionary.typical_norm
     parts = [
-        _losses(dictionary, model, ids_WT[rows], mask_WT[rows], mean_D, reading.bos, bound)
+        _losses(dictionary, model, ids_WT[rows], mask_WT[rows], scored_WT[rows], mean_D, reading.bos, bound)
         for rows in (slice(i, min(i + 8, windows)) for i in range(0, min(windows, len(ids_WT)), 8))
     ]
     whole_W, spliced_W, ablated_W, counts_W, outliers_W = torch.cat(parts, dim=1).double()
+    if not counts_W.sum():
+        return {"cross_entropy": None, "loss_recovered": None, "not_defined": "the text teaches to write nothing"}
     cost_W = ablated_W - whole_W
     recovered = _estimate(ablated_W - spliced_W, cost_W, documents_W).to_json() if cost_W.sum() > 0 else None
     return {
         "windows": len(counts_W),
+        "scored_tokens": int(counts_W.sum()),
         "outliers_kept": int(outliers_W.sum()),
         "cross_entropy": _estimate(whole_W, counts_W, documents_W, "nats/token").to_json(),
         "cross_entropy_spliced": _estimate(spliced_W, counts_W, documents_W, "nats/token").to_json(),
@@ -137,8 +142,9 @@ def spliced_report(
 
 
 def _losses(
-    dictionary: Dictionary, model: Any, ids_WT: Tensor, mask_WT: Tensor, mean_D: Tensor, bos: bool, bound: float
-) -> Tensor:
+    dictionary: Dictionary, model: Any, ids_WT: Tensor, mask_WT: Tensor, scored_WT: Tensor, mean_D: Tensor, bos: bool,
+    bound: float,
+) -> Tensor:  # fmt: skip
     """Nats of each window as it is, spliced, mean-ablated; tokens scored; outliers left as they are: (5, W)."""
     from glasshouse.models import Batch, patch
 
@@ -150,10 +156,11 @@ def _losses(
     outlier_WT[:, 0] &= not bos
     kept_WT = outlier_WT.clone()
     kept_WT[:, 0] |= bos
-    losses = [model.loss(batch).nats_BT.sum(1)]
+    scored_WT = scored_WT[:, : length - 1].to(x_WTD.device)
+    nats = lambda edits=None: (model.loss(batch, edits=edits).nats_BT[:, :-1] * scored_WT).sum(1)
+    losses = [nats()]
     for y_WTD in (dictionary.decode(dictionary.encode(x_WTD)).to(x_WTD.device), mean_D.to(x_WTD).expand_as(x_WTD)):
         y_WTD = torch.where(kept_WT[..., None], x_WTD, y_WTD)
         edit = patch(site, y_WTD.view(values.shape).to(values.dtype))
-        losses.append(model.loss(batch, edits=edit).nats_BT.sum(1))
-    scored = batch.mask_BT.sum(1) - 1
-    return torch.stack([*losses, scored.to(losses[0]), outlier_WT.sum(1).to(losses[0])]).cpu()
+        losses.append(nats(edit))
+    return torch.stack([*losses, scored_WT.sum(1).to(losses[0]), outlier_WT.sum(1).to(losses[0])]).cpu()

@@ -5,7 +5,6 @@ Legend: R rows of the text, B rows of a batch, T positions, W windows, V vocabul
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -39,7 +38,7 @@ class Rows:
             own = slice(tokens.doc_start[doc], tokens.doc_start[doc + 1])
             if own.stop > own.start:
                 ids.append(np.append(tokens.ids[own], np.uint32(end)))
-                learn.append(np.append(learnt(tokens.corpus.documents[doc].unlearned, tokens.start_char[own]), True))
+                learn.append(np.append(tokens.learnt_N[own], True))
         room = context - 1
         if sum(map(len, ids)) < room:
             raise UserError(
@@ -108,24 +107,13 @@ def _packed(
     return packed_ids, packed_learn
 
 
-def learnt(unlearned: Sequence[tuple[int, int]], start_T: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """Which tokens are learnt, (T,), by the characters at which they begin."""
-    learn_T = np.ones(len(start_T), np.bool_)
-    for start, end in unlearned:
-        learn_T &= (start_T < start) | (start_T >= end)
-    return learn_T
-
-
 class HeldOut:
     """Held-out text in windows, with the bytes behind every token. What is not learnt of it does not count."""
 
     def __init__(self, tokens: Tokens, lengths_V: NDArray[np.int64], context: int, end: int) -> None:
         self.windows = windows(tokens, context=context, bos_id=end, pad_id=end, min_length=1)
         self.lengths_V = lengths_V
-        own = zip(tokens.corpus.documents, itertools.pairwise(tokens.doc_start.tolist()), strict=True)
-        parts = [learnt(document.unlearned, tokens.start_char[a:b]) for document, (a, b) in own]
-        learn_N = np.concatenate([*parts, np.zeros(context, np.bool_)])  # a window may reach beyond the last token
-        self.learn_WT = learn_N[self.windows.first_W[:, None] + np.arange(context - 1)]
+        self.learn_WT = self.windows.learnt(np.arange(len(self.windows)))[:, 1:]
 
     def bits_per_byte(self, model: nn.Module, precision: str, *, limit: int | None = None, batch: int = 16) -> Estimate:
         """Bits to code the text with the model, over its bytes of UTF-8; clustered by document.

@@ -79,8 +79,9 @@ def dose_response(
     `reading(held_out=True)`, of which `windows` are read, or texts. tokens: the feature's own tokens; None takes the
     ten that its decoder row promotes most by the direct effect. Away from the stream that is not defined: then, unless
     they are given, only the cost is measured. Beside it stand `draws` random directions from `seed`: at each token as
-    long as what the feature's edit writes there. Edits act at every position; a text's first token is not scored.
-    sums: a file that keeps what was read so far, so that the same call goes on after it was killed.
+    long as what the feature's edit writes there. Edits act at every position; a text's first token is not scored, nor
+    of a store's text what it does not teach to write (see `Document.unlearned`). sums: a file that keeps what was read
+    so far, so that the same call goes on after it was killed.
     """
     if how not in STRENGTHS:
         raise UserError(f"expected how='add' or 'set', got {how!r}")
@@ -97,8 +98,8 @@ def dose_response(
     parts = list(_batches(model, held_out, windows, batch_tokens))
     found = _Sums.read(sums, len(doses))
     for done in range(found.batches, len(parts)):
-        batch, documents_B = parts[done]
-        trial.read(batch)
+        batch, scored_BT, documents_B = parts[done]
+        trial.read(batch, scored_BT)
         for number, dose in enumerate(doses):
             found.add(number, "feature", documents_B, trial.feature(dose))
             for index in range(draws):
@@ -110,7 +111,7 @@ def dose_response(
         how=how,
         own_tokens=own,
         draws=draws,
-        documents=len({d for _, documents_B in parts for d in documents_B}),
+        documents=len({d for *_, documents_B in parts for d in documents_B}),
         doses=[
             Dose(strength=dose, feature=found.estimates(i, "feature"), random=found.estimates(i, "random"))
             for i, dose in enumerate(doses)
@@ -129,19 +130,22 @@ def _own_tokens(model: Model, dictionary: Any, index: int, tokens: Sequence[int]
 
 def _batches(
     model: Model, held_out: Reading | Sequence[str], windows: int, batch_tokens: int
-) -> Iterator[tuple[Batch, list[int]]]:
-    """Batches, with the document of each text."""
+) -> Iterator[tuple[Batch, Tensor, list[int]]]:
+    """Batches, with the next tokens that are scored (B, T - 1) and the document of each text."""
     if isinstance(held_out, Reading):
         ids_WT, mask_WT = held_out.tensors()
         whole, documents = Batch(ids_WT[:windows], mask_WT[:windows]), held_out.doc_W[:windows].tolist()
+        scored_BT = held_out.scored()[:windows]
     else:
         whole = model.tokens(list(held_out))
         documents = list(range(len(whole)))
+        scored_BT = whole.mask_BT[:, 1:] & whole.mask_BT[:, :-1]
     step = max(1, batch_tokens // whole.ids_BT.shape[1])
     for first in range(0, len(whole), step):
         ids_BT, mask_BT = whole.ids_BT[first : first + step], whole.mask_BT[first : first + step]
         longest = int(mask_BT.sum(1).max())
-        yield Batch(ids_BT[:, :longest], mask_BT[:, :longest]), documents[first : first + step]
+        batch = Batch(ids_BT[:, :longest], mask_BT[:, :longest])
+        yield batch, scored_BT[first : first + step, : longest - 1], documents[first : first + step]
 
 
 class _Trial:
@@ -153,8 +157,8 @@ class _Trial:
         self.site = str(dictionary.site)
         self.name = str(FeatureId(dictionary.name, index))
 
-    def read(self, batch: Batch) -> None:
-        self.batch = batch
+    def read(self, batch: Batch, scored_BT: Tensor) -> None:
+        self.batch, self.scored_BT = batch, scored_BT
         run = self.model.run(batch, [self.site], stop=True)
         self.values = run[self.site].values
         flat_BTD = self.values.flatten(2)
@@ -190,10 +194,10 @@ class _Trial:
         if self.model.is_encoder:
             cosine_B = torch.cosine_similarity(self.before["embedding"], after["embedding"], dim=-1)
             return {"embedding_cosine": (cosine_B, torch.ones_like(cosine_B))}
-        scored_BT = self.batch.mask_BT[:, 1:] & self.batch.mask_BT[:, :-1]
-        count_B = scored_BT.sum(1)
+        count_B = self.scored_BT.sum(1)
         return {
-            key: (((after[key] - self.before[key]) * scored_BT.to(after[key])).sum(1), count_B) for key in self.before
+            key: (((after[key] - self.before[key]) * self.scored_BT.to(after[key])).sum(1), count_B)
+            for key in self.before
         }
 
     def _measures(self, edit: Edit) -> dict[str, Tensor]:

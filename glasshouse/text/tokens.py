@@ -37,6 +37,16 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @functools.cached_property
+    def learnt_N(self) -> NDArray[np.bool_]:
+        """Which tokens the text teaches to write, (N,): those that begin in no document's `unlearned` stretches."""
+        learnt_N = np.ones(len(self.ids), np.bool_)
+        for d, document in enumerate(self.corpus.documents):
+            own = slice(self.doc_start[d], self.doc_start[d + 1])
+            for start, end in document.unlearned:
+                learnt_N[own] &= (self.start_char[own] < start) | (self.start_char[own] >= end)
+        return learnt_N
+
     def where(self, token: int) -> tuple[Document, int]:
         """The document of token number `token` and the character of its text at which the token begins."""
         if not 0 <= token < len(self.ids):

@@ -41,6 +41,13 @@ class Windows:
     def mask_WT(self) -> NDArray[np.bool_]:
         return np.arange(self.context)[None, :] < self.length_W[:, None]
 
+    def learnt(self, some: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which tokens of these windows the text teaches to write (`Tokens.learnt_N`), (windows, T); not BOS, not the
+        padding."""
+        at_WT = self.first_W[some, None] + np.arange(self.context) - self.bos
+        inside_WT = self.mask_WT[some] & (np.arange(self.context) >= self.bos)
+        return inside_WT & self.tokens.learnt_N[np.where(inside_WT, at_WT, 0)]
+
     def char(self, window: int, column: int) -> int:
         """Character of the document's text at which the token in this column begins (0 for BOS)."""
         assert 0 <= column < self.length_W[window], (column, int(self.length_W[window]))

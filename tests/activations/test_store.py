@@ -31,6 +31,7 @@ def made_reading(windows: int) -> Reading:
         np.arange(windows, dtype=np.int32),
         np.arange(windows, dtype=np.int64) * 7,
         True,
+        None if windows < 9 else rng.random((windows, 12)) < 0.5,
     )
 
 
@@ -147,6 +148,7 @@ def test_windows_are_kept(made: Store) -> None:
     ids_WT, mask_WT = made.windows(held_out=False)
     assert torch.equal(ids_WT, torch.from_numpy(made_reading(9).ids_WT).long())
     assert mask_WT.sum(1).tolist() == made_reading(9).length_W.tolist()
+    assert (made.reading(False).learnt_WT == made_reading(9).learnt_WT).all() and made.reading(True).learnt_WT is None
     assert made.reading(True).bos and len(made.reading(True)) == 3
 
 

@@ -1,15 +1,18 @@
 """The held-out report: by hand, and through a real model with the dictionary spliced in."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import glasshouse as gh
-from glasshouse.activations import stream
+from glasshouse.activations import Reading, stream
 from glasshouse.dictionaries import Dictionary, Threshold, held_out_report, report
 from glasshouse.dictionaries.reports import spliced_report
+from glasshouse.models import Batch
 from glasshouse.types import Site, UserError
 
 
@@ -48,25 +51,14 @@ def test_no_rows_is_an_error() -> None:
         report(diagonal(2, 0.5), torch.zeros(0, 2))
 
 
-class Windows:
-    """What a store's `reading` gives: windows, lengths and documents."""
-
-    def __init__(self, ids_WT: torch.Tensor, lengths: list[int], bos: bool = False) -> None:
-        self.ids_WT, self.lengths, self.bos = ids_WT, torch.tensor(lengths), bos
-        self.doc_W = (torch.arange(len(ids_WT)) // 2).numpy()
-
-    def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.ids_WT, torch.arange(self.ids_WT.shape[1])[None, :] < self.lengths[:, None]
-
-
-def windows(model: Any, corpus_dir: Path) -> Windows:
-    rows = []
-    for file in sorted((corpus_dir / "stories").iterdir())[:10]:
-        rows.append(model.tokenizer(file.read_text()).input_ids[:48])
-    ids_WT = torch.zeros(len(rows), 48, dtype=torch.long)
+def windows(model: Any, corpus_dir: Path) -> Reading:
+    files = sorted((corpus_dir / "stories").iterdir())[:10]
+    rows = [model.tokenizer(file.read_text()).input_ids[:48] for file in files]
+    ids_WT = np.zeros((len(rows), 48), np.int32)
     for i, row in enumerate(rows):
-        ids_WT[i, : len(row)] = torch.tensor(row)
-    return Windows(ids_WT, [len(row) for row in rows])
+        ids_WT[i, : len(row)] = row
+    number_W = np.arange(len(rows), dtype=np.int32)
+    return Reading(ids_WT, np.array([len(row) for row in rows]), number_W // 2, 0 * number_W, bos=False)
 
 
 def test_a_perfect_dictionary_recovers_all_of_the_loss_and_an_empty_one_little(
@@ -90,8 +82,23 @@ def test_the_bos_token_is_left_as_it_is(tiny_model: Any, corpus_dir: Path) -> No
     held_out, nothing = windows(tiny_model, corpus_dir), diagonal(tiny_model.width, 1e9)
     mean_D = torch.zeros(tiny_model.width)
     without = spliced_report(nothing, tiny_model, held_out, mean_D)["cross_entropy_spliced"]["value"]
-    held_out.bos = True
+    held_out = replace(held_out, bos=True)
     assert spliced_report(nothing, tiny_model, held_out, mean_D)["cross_entropy_spliced"]["value"] < without
+
+
+def test_what_the_text_does_not_teach_is_not_scored(tiny_model: Any, corpus_dir: Path) -> None:
+    held_out, mean_D = windows(tiny_model, corpus_dir), torch.zeros(tiny_model.width)
+    learnt_WT = np.zeros(held_out.ids_WT.shape, np.bool_)
+    learnt_WT[:8, 20:26] = True  # the last two windows teach nothing
+    perfect = diagonal(tiny_model.width, 0.0)
+    found = spliced_report(perfect, tiny_model, replace(held_out, learnt_WT=learnt_WT), mean_D)
+    ids_WT, mask_WT = held_out.tensors()
+    nats_WT = tiny_model.loss(Batch(ids_WT, mask_WT)).nats_BT[:8, 19:25]  # of the tokens at 20 to 25
+    assert bool(mask_WT[:8, :26].all()) and found["scored_tokens"] == 48 and found["windows"] == 10
+    assert found["cross_entropy"]["value"] == pytest.approx(float(nats_WT.mean()), rel=1e-4)
+    assert found["cross_entropy"]["n"] == 4, "documents of which something is scored"
+    nothing = spliced_report(perfect, tiny_model, replace(held_out, learnt_WT=learnt_WT & False), mean_D)
+    assert nothing["cross_entropy"] is None and "teaches" in nothing["not_defined"]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +121,7 @@ def test_an_outlier_is_left_as_it_is(model_with_a_sink: Any, corpus_dir: Path) -
     kept = spliced_report(nothing, model, held_out, mean_D, bound=10 * typical)
     known = spliced_report(nothing.with_statistics(torch.ones(2 * model.width), typical), model, held_out, mean_D)
     assert unknown["outliers_kept"] == 0 and kept["outliers_kept"] == len(held_out.ids_WT) and known == kept
-    held_out.bos = True  # the same positions, for another reason
+    held_out = replace(held_out, bos=True)  # the same positions, for another reason
     as_bos = spliced_report(nothing, model, held_out, mean_D, bound=10 * typical)
     assert as_bos["outliers_kept"] == 0
     for key in ("cross_entropy_spliced", "cross_entropy_ablated"):
@@ -130,8 +137,8 @@ def test_outliers_are_those_of_the_harvest(model_with_a_sink: Any, corpus_dir: P
 
 
 def test_where_the_mean_costs_nothing_no_share_is_recovered(tiny_model: Any) -> None:
-    ids_WT = torch.randint(1, 512, (4, 24), generator=torch.Generator().manual_seed(0))  # no text that it could read
-    noise = Windows(ids_WT, [24] * 4)
+    ids_WT = np.random.default_rng(0).integers(1, 512, (4, 24)).astype(np.int32)  # no text that it could read
+    noise = Reading(ids_WT, np.full(4, 24), np.array([0, 0, 1, 1]), np.zeros(4, np.int64), bos=False)
     mean_D = tiny_model.run(tiny_model.tokens(["Ada walked to the harbour"]), ["resid.1"])["resid.1"].mean()
     found = spliced_report(diagonal(tiny_model.width, 0.0), tiny_model, noise, mean_D)
     assert found["cross_entropy_ablated"]["value"] < found["cross_entropy"]["value"], "or this test is of nothing"

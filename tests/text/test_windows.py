@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,17 @@ def test_without_bos() -> None:
     found = windows(tokens_of(5, 1), context=4, bos_id=None, pad_id=0, min_length=1)
     assert found.ids_WT.tolist() == [[100, 101, 102, 103], [104, 0, 0, 0], [105, 0, 0, 0]]
     assert found.length_W.tolist() == [4, 1, 1] and found.char(0, 2) == 20 and not found.bos
+
+
+def test_what_is_taught_is_marked() -> None:
+    """A token counts where it begins: 100 and 103 do in what is only read. BOS and the padding are nobody's text."""
+    tokens = tokens_of(5, 2)
+    first, second = tokens.corpus.documents
+    corpus = replace(tokens.corpus, documents=(replace(first, unlearned=((0, 5), (25, 31))), second))
+    found = windows(replace(tokens, corpus=corpus), context=4, bos_id=1, pad_id=0, min_length=1)
+    assert found.learnt(np.array([1, 0, 2])).tolist() == [
+        [False, False, True, False], [False, False, True, True], [False, True, True, False]
+    ]  # fmt: skip
 
 
 def test_short_pieces_are_left_out() -> None:
