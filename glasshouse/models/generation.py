@@ -72,18 +72,23 @@ def generate(
     rows = [_Row(model, batch.ids(b), seeds[b]) for b in range(len(batch))]
     new_tokens_seen = False
     loop = Loop(model, [row.prompt for row in rows], bound, use_cache)
+    fed = list(range(len(rows)))  # the rows of the loop's batch: those that go on, and some that have stopped
     for step in range(max_new_tokens):
         logits_BV = loop.next_logits()
         new_tokens_seen = new_tokens_seen or step > 0
-        chosen = [row.choose(logits_BV[b], temperature) for b, row in enumerate(rows)]
-        for b, row in enumerate(rows):
+        chosen = [rows[b].choose(logits_V, temperature) for b, logits_V in zip(fed, logits_BV, strict=True)]
+        for b, token in zip(fed, chosen, strict=True):
+            row = rows[b]
             if not row.stopped:
-                row.take(chosen[b], last=step == max_new_tokens - 1)
+                row.take(token, last=step == max_new_tokens - 1)
                 if on_token is not None and (piece := row.fresh_text()):
                     on_token(b, piece)
-        if all(row.stopped for row in rows):
+        going = [i for i, b in enumerate(fed) if not rows[b].stopped]
+        if not going:
             break
         loop.feed(chosen)
+        if len(going) <= len(fed) // 2 and loop.only(going):
+            fed = [fed[i] for i in going]
     if bound is not None:
         bound.check_fired(new_tokens_seen=new_tokens_seen)
     return [row.result(text) for row, text in zip(rows, prompts, strict=True)]
@@ -143,6 +148,15 @@ class Loop:
         if self.past is not None:
             self.read = self.ids_BS.shape[1]
         return values["logits"][:, -1].float().cpu()
+
+    def only(self, some: list[int]) -> bool:
+        """Goes on with these rows of the batch; not where an edit has a text's own values, which stay in order."""
+        if self.bound is not None and any(effect.part.kind == "patch" for effect in self.bound.effects):
+            return False
+        self.prompt_B, self.ids_BS, self.position_BS = self.prompt_B[some], self.ids_BS[some], self.position_BS[some]
+        if self.past is not None:
+            self.past.batch_select_indices(torch.tensor(some, device=self.model.device))
+        return True
 
     def feed(self, chosen: list[int]) -> None:
         self.ids_BS = torch.cat([self.ids_BS, torch.tensor(chosen)[:, None]], 1)

@@ -181,6 +181,32 @@ def test_sampling_is_seeded_and_does_not_depend_on_neighbours(model: Model) -> N
         model.generate([TEXTS[0]] * 2, 12, temperature=1.0, seed=[5])
 
 
+def test_rows_that_have_stopped_are_fed_no_more(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once half of a batch has stopped the other half goes on by itself, and says what each row says alone."""
+    from glasshouse.models.generation import Loop
+
+    fed: list[int] = []
+    next_logits = Loop.next_logits
+    monkeypatch.setattr(Loop, "next_logits", lambda loop: fed.append(len(loop.ids_BS)) or next_logits(loop))
+    rng = torch.Generator().manual_seed(0)
+    lengths = (127, 10, 126, 125, 3, 100)  # the context is 128: three are full within three tokens
+    prompts = [torch.randint(1, 200, (n,), generator=rng).tolist() for n in lengths]
+    loud = torch.zeros(model.sites["logits"].width)
+    loud[model.tokenizer.eos_token_id] = 1e4
+    mute = gh.add("logits", -loud)
+    everywhere = mute + gh.add("resid.1", torch.randn(model.width, generator=rng), positions="new")
+    own = mute + gh.patch("resid.1", torch.randn(len(prompts), 2, model.width, generator=rng))
+    for edits in (mute, everywhere):
+        for use_cache in (True, False):
+            alone = [model.generate(p, 40, edits=edits, temperature=1.0, seed=7).ids for p in prompts]
+            fed.clear()
+            together = model.generate(prompts, 40, edits=edits, temperature=1.0, seed=[7] * 6, use_cache=use_cache)
+            assert [one.ids for one in together] == alone and fed == [6] * 3 + [3] * 37
+    fed.clear()
+    model.generate(prompts, 40, edits=own)
+    assert fed == [6] * 40, "a text's own values stay in their rows"
+
+
 def test_text_streams_in_whole_characters(model: Model) -> None:
     """The pieces joined are the text; a character of several tokens comes at once."""
     smile = model.tokenizer("é☃ é☃", add_special_tokens=False).input_ids
