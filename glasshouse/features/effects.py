@@ -61,12 +61,14 @@ def writers(model: Any, site: Any, W_dec_FD: Tensor, text: str, count: int = 6) 
 
 @dataclass(frozen=True)
 class Case:
-    """A context in which a feature fires: ids (T,), BOS included, and the columns and codes of its firings."""
+    """A context in which a feature fires: ids (T,), BOS included, and the columns and codes of its firings. learnt_T:
+    the tokens that the text teaches to write, whose cost counts; None for all."""
 
     feature: int
     ids: NDArray[np.int64]
     columns: NDArray[np.int64]
     codes: NDArray[np.float32]
+    learnt_T: NDArray[np.bool_] | None = None
 
 
 @dataclass
@@ -88,7 +90,8 @@ def measure(
     advance: Callable[[float], None] = lambda share: None,
 ) -> dict[int, tuple[list[tuple[int, float]], float | None]]:
     """{feature: ([(token, mean change of its log-probability in nats)], mean change of cross-entropy)} when code ×
-    decoder row is taken from the site wherever the feature fires, all else as it was. Largest changes first.
+    decoder row is taken from the site wherever the feature fires, all else as it was. Largest changes first. The
+    cross-entropy is of the tokens that follow a firing and that the text teaches to write; None where there are none.
     """
     sums: dict[int, _Sum] = {}
     order = sorted(range(len(cases)), key=lambda i: (len(cases[i].ids), i))
@@ -141,6 +144,8 @@ def _add(sums: dict[int, _Sum], case: Case, plain_TV: Tensor, changed_TV: Tensor
     total.change_V += change.sum(0).cpu()
     total.tokens += len(columns)
     inside = case.columns + 1 < len(case.ids)
+    if case.learnt_T is not None:
+        inside[inside] = case.learnt_T[case.columns[inside] + 1]
     if inside.any():
         following = torch.from_numpy(case.ids[case.columns[inside] + 1]).to(change.device)
         picked = change[torch.from_numpy(inside).to(change.device)].gather(1, following[:, None])

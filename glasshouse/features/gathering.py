@@ -374,7 +374,8 @@ class _Gathering:
             # Up to its peak and the token after: what follows would cost as much again and add little.
             at = (firings.context == context) & (firings.column <= peak)
             ids = text.ids_CT[context, : min(int(text.length_C[context]), int(peak) + 2)].astype(np.int64)
-            cases.append(effects.Case(feature, ids, firings.column[at], firings.value[at]))
+            learnt_T = None if self.reading.learnt_WT is None else self.reading.learnt_WT[context, : len(ids)]
+            cases.append(effects.Case(feature, ids, firings.column[at], firings.value[at], learnt_T))
         return cases
 
     def _write_text(self, text: Text, texts: list[str], used: NDArray[np.bool_]) -> None:

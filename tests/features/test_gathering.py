@@ -250,6 +250,16 @@ def test_direct_and_measured_effects(made, tiny_model):
     change = (without - plain)[columns].mean(0)
     for token, value in result[f][0]:
         assert value == pytest.approx(float(change[token]), abs=1e-4)
+    # Of the tokens that follow a firing, the cost is of those that the text teaches to write.
+    learnt = np.arange(n) % 2 == 0
+    taught = [t for t in columns + 1 if t < n and learnt[t]]
+    cost = [float((plain - without)[t - 1, ids[0][t]]) for t in taught]
+    for mask, wanted in ((learnt, pytest.approx(np.mean(cost), abs=1e-4)), (learnt & False, None)):
+        part = replace(case, learnt_T=mask)
+        assert gathering.effects.measure(tiny_model, dictionary.site, dictionary.W_dec, [part])[f] == (
+            result[f][0],
+            wanted,
+        )
 
 
 def _same(a, b):
