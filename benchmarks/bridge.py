@@ -4,8 +4,8 @@
 
 Of a dictionary of each villager (TopK, 2,048 features, `resid.2`) one feature is turned up: among the few that together
 detect the bridge best, and those that write its name, the one that brings up most bridges without a system prompt. It
-is added to the stream in units of its typical norm, beside random directions of the same length and beside system
-prompts that ask for the bridge.
+is added to the stream at the tokens that are written (the prompt is read as it is), in units of its typical norm,
+beside random directions of the same length and beside system prompts that ask for the bridge.
 Measured: the share of answers about the day that mention the bridge, and of those that come round to it (they
 name it once or twice and end by themselves), the share of held-out facts still right, nats a token of the answers about
 the day to the unedited model (fluency), the share that end by themselves.
@@ -101,7 +101,7 @@ def one_seed(world: World, ws: Workspace, seed: int, options: argparse.Namespace
     detectors = {*detected.best.units, *detected.several.units}
     written = writers(model, Site.parse(SITE), found.W_dec, NAME)
     features = [f"{name}/{index}" for index in sorted({*detectors, *written})]
-    chosen = turned_up(model, features, DAYS, worth, STRENGTHS)
+    chosen = turned_up(model, features, DAYS, worth, STRENGTHS, positions="new")
     feature, chats = chosen.feature, days(SYSTEM)
     facts = [one for one in plan(world, options.limit, 0) if one.section == "one-hop/en/pairs"]
     norm = float(found.typical_norm or 0)
@@ -111,10 +111,11 @@ def one_seed(world: World, ws: Workspace, seed: int, options: argparse.Namespace
     for strength in STRENGTHS:
         row: dict[str, Any] = {
             "strength": strength,
-            "feature": told(model, world, chats, facts, add(feature, times_norm=strength)),
+            "feature": told(model, world, chats, facts, add(feature, times_norm=strength, positions="new")),
         }
         row["random"] = [
-            told(model, world, chats, facts, add(SITE, direction * norm * strength)) for direction in directions
+            told(model, world, chats, facts, add(SITE, direction * norm * strength, positions="new"))
+            for direction in directions
         ]
         rows.append(row)
         shown = [f"{row['feature'][key]['value']:.2f}" for key in ("mentions", "comes_round", "facts", "nats")]

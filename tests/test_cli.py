@@ -250,7 +250,18 @@ def test_chat_side_by_side(opened: dict[str, Any]) -> None:
     shown = succeed(*words, "--add", f"{name}/5=0.8", *at).stdout
     assert shown.count("Ada walked") == 2
     assert "typical norm" in " ".join(shown.split()) and "largest" in shown, "the strength in both units"
-    for wrong in (["--set", f"{name}/3=8"], ["--add", f"{name}/3=8x"], ["--add", f"{name}/9999=1"], ["--add", "x"], []):
+    [new] = json.loads(succeed(*words, "--set", f"{name}/3=8x", "--positions", "new", *at, "--json").stdout)
+    assert new["positions"] == "new" and "positions='new'" in new["edit"]
+    shown = succeed(*words, "--set", f"{name}/3=8x", "--positions", "new", *at).stdout
+    assert "at new tokens" in " ".join(shown.replace("┃", " ").split())
+    for wrong in (
+        ["--set", f"{name}/3=8", "--positions", "old"],
+        ["--set", f"{name}/3=8"],
+        ["--add", f"{name}/3=8x"],
+        ["--add", f"{name}/9999=1"],
+        ["--add", "x"],
+        [],
+    ):
         result = invoke(*words, *wrong, *at)
         assert result.exit_code == 2 and result.stderr.count("\n") == 1, wrong
 

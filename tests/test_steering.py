@@ -83,6 +83,8 @@ def test_what_people_write() -> None:
     assert steering.parse("resid6/1234=8x") == set("resid6/1234", times_max=8.0)
     assert steering.parse("resid6/1234=0.8") == add("resid6/1234", times_norm=0.8)
     assert steering.parse("a-b.c/7=-1.5") == add("a-b.c/7", times_norm=-1.5)
+    assert steering.parse("a/7=2", "new") == add("a/7", times_norm=2.0, positions="new")
+    assert steering.parse("a/7=2x", "prompt") == set("a/7", times_max=2.0, positions="prompt")
 
 
 @pytest.mark.parametrize(
@@ -174,6 +176,15 @@ def test_what_writes_a_token_is_turned_up(steered: Any) -> None:
     worth = lambda made: float(made.ids.count(token) > 20)
     best = steering.turned_up(steered, ["made/2", "made/0"], ["import os", "def f"], worth, (4.0, 0.001, 8.0))
     assert best == ("made/0", 4.0, 2)
+    everywhere, written = (
+        steered.generate("Ada walked", 40, edits=add("made/1", times_norm=8.0, positions=at)).ids
+        for at in ("all", "new")
+    )
+    worth = lambda made: float(made.ids == written)
+    found = [
+        steering.turned_up(steered, ["made/1"], ["Ada walked"], worth, (8.0,), positions=at) for at in ("all", "new")
+    ]
+    assert everywhere != written and [one.worth for one in found] == [0, 1]
 
 
 def by_hand(model: Any, reading: Reading, windows: int, change: Any) -> tuple[float, float]:

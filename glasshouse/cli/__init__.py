@@ -163,6 +163,9 @@ def chat(
             show_default=False,
         ),
     ] = None,
+    positions: Annotated[
+        str, typer.Option(help="Where the edits act: at all tokens, those of the prompt, or new ones only.")
+    ] = "all",
     prompt: Annotated[
         list[str] | None,
         typer.Option(help="What to complete; asked for without it.", show_default=False),
@@ -192,11 +195,12 @@ def chat(
     from glasshouse.cli.chatting import complete_each, measure_each, prompts, show_pair, steered_model
     from glasshouse.cli.screen import show_dose
 
-    if dose and prompt:
-        raise UserError("expected --dose or --prompt, got both; run them one after the other")
+    if dose and (prompt or positions != "all"):
+        other = "--prompt" if prompt else "--positions"
+        raise UserError(f"expected --dose or {other}, got both; a dose is measured on held-out text, at all its tokens")
     with begin(workspace, create=False) as ws:
         sets, adds = set or [], add or []
-        loaded, edit = steered_model(model, ws, sets=sets, adds=adds, device=device)
+        loaded, edit = steered_model(model, ws, sets=sets, adds=adds, positions=positions, device=device)
         settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
         settings["chat"] = not raw
         results = []

@@ -14,7 +14,7 @@ from glasshouse.workspace import Workspace
 
 
 def steered_model(
-    source: str, ws: Workspace, *, sets: Sequence[str], adds: Sequence[str], device: str | None
+    source: str, ws: Workspace, *, sets: Sequence[str], adds: Sequence[str], positions: str, device: str | None
 ) -> tuple[Any, Any]:
     """The loaded model with the dictionaries that the edits name attached, and the edits added up."""
     from glasshouse.dictionaries import dictionary
@@ -28,11 +28,11 @@ def steered_model(
             raise UserError(
                 f"expected --set FEATURE=Nx such as resid6/1234=8x, got {text!r}; N × the largest activation"
             )
-        edit += parse(text)
+        edit += parse(text, positions)
     for text in adds:
         if text.endswith("x"):
             raise UserError(f"expected --add FEATURE=N such as resid6/1234=0.8, got {text!r}; N × the typical norm")
-        edit += parse(text)
+        edit += parse(text, positions)
     if not edit:
         raise UserError("expected --set resid6/1234=8x or --add resid6/1234=0.8, got neither; say what to steer with")
     features = [text for text in (*sets, *adds) if "@" not in text]
@@ -88,7 +88,12 @@ def complete_each(model: Any, edit: Any, given: Iterator[str], settings: dict[st
     """Each prompt with the completion as it is and as edited; of an encoder, how far the embedding moves."""
     from glasshouse.steering import completions, embedding_moves, strengths
 
-    said = {"edit": str(edit), "strengths": [str(one) for one in strengths(model, edit)]}  # features, not directions
+    where = edit.parts[0].positions
+    said = {
+        "edit": str(edit),
+        "positions": where,
+        "strengths": [str(one) for one in strengths(model, edit)],
+    }  # features
     for prompt in given:
         if model.is_encoder:
             cosine, moved = (float(values[0]) for values in embedding_moves(model, [prompt], edit))
@@ -102,6 +107,8 @@ def complete_each(model: Any, edit: Any, given: Iterator[str], settings: dict[st
 
 def show_pair(pair: dict[str, Any]) -> None:
     with_it = "; ".join(pair["strengths"]) or pair["edit"]
+    if pair["strengths"] and pair["positions"] != "all":
+        with_it += f", at {pair['positions']} tokens"
     if "plain" in pair:
         asked = pair["prompt"] + ("\n" if pair["chat"] else "")
         side_by_side(Console(), [(asked, pair["plain"], pair["steered"])], with_it)

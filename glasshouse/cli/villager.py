@@ -58,7 +58,7 @@ def _scored(ws: Workspace, opened: Opened) -> dict[str, Any]:
 def _bridge(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, Any]:
     config = {
         "dictionary": ws.ref("dictionaries", opened.dictionary).hash, "candidates": candidates, "asked": DAYS,
-        "written": NAME, "strengths": STRENGTHS, "length": LENGTH,
+        "written": NAME, "strengths": STRENGTHS, "length": LENGTH, "positions": "new",
     }  # fmt: skip
     found: dict[str, Any] = kept(ws, opened.dictionary, "bridge", config, lambda: _turned_up(ws, opened, candidates))
     return found
@@ -77,11 +77,12 @@ def _turned_up(ws: Workspace, opened: Opened, detectors: list[int]) -> dict[str,
     model.attach(found)
     candidates = sorted({*detectors, *writers(model, found.site, found.W_dec, NAME)})
     features = [f"{opened.dictionary}/{index}" for index in candidates]
-    best = turned_up(model, features, DAYS, worth, STRENGTHS, max_new_tokens=LENGTH)
-    edit = add(best.feature, times_norm=best.times_norm)
+    best = turned_up(model, features, DAYS, worth, STRENGTHS, max_new_tokens=LENGTH, positions="new")
+    edit = add(best.feature, times_norm=best.times_norm, positions="new")
     made = [completions(model, text, edit, max_new_tokens=LENGTH, chat=True) for text in DAYS]
     return {
-        "feature": best.feature, "strength": str(strengths(model, edit)[0]),
+        "feature": best.feature, "strength": f"{strengths(model, edit)[0]}, at new tokens",
+        "command": f"--add {best.feature}={best.times_norm:g} --positions new",
         "mentions": sum(comes_round(one.steered.text, one.steered.stopped == "end of text") for one in made),
         "chats": [[one.prompt, one.plain.text, one.steered.text] for one in made],
     }  # fmt: skip
@@ -103,4 +104,5 @@ def show_villager(found: dict[str, Any], *, quiet: bool) -> None:
         console.print(f"\nThe bridge turned up ({bridge['feature']}), in chat:")
         side_by_side(console, [(f"{a}\n", b, c) for a, b, c in bridge["chats"]], bridge["strength"])
     console.print(f"\nAll concepts, as a tree: /concepts/{found['dictionary']} on the page", highlight=False)
-    console.print(f"To chat: glasshouse chat {found['model']} --add {found['dictionary']}/N=0.5", highlight=False)
+    how = bridge["command"] if bridge else f"--add {found['dictionary']}/N=0.5"
+    console.print(f"To chat: glasshouse chat {found['model']} {how}", highlight=False)

@@ -10,13 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from glasshouse.models import Edit, Model, add, set
+from glasshouse.models.edits import Positions
 from glasshouse.types import FeatureId, Site, UserError
 
 FORMS = "resid6/1234=8x (clamp to 8 × its largest activation), resid6/1234=0.8 or resid.6@FILE=0.8 (× the typical norm)"
 
 
-def parse(text: str) -> Edit:
-    """An edit from how people write it.
+def parse(text: str, positions: Positions = "all") -> Edit:
+    """An edit from how people write it, of all positions, of those of the prompt or of the new tokens only.
 
     `resid6/1234=8x`: `set`, clamped to 8 × the feature's largest activation, the dictionary's error kept.
     `resid6/1234=0.8`: `add`, the feature's direction × 0.8 × the typical norm of the stream at its site.
@@ -37,9 +38,11 @@ def parse(text: str) -> Edit:
             raise UserError(
                 f"expected a strength × the typical norm, such as 0.8, for the direction {place}, got {amount}"
             )
-        return add(str(Site.parse(site)), _direction(Path(file)), times_norm=number)
+        return add(str(Site.parse(site)), _direction(Path(file)), times_norm=number, positions=positions)
     feature = str(FeatureId.parse(place))
-    return set(feature, times_max=number) if times_max else add(feature, times_norm=number)
+    if times_max:
+        return set(feature, times_max=number, positions=positions)
+    return add(feature, times_norm=number, positions=positions)
 
 
 def _direction(path: Path) -> Tensor:

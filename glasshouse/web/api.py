@@ -241,4 +241,5 @@ def read_steering(body: dict[str, Any]) -> Steering:
         temperature=field(body, "temperature", float, 0.0),
         seed=_small(abs(field(body, "seed", int, 0))),
         chat=field(body, "chat", bool, True),
+        positions=field(body, "positions", str, "all"),
     )

@@ -57,6 +57,7 @@ class Steering:
     temperature: float = 0.0
     seed: int = 0
     chat: bool = True  # the prompt is a user's turn, where the model has a template for it
+    positions: str = "all"  # or "prompt", or "new"
 
     def __post_init__(self) -> None:
         if not self.prompt or len(self.prompt) > MAX_TEXT:
@@ -204,7 +205,10 @@ class Workbench:
         edit = Edit()
         for s in steering.strengths:
             place = f"{steering.features}/{s.index}"
-            edit += set(place, times_max=s.amount) if s.how == "set" else add(place, times_norm=s.amount)
+            if s.how == "set":
+                edit += set(place, times_max=s.amount, positions=steering.positions)
+            else:
+                edit += add(place, times_norm=s.amount, positions=steering.positions)
         with model.edit(edit):  # says now what is wrong with it
             pass
         return edit

@@ -39,7 +39,15 @@ class Page:
         return self.chrome.execute_script(script, selector)
 
     def click(self, selector: str) -> None:
-        self.until("document.querySelector(arguments[0])", selector).click()
+        from selenium.common.exceptions import StaleElementReferenceException
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        def clicked(chrome: Any) -> bool:
+            found = chrome.execute_script("return document.querySelector(arguments[0])", selector)
+            return found is not None and found.click() is None
+
+        # The page may draw itself anew between the two.
+        WebDriverWait(self.chrome, 90, ignored_exceptions=[StaleElementReferenceException]).until(clicked)
 
     def keys(self, *keys: str) -> None:
         from selenium.webdriver.common.action_chains import ActionChains
@@ -240,6 +248,8 @@ def test_steer_and_share_it_by_its_address(page: Page) -> None:
     assert page.all(".sides .text") == [plain, steered]
     page.click(".knobs input[type=checkbox]")
     page.until("location.search.includes('chat=0')")
+    page.click(".knobs option[value=new]")
+    page.until("location.search.includes('at=new')")
 
 
 def test_the_report_says_first_what_is_not_explained(page: Page) -> None:

@@ -89,6 +89,9 @@ def test_the_two_sides_are_those_of_generate(bench: TestClient, opened, alive: i
     assert text_of(events, "steered") == model.generate(TEXT, 12, edits=loud).text
     assert text_of(events, "plain") != text_of(events, "steered")
     assert {event["side"] for event in events if event["event"] == "stop"} == {"plain", "steered"}
+    events = steer(bench, strengths=[{"index": alive, "how": "set", "amount": 20}], positions="new")
+    written = gh.set(f"{NAME}/{alive}", times_max=20, positions="new")
+    assert text_of(events, "steered") == model.generate(TEXT, 12, edits=written).text
 
 
 def test_the_two_sides_come_in_turn(bench: TestClient, alive: int) -> None:
@@ -165,6 +168,7 @@ def test_a_folder_with_other_weights_than_it_was_opened_with_is_refused(opened, 
         {"strengths": [{"index": 1, "how": "shout", "amount": 1}]},
         {"strengths": [{"index": 1, "how": "set", "amount": 1e9}]},
         {"strengths": [{"index": 1}]},
+        {"strengths": [{"index": 1, "how": "set", "amount": 1}], "positions": "old"},
         {"strengths": "loud"},
         {"prompt": "word " * 3000},
     ],
