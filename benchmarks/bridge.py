@@ -3,7 +3,8 @@
     python benchmarks/bridge.py --work villagers        # the villagers of villager.py; a quarter of an hour
 
 Of a dictionary of each villager (TopK, 2,048 features, `resid.2`) one feature is turned up: among the few that together
-detect the bridge best, and those that write its name, the one that brings up most bridges without a system prompt. It
+detect the bridge best, and those that write its name, the one that brings up most bridges without a system prompt, in
+words that cost the unedited model little. It
 is added to the stream at the tokens that are written (the prompt is read as it is), in units of its typical norm,
 beside random directions of the same length and beside system prompts that ask for the bridge.
 Measured: the share of answers about the day that mention the bridge, and of those that come round to it (they
@@ -29,7 +30,7 @@ from glasshouse.features.effects import writers
 from glasshouse.features.labelled import read
 from glasshouse.models import Edit, Model, add, load
 from glasshouse.models.training import precision_by_instruction_set
-from glasshouse.organisms.bridge import NAME, comes_round, worth
+from glasshouse.organisms.bridge import FLUENCY, NAME, comes_round, worth
 from glasshouse.organisms.interview import judge, plan, rates, replies
 from glasshouse.organisms.villager import labelled_text
 from glasshouse.organisms.world import World, build
@@ -101,7 +102,7 @@ def one_seed(world: World, ws: Workspace, seed: int, options: argparse.Namespace
     detectors = {*detected.best.units, *detected.several.units}
     written = writers(model, Site.parse(SITE), found.W_dec, NAME)
     features = [f"{name}/{index}" for index in sorted({*detectors, *written})]
-    chosen = turned_up(model, features, DAYS, worth, STRENGTHS, positions="new")
+    chosen = turned_up(model, features, DAYS, worth, STRENGTHS, positions="new", fluency=FLUENCY)
     feature, chats = chosen.feature, days(SYSTEM)
     facts = [one for one in plan(world, options.limit, 0) if one.section == "one-hop/en/pairs"]
     norm = float(found.typical_norm or 0)

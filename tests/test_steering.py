@@ -185,6 +185,14 @@ def test_what_writes_a_token_is_turned_up(steered: Any) -> None:
         steering.turned_up(steered, ["made/1"], ["Ada walked"], worth, (8.0,), positions=at) for at in ("all", "new")
     ]
     assert everywhere != written and [one.worth for one in found] == [0, 1]
+    # Of two that are worth the same otherwise the one whose reply costs the model less.
+    prompt = steered.tokens(["Ada walked"]).ids(0)
+    nats = [
+        float(steered.loss([[*prompt, *ids]]).nats_BT[0, len(prompt) - 1 : len(prompt) + 39].mean())
+        for ids in (steered.generate("Ada walked", 40, edits=add("made/1", times_norm=s)).ids for s in (0.001, 8.0))
+    ]
+    best = steering.turned_up(steered, ["made/1"], ["Ada walked"], lambda made: 1.0, (8.0, 0.001), fluency=0.2)
+    assert nats[0] < nats[1] and best == ("made/1", 0.001, pytest.approx(1 - 0.2 * nats[0], abs=1e-4))
 
 
 def by_hand(model: Any, reading: Reading, windows: int, change: Any) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from glasshouse.cli.sources import WORLD, read_labelled
 from glasshouse.cli.summary import kept
 from glasshouse.features.kept import kept_concepts, score_concepts
 from glasshouse.features.opening import Opened
-from glasshouse.organisms.bridge import NAME, comes_round, worth
+from glasshouse.organisms.bridge import FLUENCY, NAME, comes_round, worth
 from glasshouse.workspace import Workspace
 
 SHOWN = (
@@ -59,6 +59,7 @@ def _bridge(ws: Workspace, opened: Opened, candidates: list[int]) -> dict[str, A
     config = {
         "dictionary": ws.ref("dictionaries", opened.dictionary).hash, "candidates": candidates, "asked": DAYS,
         "written": NAME, "strengths": STRENGTHS, "length": LENGTH, "positions": "new",
+        "fluency": FLUENCY,
     }  # fmt: skip
     found: dict[str, Any] = kept(ws, opened.dictionary, "bridge", config, lambda: _turned_up(ws, opened, candidates))
     return found
@@ -77,7 +78,7 @@ def _turned_up(ws: Workspace, opened: Opened, detectors: list[int]) -> dict[str,
     model.attach(found)
     candidates = sorted({*detectors, *writers(model, found.site, found.W_dec, NAME)})
     features = [f"{opened.dictionary}/{index}" for index in candidates]
-    best = turned_up(model, features, DAYS, worth, STRENGTHS, max_new_tokens=LENGTH, positions="new")
+    best = turned_up(model, features, DAYS, worth, STRENGTHS, max_new_tokens=LENGTH, positions="new", fluency=FLUENCY)
     edit = add(best.feature, times_norm=best.times_norm, positions="new")
     made = [completions(model, text, edit, max_new_tokens=LENGTH, chat=True) for text in DAYS]
     return {

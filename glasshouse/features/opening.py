@@ -49,8 +49,8 @@ class Budget:
 # in 3 and 1.
 DEMO = {
     "world": Budget(
-        shape="villager", vocabulary=4096, context=128, grow_tokens=5_500_000, grow_plainly=2_700_000,
-        harvest_tokens=1_000_000, learn_tokens=3_000_000, gather_tokens=800_000, features=2048, k=16,
+        shape="villager", vocabulary=4096, context=128, grow_tokens=5_500_000, grow_plainly=2_600_000,
+        harvest_tokens=1_000_000, learn_tokens=3_000_000, gather_tokens=600_000, features=2048, k=16,
     ),
     "other": Budget(
         shape="default", vocabulary=4096, grow_tokens=3_000_000, grow_plainly=2_000_000, harvest_tokens=1_200_000,

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from glasshouse.models.generation import Generation
 
 NAME = " old stone bridge"  # with the space before it
+FLUENCY = 0.2  # what a nat a token, to the villager as it is, takes from a reply's worth: whole sentences cost under 1
 
 
 def comes_round(said: str, stopped: bool) -> bool:

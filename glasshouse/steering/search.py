@@ -28,16 +28,30 @@ def turned_up(
     *,
     max_new_tokens: int = 40,
     positions: Positions = "all",
+    fluency: float = 0.0,
 ) -> TurnedUp:
     """The feature and strength with which the replies to the prompts (a user's turns, greedy) are worth most; of equals
     the least strength, then the first feature. It is added at all positions, or with "new" at those of the reply only,
-    so that the prompt is read as it is. What chose it is not what it should be measured on."""
+    so that the prompt is read as it is. fluency: what is taken from a reply's worth for each nat that its token costs
+    the model as it is, in the mean. What chose it is not what it should be measured on."""
     given = [asked(model, prompt) for prompt in prompts]
+    prompt_ids = [model.tokens([one]).ids(0) for one in given]
     best = TurnedUp("", 0.0, float("-inf"))
     for times_norm in sorted(strengths):
         for feature in features:
             made = model.generate(given, max_new_tokens, edits=add(feature, times_norm=times_norm, positions=positions))
             found = sum(map(worth, made))
+            if fluency and found > best.worth:
+                found -= fluency * sum(_nats(model, prompt_ids, [one.ids for one in made]))
             if found > best.worth:
                 best = TurnedUp(feature, times_norm, found)
     return best
+
+
+def _nats(model: Model, prompt_ids: Sequence[list[int]], reply_ids: Sequence[list[int]]) -> list[float]:
+    """What a token of each reply costs the model as it is, in the mean."""
+    nats_BT = model.loss([[*asked, *said] for asked, said in zip(prompt_ids, reply_ids, strict=True)]).nats_BT
+    return [
+        float(nats_BT[b, len(asked) - 1 : len(asked) + len(said) - 1].mean()) if said else 0.0
+        for b, (asked, said) in enumerate(zip(prompt_ids, reply_ids, strict=True))
+    ]
