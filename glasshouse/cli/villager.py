@@ -106,4 +106,4 @@ def show_villager(found: dict[str, Any], *, quiet: bool) -> None:
         side_by_side(console, [(f"{a}\n", b, c) for a, b, c in bridge["chats"]], bridge["strength"])
     console.print(f"\nAll concepts, as a tree: /concepts/{found['dictionary']} on the page", highlight=False)
     how = bridge["command"] if bridge else f"--add {found['dictionary']}/N=0.5"
-    console.print(f"To chat: glasshouse chat {found['model']} {how}", highlight=False)
+    console.print(f"To chat: glasshouse chat {found['model']} {how}", highlight=False, soft_wrap=True)
