@@ -46,6 +46,11 @@ class Reading:
     def tokens(self) -> int:
         return int(self.length_W.sum())
 
+    @property
+    def mask_WT(self) -> NDArray[np.bool_]:
+        """What is not padding."""
+        return np.arange(self.ids_WT.shape[1])[None, :] < self.length_W[:, None]
+
     def rows(self, skip_bos: bool) -> NDArray[np.int64]:
         """Rows that each window can give, (W,), before any is left out for its norm."""
         return self.length_W.astype(np.int64) - (self.bos and skip_bos)
@@ -59,16 +64,15 @@ class Reading:
         """(ids_WT int64, mask_WT bool), what a model takes."""
         import torch
 
-        mask_WT = np.arange(self.ids_WT.shape[1])[None, :] < self.length_W[:, None]
-        return torch.from_numpy(self.ids_WT.astype(np.int64)), torch.from_numpy(mask_WT)
+        return torch.from_numpy(self.ids_WT.astype(np.int64)), torch.from_numpy(self.mask_WT)
 
     def scored(self) -> Any:
         """bool (W, T - 1), a tensor: which next tokens a loss is of, those that the text teaches to write. Column 0 is
         of the token at column 1: a text's first token is not scored."""
         import torch
 
-        real_WT = np.arange(self.ids_WT.shape[1])[None, :] < self.length_W[:, None]
-        return torch.from_numpy((real_WT if self.learnt_WT is None else real_WT & self.learnt_WT)[:, 1:])
+        scored_WT = self.mask_WT if self.learnt_WT is None else self.mask_WT & self.learnt_WT
+        return torch.from_numpy(scored_WT[:, 1:])
 
     def arrays(self, side: str) -> dict[str, NDArray[Any]]:
         """For one safetensors file with both sides."""

@@ -88,12 +88,10 @@ def complete_each(model: Any, edit: Any, given: Iterator[str], settings: dict[st
     """Each prompt with the completion as it is and as edited; of an encoder, how far the embedding moves."""
     from glasshouse.steering import completions, embedding_moves, strengths
 
-    where = edit.parts[0].positions
     said = {
-        "edit": str(edit),
-        "positions": where,
-        "strengths": [str(one) for one in strengths(model, edit)],
-    }  # features
+        "edit": str(edit), "positions": edit.parts[0].positions,
+        "strengths": [str(one) for one in strengths(model, edit)],  # of features, not of directions
+    }  # fmt: skip
     for prompt in given:
         if model.is_encoder:
             cosine, moved = (float(values[0]) for values in embedding_moves(model, [prompt], edit))
