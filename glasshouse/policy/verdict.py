@@ -276,7 +276,7 @@ class _Judge:
             holds: Truth = verdict != "regressed"
             if verdict == "underpowered":
                 holds = None if policy.undecided == "hold" else True
-                text += f", {cell['needed']} families would do" if cell["needed"] else ""
+                text += f", {cell['needed']} families would do if nothing moved" if cell["needed"] else ""
             text += f"; {cell['unknown']}" if cell.get("unknown") else ""
             if cell.get("definitions", 1) > 1:
                 text += f"; the newest of {cell['definitions']} behaviours of this name that were run on the base"
