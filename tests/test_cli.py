@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import signal
 import socket
@@ -130,6 +132,17 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("glasshouse.doctor.describe", broken)
     assert isinstance(invoke("doctor").exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("refusal", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_place_that_cannot_be_written_gets_one_line(monkeypatch: pytest.MonkeyPatch, refusal: int) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(refusal, os.strerror(refusal), "ws/locks")
+
+    monkeypatch.setattr("glasshouse.doctor.describe", refused)
+    result = invoke("doctor")
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1
+    assert f"expected to read and write at ws/locks, got {os.strerror(refusal)}" in result.stderr
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:

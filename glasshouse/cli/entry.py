@@ -1,13 +1,14 @@
 """How every command starts and ends: where its workspace is, what a mistake looks like, what Ctrl-C says.
 
-A user's mistake is one line on standard error and exit status 2; an interrupted command says how to go on and exits
-with 130; anything else is a bug and keeps its traceback. Results go to standard output, everything else to standard
-error.
+A user's mistake, or a place that refuses to be read or written, is one line on standard error and exit status 2; an
+interrupted command says how to go on and exits with 130; anything else is a bug and keeps its traceback. Results go to
+standard output, everything else to standard error.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -24,6 +25,8 @@ from typer.core import TyperGroup
 from glasshouse.types import UserError, plain
 from glasshouse.workspace import KINDS, Workspace, keep_memory
 
+# What a place on disk refuses, whatever was asked of it; any other OSError is a bug.
+REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 # Typer brings its own click in newer versions; this is the class of its usage errors either way.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
@@ -41,6 +44,13 @@ class Commands(TyperGroup):
             context = getattr(error, "ctx", None)
             command = f"glasshouse {context.info_name}" if context and context.parent else "glasshouse"
             status = complain(f"{error.format_message().rstrip('.')}; see `{command} --help`")
+        except OSError as error:
+            if error.errno not in REFUSALS:
+                raise
+            place = f" at {error.filename}" if error.filename else ""
+            status = complain(
+                f"expected to read and write{place}, got {error.strerror}; mend that, or give another place"
+            )
         except (KeyboardInterrupt, typer.Abort):
             status = 130
         if status == 130:
