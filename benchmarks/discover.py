@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="workspace with villagers and organisms")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="organisms; all without it")
-    parser.add_argument("--prompts", type=int, default=1000)
+    parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--tokens", type=int, default=500_000, help="harvested; the dictionary sees them twice")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "discover.json")
     options = parser.parse_args()

@@ -1,9 +1,11 @@
 """Prompts of many kinds as one behaviour, to sample versions widely: of behaviours, or of text.
 
-    widely(behaviours, count=800, seed=0)            # as many of each
+    widely(behaviours, count=2000, seed=0)           # as many of each
     widely(begun(corpus("notes/")))                  # how each document begins
 
-What is asked is compared and not judged (`discovery.py`).
+What is asked is compared and not judged (`discovery.py`). Replies are sampled, with the same seeds in every version: of
+two ways to say a thing that are about as likely, any training turns over which comes first, and greedy replies would
+show that as if all of them had changed.
 """
 
 from __future__ import annotations
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
 
 NAME, FAMILY_END = "discovery", " | "
 NEW_TOKENS = 48  # of a reply
+TEMPERATURE = 1.0
 PROMPT_CHARS = 300  # of a text's beginning
 
 
 def widely(
-    behaviours: Sequence[Behaviour], *, count: int = 800, seed: int = 0, max_new_tokens: int = NEW_TOKENS
+    behaviours: Sequence[Behaviour], *, count: int = 2000, seed: int = 0, max_new_tokens: int = NEW_TOKENS
 ) -> Behaviour:
     """Up to `count` prompts of the behaviours, as many of each, one a family, as one behaviour. A prompt's family
     begins with the name of where it comes from, its kind. Raises `UserError` where there are too few prompts to tell
@@ -72,5 +75,5 @@ def _as_it_comes(name: str, prompts: tuple[Prompt, ...], max_new_tokens: int = N
     return Behaviour(
         name=name, about="Prompts of many kinds, to compare what two versions say.", tag="neutral", good="down",
         margin=1.0, unit="tokens", scorer=("length", {}), prompts=prompts,
-        settings=Settings(max_new_tokens=max_new_tokens),
+        settings=Settings(max_new_tokens=max_new_tokens, temperature=TEMPERATURE),
     )  # fmt: skip

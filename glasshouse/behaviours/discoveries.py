@@ -27,7 +27,7 @@ from glasshouse.types import UserError, check_name
 from glasshouse.workspace import Workspace, write_atomically
 
 KIND, FILE = "discoveries", "found.json"
-PROMPTS = 800
+PROMPTS = 2000
 
 
 def discover(

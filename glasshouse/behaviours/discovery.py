@@ -1,6 +1,6 @@
 """What nobody named: two versions sampled widely, and what differs in what they say and in what is active inside.
 
-    asked = widely(behaviours, count=800, seed=0)            # prompts of many behaviours, as one
+    asked = widely(behaviours, count=2000, seed=0)           # prompts of many behaviours, as one
     runs = evaluate(base, asked, ws), evaluate(new, asked, ws)
     found = discovered(*runs, inside=insides(ws, base, new, runs[0], dictionary("villager-resid.2", ws=ws)))
     found["groups"][0]["name"], found["groups"][0]["change"]

@@ -36,7 +36,7 @@ def discover(
             show_default=False,
         ),
     ] = None,
-    prompts: Annotated[int | None, CountOption("Prompts to ask both; 800 without it.")] = None,
+    prompts: Annotated[int | None, CountOption("Prompts to ask both; 2,000 without it.")] = None,
     max_new_tokens: Annotated[int | None, CountOption("Tokens of a reply at most; 48 without it.")] = None,
     without: Annotated[
         list[str] | None, typer.Option(help="Behaviours whose prompts are left out.", show_default=False)

@@ -52,9 +52,10 @@ def generate(
     """Continue every prompt until its end-of-text token, `max_new_tokens`, or the model's context is full.
 
     temperature 0 is greedy; else tokens are sampled, prompt b with a generator of seed + b (or of the b-th of several
-    seeds), so that a text does not depend on its neighbours. on_token(b, piece): called with text as soon as it is
-    whole characters; the pieces of one prompt joined are its text. Raises `UserError` if an edit did not fire (one for
-    new tokens is excused when no new token was ever read), for encoders, and for prompts that leave no room.
+    seeds), so that a text does not depend on its neighbours, and models that hardly differ say mostly the same.
+    on_token(b, piece): called with text as soon as it is whole characters; the pieces of one prompt joined are its
+    text. Raises `UserError` if an edit did not fire (one for new tokens is excused when no new token was ever read),
+    for encoders, and for prompts that leave no room.
     """
     model._require_logits("generation")
     if not 0 <= temperature < math.inf or max_new_tokens < 1:

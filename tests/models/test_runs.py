@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import glasshouse as gh
 from glasshouse.models import Batch, Place, SiteMap
 from glasshouse.models.cache import roomy_cache
+from glasshouse.models.generation import _Row
 from glasshouse.models.model import Model
 from glasshouse.models.runs import Bound
 
@@ -181,6 +182,16 @@ def test_sampling_is_seeded_and_does_not_depend_on_neighbours(model: Model) -> N
         model.generate([TEXTS[0]] * 2, 12, temperature=1.0, seed=[5])
 
 
+def test_models_that_hardly_differ_choose_alike_with_one_seed(model: Model) -> None:
+    """A draw takes the largest of chance / exponential noise, and the noise is the seed's: two models' draws differ
+    about as often as their chances do, which discovery relies on."""
+    draws = [
+        [_Row(model, [1], seed).choose(torch.tensor([0.0, tip, -1.0]), 1.0) for seed in range(400)]
+        for tip in (-0.05, 0.05)
+    ]
+    assert draws[0].count(1) > 100 and sum(a != b for a, b in zip(*draws, strict=True)) < 30
+
+
 def test_rows_that_have_stopped_are_fed_no_more(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once half of a batch has stopped the other half goes on by itself, and says what each row says alone."""
     from glasshouse.models.generation import Loop
@@ -213,8 +224,6 @@ def test_text_streams_in_whole_characters(model: Model) -> None:
     forced = iter([*smile, *smile])
     bias = torch.zeros(model.sites["logits"].width)
     with pytest.MonkeyPatch.context() as patch:
-        from glasshouse.models.generation import _Row
-
         patch.setattr(_Row, "choose", lambda self, logits, temperature: next(forced))
         pieces: list[str] = []
         made = model.generate("Ada", len(smile) * 2, on_token=pieces.append, edits=gh.add("logits", bias))
