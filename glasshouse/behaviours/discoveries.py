@@ -100,7 +100,7 @@ def _read(ws: Workspace, artefact: str) -> dict[str, Any]:
 
 def keep_behaviour(ws: Workspace, base: Version, new: Version, *, group: int, name: str) -> Path:
     """Write the difference (counted from 1) as a behaviour into the workspace, to be run on every version to come.
-    Raises `UserError` for a number that is none, a difference that is no pattern of words, a name that is taken."""
+    Raises `UserError` for a number that is none, a difference that is no pattern, a name that is taken."""
     found = kept(ws, base, new)
     if found is None:
         raise UserError(

@@ -48,6 +48,9 @@ SHOWN = 5
 
 # -- traits of a reply -------------------------------------------------------------------------------------------------
 
+# Of a reply's shape, what a regular expression tells.
+PATTERNS = {"is empty": r"^\s*$", "has code": "```", "asks back": r"[?؟？]\s*$", "has digits": r"\d", "exclaims": "!"}
+
 
 def traits(sample: Sample) -> dict[str, float]:
     """What can be counted of a reply: shape, script, language, refusal, its first words, and the words in it."""
@@ -55,10 +58,9 @@ def traits(sample: Sample) -> dict[str, float]:
     words = re.findall(r"[^\W_]+(?:['’][^\W_]+)?", said.casefold())
     found = {
         "words": float(len(words)), "sentences": float(len(re.findall(r"[.!?。！？؟]+(?:\s|$)", said))),
-        "is empty": float(not said.strip()), "is cut off": float(not sample.stopped), "refuses": float(refuses(said)),
-        "has code": float("```" in said), "asks back": float(said.rstrip().endswith(("?", "؟", "？"))),
-        "has digits": float(any(c.isdigit() for c in said)), "exclaims": float("!" in said),
+        "is cut off": float(not sample.stopped), "refuses": float(refuses(said)),
         "repeats itself": float(len(words) > 8 and len(set(words)) < len(words) / 2),
+        **{name: float(re.search(pattern, said) is not None) for name, pattern in PATTERNS.items()},
     }  # fmt: skip
     scripts = Counter(unicodedata.name(c, "?").split(" ")[0] for c in said if c.isalpha())
     if scripts:
@@ -239,7 +241,7 @@ def _group(
     name_of = lambda one: table.names[one.trait]
     # Of what is about as clear, the one that can be made a behaviour.
     clear = lambda one: (one.kind == group[0].kind, round(min(abs(one.proposed), 3.0), 1), name_of(one) == "refuses",
-                         scorer_of(name_of(one)) is not None)  # fmt: skip
+                         name_of(one) not in PATTERNS, scorer_of(name_of(one)) is not None)  # fmt: skip
     head = max(group, key=clear)
     rows = _rows(table, half, head.kind)
     name = table.names[head.trait]
@@ -290,10 +292,13 @@ def _pair(old: Sample, new: Sample) -> dict[str, Any]:
 
 def as_behaviour(group: dict[str, Any], asked: Behaviour, name: str) -> Behaviour:
     """A difference as a behaviour of its own, to be run on versions to come: its kind's prompts, and whether a reply
-    has the trait. Raises `UserError` for a trait that is no pattern of words."""
+    has the trait. Raises `UserError` for a trait that is no pattern."""
     trait, scorer = group["name"], scorer_of(group["name"])
     if scorer is None:
-        raise UserError(f"expected a difference in words or refusals to make a behaviour of, got {trait!r}")
+        raise UserError(
+            f"expected a difference in words or refusals, or one of {', '.join(PATTERNS)}, to make a behaviour of, got "
+            f"{trait!r}"
+        )
     kind = group["kind"]
     prompts = tuple(p for p in asked.prompts if not kind or p.family.partition(FAMILY_END)[0] == kind)
     good: Literal["up", "down"] = "down" if group["change"]["value"] > 0 else "up"
@@ -304,9 +309,11 @@ def as_behaviour(group: dict[str, Any], asked: Behaviour, name: str) -> Behaviou
 
 
 def scorer_of(trait: str) -> tuple[str, dict[str, Any]] | None:
-    """What scores a reply by whether it has the trait; None for what is no pattern of words."""
+    """What scores a reply by whether it has the trait; None for what is no pattern."""
     if trait == "refuses":
         return "refusal", {}
+    if trait in PATTERNS:
+        return "regex", {"pattern": PATTERNS[trait]}
     match = re.fullmatch(r"(begins with|says) “(.+)”", trait)
     if match is None:
         return None

@@ -115,7 +115,9 @@ def test_a_difference_becomes_a_behaviour() -> None:
     begins = replace(asked, prompts=(*asked.prompts, asked.prompts[0]._replace(family="questions-told | 1")))
     kinds = {p.family.partition(" | ")[0] for p in as_behaviour({**group, "kind": "questions"}, begins, "some").prompts}
     assert kinds == {"questions"}  # and not those of the kind whose name begins so
-    with pytest.raises(UserError, match="expected a difference in words or refusals"):
+    shape = as_behaviour({**group, "name": "exclaims"}, asked, "exclaims")
+    assert set(scores(new.samples, shape.scorer)) == {1.0} and set(scores(old.samples, shape.scorer)) == {0.0}
+    with pytest.raises(UserError, match="expected a difference in words or refusals, or one of is empty"):
         as_behaviour({**group, "name": "words"}, asked, "longer")
 
 

@@ -359,7 +359,9 @@ def test_a_cell_opens_its_wordings_and_history_and_the_plane_has_a_point_a_versi
         page.has("refuses-danger, tokens a reply (less is better)")
 
 
-def test_what_nobody_named_is_read_and_made_a_behaviour(chromium: Any, chatting: Any, tmp_path: Any) -> None:
+def test_what_nobody_named_is_read_and_made_a_behaviour(
+    chromium: Any, chatting: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from glasshouse.behaviours import read_behaviours, version
     from glasshouse.behaviours.behaviour import behaviour_from_json
     from glasshouse.behaviours.discoveries import discover
@@ -370,6 +372,7 @@ def test_what_nobody_named_is_read_and_made_a_behaviour(chromium: Any, chatting:
     form = {"name": "where", "about": "For tests.", "tag": "guard", "good": "up", "margin": 0.05, "scorer": "ends"}
     families = [{"family": str(i), "prompts": [f"Where does nobody number {i} live?"]} for i in range(60)]
     asked = behaviour_from_json({**form, "families": families})
+    monkeypatch.setattr("glasshouse.behaviours.breadth.TEMPERATURE", 0.0)  # models this small sample noise
     discover(ws, version("small", ws), version("ticking", ws), [asked])
     with serving(ws) as root:
         page = Page(chromium, root)

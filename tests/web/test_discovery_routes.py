@@ -24,7 +24,8 @@ def ws(chatting: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace.open(copied(chatting, tmp_path_factory.mktemp("discovered") / "ws"))
 
 
-def test_what_was_discovered_is_read_and_made_a_behaviour(ws: Workspace) -> None:
+def test_what_was_discovered_is_read_and_made_a_behaviour(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glasshouse.behaviours.breadth.TEMPERATURE", 0.0)  # models this small sample noise
     app = create_app(ws)
     with TestClient(app, base_url=ADDRESS) as client:
         missing = client.get(AT)
