@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from glasshouse.text import Corpus
 
 NAME, FAMILY_END = "discovery", " | "
-NEW_TOKENS = 48  # of a reply
+PROMPTS, NEW_TOKENS = 2000, 48  # asked; of a reply
 TEMPERATURE = 1.0
 PROMPT_CHARS = 300  # of a text's beginning
 
 
 def widely(
-    behaviours: Sequence[Behaviour], *, count: int = 2000, seed: int = 0, max_new_tokens: int = NEW_TOKENS
+    behaviours: Sequence[Behaviour], *, count: int = PROMPTS, seed: int = 0, max_new_tokens: int = NEW_TOKENS
 ) -> Behaviour:
     """Up to `count` prompts of the behaviours, as many of each, one a family, as one behaviour. A prompt's family
     begins with the name of where it comes from, its kind. Raises `UserError` where there are too few prompts to tell

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from glasshouse.behaviours.behaviour import Behaviour
-from glasshouse.behaviours.breadth import NEW_TOKENS, widely
+from glasshouse.behaviours.breadth import NEW_TOKENS, PROMPTS, widely
 from glasshouse.behaviours.cases import FOLDER
 from glasshouse.behaviours.discovery import as_behaviour, discovered
 from glasshouse.behaviours.evaluation import evaluate, read_evaluation
@@ -27,7 +27,6 @@ from glasshouse.types import UserError, check_name
 from glasshouse.workspace import Workspace, write_atomically
 
 KIND, FILE = "discoveries", "found.json"
-PROMPTS = 2000
 
 
 def discover(

@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +121,8 @@ def discovered(base: Evaluation, new: Evaluation, *, seed: int = 0, inside: Insi
 
     A group: "name" (the trait that shows it most), "where" ("outside", in replies, or "inside"), "kind" ("" for all
     prompts), "change" (an `Estimate` as JSON, from the confirming half), "p" (adjusted), "also" (traits that move with
-    it), "pairs" (replies side by side, the clearest first). "apart": see `_apart`. inside: features of the prompts of
+    it), "pairs" (replies side by side, the clearest first), "pattern" (what a behaviour is made of: "trait", "kind" and
+    "good" of the clearest that a pattern tells, or None). "apart": see `_apart`. inside: features of the prompts of
     `base`, in its order. Raises `UserError` for runs of different prompts.
     """
     if base.behaviour.hash != new.behaviour.hash:
@@ -242,7 +243,8 @@ def _group(
     # Of what is about as clear, the one that can be made a behaviour.
     clear = lambda one: (one.kind == group[0].kind, round(min(abs(one.proposed), 3.0), 1), name_of(one) == "refuses",
                          name_of(one) not in PATTERNS, scorer_of(name_of(one)) is not None)  # fmt: skip
-    head = max(group, key=clear)
+    head, *others = sorted(group, key=clear, reverse=True)
+    pattern = next((one for one in (head, *others) if scorer_of(name_of(one)) is not None), None)
     rows = _rows(table, half, head.kind)
     name = table.names[head.trait]
     before, after = (
@@ -258,6 +260,9 @@ def _group(
         "name": name, "where": where, "kind": head.kind, "change": change.change.to_json(),
         "base": change.base.to_json(), "new": change.new.to_json(), "p": head.p, "effect": head.effect,
         "share": len(rows) / max(len(half), 1), "also": [one for one in also if one != name][:12], "pairs": shown,
+        "pattern": None if pattern is None else {
+            "trait": name_of(pattern), "kind": pattern.kind, "good": "down" if pattern.effect > 0 else "up",
+        },
     }  # fmt: skip
 
 
@@ -292,16 +297,16 @@ def _pair(old: Sample, new: Sample) -> dict[str, Any]:
 
 def as_behaviour(group: dict[str, Any], asked: Behaviour, name: str) -> Behaviour:
     """A difference as a behaviour of its own, to be run on versions to come: its kind's prompts, and whether a reply
-    has the trait. Raises `UserError` for a trait that is no pattern."""
-    trait, scorer = group["name"], scorer_of(group["name"])
-    if scorer is None:
+    has the clearest of its traits that a pattern tells. Raises `UserError` where none is."""
+    pattern = group.get("pattern")
+    scorer = scorer_of(pattern["trait"]) if pattern else None
+    if pattern is None or scorer is None:
         raise UserError(
             f"expected a difference in words or refusals, or one of {', '.join(PATTERNS)}, to make a behaviour of, got "
-            f"{trait!r}"
+            f"{group['name']!r}"
         )
-    kind = group["kind"]
+    trait, kind, good = pattern["trait"], pattern["kind"], pattern["good"]
     prompts = tuple(p for p in asked.prompts if not kind or p.family.partition(FAMILY_END)[0] == kind)
-    good: Literal["up", "down"] = "down" if group["change"]["value"] > 0 else "up"
     about = f"{trait}: found where two versions differed{f' in {kind}' if kind else ''}."
     return replace(
         asked, name=name, about=about, tag="guard", good=good, margin=0.05, unit="rate", scorer=scorer, prompts=prompts

@@ -8,7 +8,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from glasshouse.behaviours.discoveries import keep_behaviour, kept
-from glasshouse.behaviours.discovery import scorer_of
 from glasshouse.web.answers import Json, fail
 from glasshouse.web.api import PREFIX, field, read_body
 from glasshouse.web.library import Library
@@ -22,8 +21,7 @@ def discovery_routes(library: Library) -> list[BaseRoute]:
         if found is None:
             names = f"{base.name} {new.name}"
             raise fail(404, f"expected a discovery between {names}, found none; run `glasshouse discover {names}`")
-        groups = [{**group, "scorable": scorer_of(group["name"]) is not None} for group in found["groups"]]
-        return Json({**found, "groups": groups})
+        return Json(found)
 
     async def post_behaviour(request: Request) -> Response:
         base, new = two_versions(library.ws, request.path_params["base"], request.path_params["new"])

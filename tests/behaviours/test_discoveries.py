@@ -58,7 +58,7 @@ def test_what_was_found_is_kept_and_made_a_behaviour(
 
     assert newest(ws, small) == {}  # what was asked widely is no behaviour, and no row of the matrix
 
-    number = 1 + next(i for i, group in enumerate(found["groups"]) if "“" in group["name"])
+    number = 1 + next(i for i, group in enumerate(found["groups"]) if group["pattern"])
     file = keep_behaviour(ws, small, ticking, group=number, name="tic")
     assert read_behaviours(file)[0].name == "tic" and file == ws.root / "behaviours" / "tic.yaml"
     assert run(ws, "test", "ticking", "--suite", file)[0] == 0

@@ -7,12 +7,14 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from glasshouse.behaviours.behaviour import Behaviour, behaviour_from_json
 from glasshouse.behaviours.breadth import PROMPT_CHARS, begun, widely
 from glasshouse.behaviours.discovery import as_behaviour, discovered, traits
 from glasshouse.behaviours.evaluation import Evaluation, planned
+from glasshouse.behaviours.insides import Insides
 from glasshouse.behaviours.scorers import Sample, scores
 from glasshouse.text import Corpus, Document
 from glasshouse.types import UserError
@@ -108,17 +110,31 @@ def test_two_runs_of_one_thing_give_hardly_ever_a_difference() -> None:
 def test_a_difference_becomes_a_behaviour() -> None:
     asked = widely(behaviours(), count=400)
     old, new = run(asked, 0), run(asked, 0, lambda sample, reply: f"Definitely! {reply}")
-    (group,) = [{**one, "name": "begins with “definitely”"} for one in discovered(old, new)["groups"][:1]]
-    made = as_behaviour(group, asked, "definitely")
+    group = discovered(old, new)["groups"][0]
+    told = lambda **other: {**group, "pattern": {**group["pattern"], "trait": "begins with “definitely”", **other}}
+    made = as_behaviour(told(), asked, "definitely")
     assert made.good == "down" and behaviour_from_json(made.to_json()) == made
     assert set(scores(new.samples, made.scorer)) == {1.0} and set(scores(old.samples, made.scorer)) == {0.0}
     begins = replace(asked, prompts=(*asked.prompts, asked.prompts[0]._replace(family="questions-told | 1")))
-    kinds = {p.family.partition(" | ")[0] for p in as_behaviour({**group, "kind": "questions"}, begins, "some").prompts}
+    kinds = {p.family.partition(" | ")[0] for p in as_behaviour(told(kind="questions"), begins, "some").prompts}
     assert kinds == {"questions"}  # and not those of the kind whose name begins so
-    shape = as_behaviour({**group, "name": "exclaims"}, asked, "exclaims")
+    shape = as_behaviour(told(trait="exclaims"), asked, "exclaims")
     assert set(scores(new.samples, shape.scorer)) == {1.0} and set(scores(old.samples, shape.scorer)) == {0.0}
     with pytest.raises(UserError, match="expected a difference in words or refusals, or one of is empty"):
-        as_behaviour({**group, "name": "words"}, asked, "longer")
+        as_behaviour({**group, "name": "words", "pattern": None}, asked, "longer")
+
+
+def test_a_feature_with_words_beside_it_becomes_a_behaviour_of_the_words() -> None:
+    asked = widely(behaviours(), count=400)
+    draws = {sample.family: Random(sample.family).random() for sample in planned(asked)}
+    ticks = lambda sample, reply: f"Definitely! {reply}" if draws[sample.family] < 0.5 else reply
+    old, new = run(asked, 0), run(asked, 0, ticks)
+    on_PF = np.array([[draws[sample.family] < 0.7] for sample in old.samples], np.float32)
+    (group,) = discovered(old, new, inside=Insides(["d/0"], on_PF, np.zeros_like(on_PF)))["groups"]
+    assert group["name"] == "d/0" and group["where"] == "inside" and group["change"]["high"] < 0
+    assert "definitely" in group["pattern"]["trait"] and group["pattern"]["good"] == "down"
+    made = as_behaviour(group, asked, "definitely")  # the word is said more as the feature is on less
+    assert made.good == "down" and "definitely" in made.about and len(made.prompts) == 400
 
 
 def test_runs_of_other_prompts_are_not_compared() -> None:

@@ -39,7 +39,7 @@ def test_what_was_discovered_is_read_and_made_a_behaviour(ws: Workspace, monkeyp
         assert found["dictionary"] is None and found["groups"][0]["pairs"][0]["after"].startswith("Certainly")
         said = {one["name"]: one["discovered"] for one in client.get("/api/v1/versions").json()}
         assert said == {"small": ["ticking"], "ticking": []}
-        number = 1 + next(i for i, group in enumerate(found["groups"]) if group["scorable"])
+        number = 1 + next(i for i, group in enumerate(found["groups"]) if group["pattern"])
 
         made = {"group": number, "name": "certainly"}
         assert client.post(AT, json=made).status_code == 403  # without the token

@@ -126,7 +126,7 @@ export interface Difference {
   change: Estimate;
   also: string[];
   pairs: { family: string; turns: { role: string; content: string | null }[]; before: string; after: string }[];
-  scorable: boolean;
+  pattern: { trait: string; kind: string; good: "up" | "down" } | null;
 }
 
 export interface Discovery {
