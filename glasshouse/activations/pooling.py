@@ -1,4 +1,4 @@
-"""One pool of rows: windows go through the model, rows of all sites are kept in one common order and permuted.
+"""One pool of rows: windows go through the model, the rows of all sites are kept, and taken in one random order.
 
 Legend: B windows of a batch, T positions, D width of a site, N rows, M rows of one batch.
 """
@@ -25,13 +25,15 @@ SAMPLE_WINDOWS = 8  # two thousand positions: a few percent of error in a yardst
 
 @dataclass(frozen=True)
 class Pool:
-    """Permuted rows. `rows[site]` bf16 (N, D); window_N, position_N int32 say where each row was read.
+    """Rows, and the random order in which they are taken: `rows[site]` bf16 (M, D) are as they were read, row i of the
+    pool is `rows[site][order_N[i]]`; window_N, position_N int32 say where it was read.
 
     sums[site]: float64 (D,), of the rows as kept in bf16. outliers[site]: positions over the site's threshold;
     `left_out`: positions over any site's, so that all sites keep the same rows. bos: BOS positions left out.
     """
 
     rows: dict[str, torch.Tensor]
+    order_N: torch.Tensor
     window_N: torch.Tensor
     position_N: torch.Tensor
     sums: dict[str, torch.Tensor]
@@ -39,6 +41,11 @@ class Pool:
     left_out: int
     bos: int
     tokens: int
+
+    def pieces(self, site: str, size: int, *, start: int = 0) -> Iterator[torch.Tensor]:
+        """The pool's rows from `start` on, `size` at a time."""
+        for order_B in self.order_N[start:].split(size):
+            yield self.rows[site].index_select(0, order_B)
 
 
 def site_widths(model: Any, sites: Sequence[str]) -> dict[str, int]:
@@ -114,11 +121,10 @@ def median_norms(
 
 
 class _Filling:
-    """A pool as it fills. Candidate j goes straight to slot `slot_N[j]` of a random permutation; a position that is
-    left out leaves a hole, which is closed at the end, so that no second copy of the pool is ever made."""
+    """A pool as it fills. Candidate j becomes row j, zero where it is left out; the order passes that over. Rows are
+    moved once, when they are taken, so that no second copy of the pool is ever made."""
 
-    def __init__(self, widths: Mapping[str, int], size: int, seed: Sequence[int]) -> None:
-        self.slot_N = torch.from_numpy(np.random.default_rng(seed).permutation(size))
+    def __init__(self, widths: Mapping[str, int], size: int) -> None:
         self.rows = {site: torch.empty(size, width, dtype=torch.bfloat16) for site, width in widths.items()}
         self.window_N = torch.full((size,), -1, dtype=torch.int32)
         self.position_N = torch.zeros(size, dtype=torch.int32)
@@ -132,36 +138,34 @@ class _Filling:
         kept_BT: torch.Tensor,
     ) -> None:
         """Of some windows, whose first candidate is the pool's candidate `first`."""
-        slot_M = self.slot_N[first : first + int(candidate_BT.sum())][kept_BT[candidate_BT]]
-        row_M = kept_BT.flatten().nonzero().squeeze(1)
-        self.window_N[slot_M] = torch.from_numpy(windows_B.astype(np.int32))[row_M // kept_BT.shape[1]]
-        self.position_N[slot_M] = (row_M % kept_BT.shape[1]).to(torch.int32)
-        whole = len(row_M) == kept_BT.numel()
+        windows, context = candidate_BT.shape
+        row_M = candidate_BT.flatten().nonzero().squeeze(1)
+        kept_M = kept_BT.flatten()[row_M]
+        mine = slice(first, first + len(row_M))
+        self.window_N[mine] = torch.from_numpy(windows_B.astype(np.int32))[row_M // context].where(kept_M, -1)
+        self.position_N[mine] = (row_M % context).to(torch.int32)
+        skipped = int(not candidate_BT[0, 0])
+        whole = len(row_M) == windows * (context - skipped)
         for site, values_BTD in values.items():
-            values_MD = values_BTD.flatten(0, 1).to(torch.bfloat16)
-            if not whole:
-                values_MD = values_MD.index_select(0, row_M.to(values_MD.device))
-            # Whole rows are copied by numpy, values one by one by `index_copy_`, in twice the time.
-            _words(self.rows[site])[slot_M.numpy()] = _words(values_MD.to("cpu"))
+            rows_MD = self.rows[site][mine]
+            if whole:
+                rows_MD.view(windows, context - skipped, rows_MD.shape[1]).copy_(values_BTD[:, skipped:])
+            else:
+                values_MD = values_BTD.flatten(0, 1).to(torch.bfloat16)
+                rows_MD.copy_(values_MD.index_select(0, row_M.to(values_MD.device)))
+            if not kept_M.all():
+                rows_MD[~kept_M] = 0
 
-    def close(self, *, refill: bool) -> int:
-        """Close the holes with the last rows, or with `refill` by copies of the first; the number of rows then."""
-        hole_H = (self.window_N < 0).nonzero().squeeze(1)
-        full_N = (self.window_N >= 0).nonzero().squeeze(1)
-        size = len(self.window_N) if refill and len(full_N) else len(full_N)
-        if refill and len(full_N):
-            source_H = full_N[torch.arange(len(hole_H)) % len(full_N)]
-        else:
-            hole_H = hole_H[hole_H < size]
-            source_H = full_N[len(full_N) - len(hole_H) :]
-        for tensor in (self.window_N, self.position_N, *self.rows.values()):
-            tensor[hole_H] = tensor[source_H]
-        return size
-
-
-def _words(rows_ND: torch.Tensor) -> NDArray[np.int16]:
-    """The bits of bf16 rows."""
-    return rows_ND.view(torch.int16).numpy()
+    def order(self, seed: Sequence[int], *, refill: bool) -> torch.Tensor:
+        """A permutation of the rows that are kept, int64; with `refill` of all, where others stand in for the rest."""
+        order_N = torch.from_numpy(np.random.default_rng(seed).permutation(len(self.window_N)))
+        kept_N = self.window_N[order_N] >= 0
+        kept = order_N[kept_N]
+        if not refill or not len(kept):
+            return kept
+        holes = (~kept_N).nonzero().squeeze(1)
+        order_N[holes] = kept[torch.arange(len(holes)) % len(kept)]
+        return order_N
 
 
 def fill_pool(
@@ -177,7 +181,7 @@ def fill_pool(
     refill: bool = False,
     advance: Callable[[int], None] = lambda tokens: None,
 ) -> Pool:
-    """Read the pool's windows and permute their rows by `seed`.
+    """Read the pool's windows, and order their rows by `seed`.
 
     A position over the threshold at any of the sites is left out at all of them: one table of rows serves every site,
     and row i of two sites is the same token. With `refill` the places of the rows left out are taken by copies of
@@ -187,7 +191,7 @@ def fill_pool(
 
     drop_bos = reading.bos and skip_bos
     rows_W = reading.rows(skip_bos)
-    filling = _Filling(widths, int(rows_W[windows_W].sum()), seed)
+    filling = _Filling(widths, int(rows_W[windows_W].sum()))
 
     def read(own: Any, part: tuple[NDArray[np.int64], int]) -> Future[tuple[int, int, dict[str, int]]]:
         windows_B, first = part
@@ -229,13 +233,13 @@ def fill_pool(
                 count(waiting.popleft().result())
         for found in waiting:
             count(found.result())
-    n = filling.close(refill=refill)
-    rows = {site: tensor[:n] for site, tensor in filling.rows.items()}
+    order_N = filling.order(seed, refill=refill)
     return Pool(
-        rows=rows,
-        window_N=filling.window_N[:n],
-        position_N=filling.position_N[:n],
-        sums={site: _sum(tensor) for site, tensor in rows.items()},
+        rows=filling.rows,
+        order_N=order_N,
+        window_N=filling.window_N[order_N],
+        position_N=filling.position_N[order_N],
+        sums={site: _sum(tensor) for site, tensor in filling.rows.items()},
         outliers=outliers,
         left_out=left_out,
         bos=len(windows_W) if drop_bos else 0,

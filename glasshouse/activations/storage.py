@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ WINDOWS = "windows.safetensors"
 STATISTICS = "statistics.safetensors"
 AGAIN = 0xA6A1  # in the seed of a later epoch: by the seed that placed a shard's rows they would be put back in order
 SIDES = {False: "shard", True: "held"}
+PIECE_BYTES = 1 << 20  # of rows put in order at once: they are hashed while they are in the cache
 DTYPES = {torch.bfloat16: "BF16", torch.int32: "I32", torch.float64: "F64"}  # as safetensors calls them
 
 
@@ -43,10 +45,15 @@ def shard_name(index: int, held_out: bool) -> str:
 
 def write_shard(folder: Path, name: str, pool: Pool) -> str:
     """One pool as one file, under a temporary name until `keep_shard`; its SHA-256."""
-    tensors = dict(pool.rows) | {"window": pool.window_N, "position": pool.position_N}
+    tensors = {"window": pool.window_N, "position": pool.position_N}
     tensors |= {f"sum.{site}": sums for site, sums in pool.sums.items()}
+    entries = {name: _Entry(tensor.dtype, tuple(tensor.shape), [tensor]) for name, tensor in tensors.items()}
+    for site, rows_MD in pool.rows.items():
+        width = rows_MD.shape[1]
+        pieces = pool.pieces(site, max(1, PIECE_BYTES // (2 * width)))
+        entries[site] = _Entry(rows_MD.dtype, (len(pool.order_N), width), pieces)
     counts = {"tokens": pool.tokens, "bos": pool.bos, "left_out": pool.left_out, "outliers": pool.outliers}
-    parts = _safetensors(tensors, {"counts": json.dumps(counts, sort_keys=True)})
+    parts = _safetensors(entries, {"counts": json.dumps(counts, sort_keys=True)})
     return write_past_cache(folder / f".{name}.writing", parts)
 
 
@@ -56,19 +63,28 @@ def keep_shard(folder: Path, name: str) -> None:
     sync_folder(folder)
 
 
-def _safetensors(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> Iterator[memoryview]:
-    """The bytes of a file that `safetensors` reads, without a copy of the tensors: https://github.com/huggingface/safetensors#format."""
+class _Entry(NamedTuple):
+    """A tensor to be written, in pieces that follow each other."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    pieces: Iterable[torch.Tensor]
+
+
+def _safetensors(entries: Mapping[str, _Entry], metadata: Mapping[str, str]) -> Iterator[memoryview]:
+    """The bytes of a file that `safetensors` reads, of which a piece at a time is in memory: https://github.com/huggingface/safetensors#format."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    end, ordered = 0, sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # so that all are aligned
+    end, ordered = 0, sorted(entries, key=lambda name: (-entries[name].dtype.itemsize, name))  # so that all are aligned
     for name in ordered:
-        tensor, start = tensors[name], end
-        end += tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        entry, start = entries[name], end
+        end += math.prod(entry.shape) * entry.dtype.itemsize
+        header[name] = {"dtype": DTYPES[entry.dtype], "shape": list(entry.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     yield memoryview(len(text).to_bytes(8, "little") + text)
     for name in ordered:
-        yield tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data
+        for piece in entries[name].pieces:
+            yield piece.contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def read_counts(path: Path) -> dict[str, Any]:

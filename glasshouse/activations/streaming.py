@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from glasshouse.activations.harvesting import HarvestConfig, buffer_rows_for
-from glasshouse.activations.pooling import fill_pool, median_norms, rebatch, site_widths
+from glasshouse.activations.pooling import Pool, fill_pool, median_norms, rebatch, site_widths
 from glasshouse.activations.reading import HELD_OUT, Reading, pools, split_reading
 from glasshouse.text import Corpus
 from glasshouse.types import Site, UserError
@@ -74,17 +74,17 @@ class Stream:
     def _sampled(self, site: str) -> tuple[torch.Tensor, float]:
         if site not in self._statistics:
             enough = np.arange(min(len(self._sides[0]), max(64, (1 << 15) // self.config.context)))
-            rows_ND = self._pool(site, self._sides[0], enough, [self.config.seed, 0]).float()
+            pool = self._pool(site, self._sides[0], enough, [self.config.seed, 0])
+            rows_ND = pool.rows[site][pool.order_N].float()
             self._statistics[site] = rows_ND.mean(0), float(rows_ND.norm(dim=1).median())
         return self._statistics[site]
 
-    def _pool(self, site: str, reading: Reading, windows_W: np.ndarray, seed: Sequence[int]) -> torch.Tensor:
-        pool = fill_pool(
+    def _pool(self, site: str, reading: Reading, windows_W: np.ndarray, seed: Sequence[int]) -> Pool:
+        return fill_pool(
             self.model, reading, windows_W, {site: self._widths[site]},
             thresholds=self._thresholds, batch_tokens=self.config.batch_tokens, skip_bos=self.config.skip_bos,
             seed=seed, refill=True,
         )  # fmt: skip
-        return pool.rows[site]
 
     def batches(
         self,
@@ -102,12 +102,13 @@ class Stream:
         """
         name = self.site(site)
         assert batch_rows > 0 and start_row >= 0, (batch_rows, start_row)
-        yield from rebatch(self._pools(name, start_row, seed, held_out, 1 if held_out else epochs), batch_rows)
+        epochs = 1 if held_out else epochs
+        yield from rebatch(self._pieces(name, batch_rows, start_row, seed, held_out, epochs), batch_rows)
 
-    def _pools(
-        self, site: str, start_row: int, seed: int, held_out: bool, epochs: int | None
+    def _pieces(
+        self, site: str, batch_rows: int, start_row: int, seed: int, held_out: bool, epochs: int | None
     ) -> Iterator[torch.Tensor]:
-        """Pools from the one that holds `start_row` on; those before it are not computed."""
+        """The rows from `start_row` on; pools before the one that holds it are not computed."""
         side, skip_bos = self._sides[held_out], self.config.skip_bos
         epoch, skip = divmod(start_row, int(side.rows(skip_bos).sum()))
         while epochs is None or epoch < epochs:
@@ -119,7 +120,8 @@ class Stream:
                 if skip >= rows:
                     skip -= rows
                     continue
-                yield self._pool(site, reading, windows_W, [seed, 1 + held_out, epoch, index])[skip:]
+                pool = self._pool(site, reading, windows_W, [seed, 1 + held_out, epoch, index])
+                yield from pool.pieces(site, batch_rows, start=skip)
                 skip = 0
             epoch += 1
 

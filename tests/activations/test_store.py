@@ -40,6 +40,7 @@ def made_pool(rows: int, seed: int) -> Pool:
     values = {s: torch.randn(rows, w, generator=generator).to(torch.bfloat16) + 1 for s, w in SITES.items()}
     return Pool(
         rows=values,
+        order_N=torch.randperm(rows, generator=generator),
         window_N=torch.arange(rows, dtype=torch.int32) + 100 * seed,
         position_N=torch.arange(rows, dtype=torch.int32) % 11 + 1,
         sums={s: v.double().sum(0) for s, v in values.items()},
@@ -74,7 +75,11 @@ def write(ws: Workspace, name: str = "acts") -> Store:
 
 
 def all_rows(site: str) -> torch.Tensor:
-    return torch.cat([made_pool(rows, index).rows[site] for index, rows in enumerate(SHARD_ROWS)])
+    return torch.cat([ordered(made_pool(rows, index), site) for index, rows in enumerate(SHARD_ROWS)])
+
+
+def ordered(pool: Pool, site: str) -> torch.Tensor:
+    return pool.rows[site][pool.order_N]
 
 
 def test_counts_and_statistics(made: Store) -> None:
@@ -97,7 +102,7 @@ def test_one_epoch_is_the_rows_as_they_lie(made: Store) -> None:
 
 
 def test_held_out_rows_come_once(made: Store) -> None:
-    assert torch.equal(torch.cat(list(made.batches("z.0", 7, held_out=True))), made_pool(20, 9).rows["z.0"])
+    assert torch.equal(torch.cat(list(made.batches("z.0", 7, held_out=True))), ordered(made_pool(20, 9), "z.0"))
 
 
 def take(batches: object, count: int) -> list[torch.Tensor]:
