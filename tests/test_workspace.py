@@ -18,7 +18,7 @@ import torch
 
 from glasshouse.types import UserError
 from glasshouse.workspace import FORMAT, Expectation, Progress, Workspace, read_manifest, write_atomically
-from glasshouse.workspace.files import BLOCK, SECTOR, hash_file, hash_json, write_past_cache
+from glasshouse.workspace.files import BLOCK, SECTOR, content_hash, hash_file, hash_json, write_past_cache
 
 
 @pytest.fixture
@@ -39,6 +39,7 @@ def rewrite(folder: Path, **changes: object) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest.pop("self")
     manifest |= changes
+    manifest["hash"] = content_hash(manifest)
     manifest["self"] = hash_json(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 

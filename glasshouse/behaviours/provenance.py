@@ -60,7 +60,7 @@ def compute(ws: Workspace, model: str) -> float:
         if not here:
             return 0.0
         manifest = ws.manifest("models", name)
-        tokens = manifest.get("choices", {}).get("tokens") or manifest["config"].get("tokens")
+        tokens = manifest["config"].get("tokens") or manifest.get("choices", {}).get("tokens")  # the first is hashed
         if not tokens:
             return 0.0
         total += 6.0 * _parameters(ws, name) * tokens

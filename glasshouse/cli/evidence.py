@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
 
 class Recorded(NamedTuple):
-    """What the ledger says of an evaluation: its hash, when it was put there, and what it asked (the hash of the
-    behaviour, and the seed)."""
+    """What the ledger says of an evaluation: its hash, when it was put there, what it asked (the hash of the behaviour,
+    and the seed), the behaviour's tag, and when the replies were made; the last two are "" in entries of before."""
 
     hash: str
     at: str
     behaviour: str
     seed: int
+    tag: str = ""
+    made: str = ""
 
 
 Ledger = Mapping[str, Recorded]  # evaluations, in the order in which they were recorded
@@ -44,7 +46,7 @@ def record(ws: Workspace, evaluation: str) -> None:
     recorded = _recorded(verified(ws.root / FILE)[0])
     if evaluation in recorded:
         return
-    read_evaluation(ws, evaluation)  # whole, and itself
+    done = read_evaluation(ws, evaluation)  # whole, and itself
     manifest = ws.manifest("evals", evaluation)
     kept = manifest["choices"].get(KEPT)
     before = recorded.get(kept["evaluation"]) if kept is not None else None
@@ -59,6 +61,8 @@ def record(ws: Workspace, evaluation: str) -> None:
         "hash": manifest["hash"],
         "behaviour": config["behaviour"],
         "seed": config["seed"],
+        "tag": done.behaviour.tag,
+        "made": done.created,
     }
     append(ws.root / FILE, "evidence", body)
 
@@ -70,7 +74,8 @@ def _recorded(entries: list[dict[str, Any]]) -> Ledger:
         name = str(body.get("evaluation"))
         if entry["kind"] == "evidence" and name not in found:  # the first counts
             asked = str(body.get("behaviour", "")), int(body.get("seed", 0))  # entries of before had neither
-            found[name] = Recorded(str(body.get("hash")), entry["at"], *asked)
+            more = str(body.get("tag", "")), str(body.get("made", ""))
+            found[name] = Recorded(str(body.get("hash")), entry["at"], *asked, *more)
     return found
 
 
@@ -78,7 +83,7 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
     """The decision, and the comparison that it rests on."""
     from glasshouse.behaviours import version as named
     from glasshouse.policy import decide
-    from glasshouse.policy.policy import JUDGED
+    from glasshouse.policy.policy import JUDGED, day
 
     of = named(name, ws)
     if of.model:  # what is judged is what was tested
@@ -94,42 +99,63 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
             evidence[template.replace(JUDGED, of.name), required] = found
     comparison = None
     base = named(rules.pinned or rules.against, ws) if rules.against else None
+    if base is not None and not base.hash.startswith(rules.pinned):  # a version whose name is those digits
+        raise UserError(f"expected the version whose hash begins with {rules.pinned}, found {base.name}; rename that")
     if base is not None and base.hash != of.hash:
         comparison = _comparison(ws, base, of, recorded)
-    approvals = [entry["body"] for entry in entries if entry["kind"] == "approval"]
-    decision = decide(rules, of.to_json(), evidence, today=today, comparison=comparison, approvals=approvals)
+    approvals = [entry["body"] for entry in entries if entry["kind"] == "approval" and day(entry["at"]) <= today]
+    against = base.hash if base is not None else ""
+    decision = decide(
+        rules, of.to_json(), evidence, today=today, against=against, comparison=comparison, approvals=approvals
+    )
     return decision, comparison
 
 
 def _comparison(ws: Workspace, base: Version, new: Version, recorded: Ledger) -> dict[str, Any]:
-    """Of what was recorded of the base with the same on the new version. Of guards, what cannot count is under
-    "unsound", and what the new version lacks under "missing"."""
+    """Of what was recorded of the base with the same on the new version; of several seeds that both have, the worst.
+    Of guards, what cannot count is under "unsound", and what the new version lacks under "missing"."""
     from glasshouse.behaviours import compared, read_evaluation
     from glasshouse.behaviours.matrix import counterpart, newest
 
     runs = _runs(ws, base, recorded)
     if not runs and not newest(ws, base):
         return compared(ws, base, new)  # which says that there are none
-    pairs = {behaviour: (names[-1], counterpart(names[-1], new)) for behaviour, names in runs.items()}
+    pairs = {}
+    for behaviour, names in runs.items():
+        every = [(old, counterpart(old, new)) for old in _seeds(_last(names, recorded), recorded)]
+        pairs[behaviour] = [(o, n) for o, n in every if n in recorded or ws.exists("evals", n)] or every[-1:]
     unsound, guards = {}, set(pairs)
-    for behaviour, (old, fresh) in pairs.items():
+    for behaviour, (old, fresh) in ((name, pair) for name, each in pairs.items() for pair in each):
         if problem := _problem(ws, old, base, recorded):
             unsound[behaviour] = problem
             continue
-        if read_evaluation(ws, old).behaviour.tag != "guard":
-            guards.remove(behaviour)
+        if (tag := read_evaluation(ws, old).behaviour.tag) != "guard":
+            was = sum(name in recorded and recorded[name].tag == "guard" for name in runs[behaviour])
+            if was:
+                unsound[behaviour] = f"it was a guard in {was} of its runs on {base.name}, and is {tag} in the last"
+                continue
+            guards.discard(behaviour)
         if problem := _problem(ws, fresh, new, recorded):
             unsound[behaviour] = problem
-    found = compared(ws, base, new, pairs={name: pair for name, pair in pairs.items() if name not in unsound})
-    unsound |= found["unsound"]
+    sound = {name: each for name, each in pairs.items() if name not in unsound}
+    found = compared(ws, base, new, pairs={name: each[0] for name, each in sound.items()})
+    compared_again = [compared(ws, base, new, pairs={n: pair}) for n, each in sound.items() for pair in each[1:]]
+    worst: dict[str, dict[str, Any]] = {}
+    for one in (found, *compared_again):
+        unsound |= one["unsound"]
+        for cell in one["cells"]:
+            before = worst.setdefault(cell["behaviour"], cell)
+            if cell["problem"] or _gained(cell) < _gained(before):
+                worst[cell["behaviour"]] = cell
     cells = []
-    for cell in found["cells"]:
+    for cell in worst.values():
         touched = _touched(ws, new, cell["sources"][1])
         if problem := cell["problem"] or touched.problem:
             unsound[cell["behaviour"]] = problem
         else:
             asked = {recorded[name].behaviour for name in runs[cell["behaviour"]] if name in recorded}
-            cells.append({**cell, "touched": touched.prompts, "unknown": touched.unknown, "definitions": len(asked)})
+            more = {"definitions": len(asked), "runs": len(sound[cell["behaviour"]])}
+            cells.append({**cell, "touched": touched.prompts, "unknown": touched.unknown, **more})
     missing = [behaviour for behaviour in found["missing"] if behaviour in guards]
     unsound = {behaviour: problem for behaviour, problem in unsound.items() if behaviour in guards}
     return {**found, "cells": cells, "missing": missing, "unsound": unsound}
@@ -152,6 +178,27 @@ def _runs(ws: Workspace, version: Version, recorded: Ledger) -> dict[str, list[s
         if behaviour not in {*kept, DISCOVERY} and not _imported(ws, name):
             others.setdefault(behaviour, []).append(name)
     return {**others, **kept}
+
+
+def _last(runs: list[str], recorded: Ledger) -> list[str]:
+    """Those of the last definition."""
+    if not runs or runs[-1] not in recorded:
+        return runs
+    return [run for run in runs if run in recorded and recorded[run].behaviour == recorded[runs[-1]].behaviour]
+
+
+def _seeds(runs: list[str], recorded: Ledger) -> list[str]:
+    """One a seed: of what was scored anew the last."""
+    return list({recorded[run].seed if run in recorded else 0: run for run in runs}.values())
+
+
+def _asked(one: Recorded) -> tuple[str, int]:
+    return one.behaviour, one.seed
+
+
+def _gained(cell: Mapping[str, Any]) -> float:
+    change = float(cell["change"]["value"])
+    return change if cell["good"] == "up" else -change
 
 
 def _imported(ws: Workspace, evaluation: str) -> bool:
@@ -180,10 +227,9 @@ def _evidence(
     runs = _runs(ws, one, recorded).get(required.behaviour, [])
     if required.hash:
         runs = [run for run in runs if run in recorded and recorded[run].behaviour.startswith(required.hash)]
-    elif runs[-1:] and runs[-1] in recorded:  # the last definition of that name
-        runs = [run for run in runs if recorded[run].behaviour == recorded[runs[-1]].behaviour]
-    by_seed = {recorded[run].seed if run in recorded else 0: run for run in runs}  # scored anew: the last counts
-    found = [_of_run(ws, required, one, run, recorded) for run in by_seed.values()]
+    else:
+        runs = _last(runs, recorded)
+    found = [_of_run(ws, required, one, run, recorded) for run in _seeds(runs, recorded)]
     if not found:
         return None
     if template in required.elicited and (problem := _not_made_of(ws, one, of)):
@@ -216,10 +262,11 @@ def _of_run(ws: Workspace, required: Required, one: Version, run: str, recorded:
             return Evidence(**given, problem=str(error))
         same = [
             each for each in _runs(ws, base, recorded).get(required.behaviour, [])
-            if run in recorded and each in recorded and recorded[each].behaviour == recorded[run].behaviour
+            if run in recorded and each in recorded and _asked(recorded[each]) == _asked(recorded[run])
         ]  # fmt: skip
         if not same:
-            return Evidence(**given, problem=f"the same was not run on {base.name}: run `glasshouse test {base.name}`")
+            how = f"glasshouse test {base.name}" + (f" --seed {recorded[run].seed}" if run in recorded else "")
+            return Evidence(**given, problem=f"the same was not run on {base.name}: run `{how}`")
         used.append((same[-1], base))
     if problem := next(filter(None, (_problem(ws, each, whose, recorded) for each, whose in used)), ""):
         return Evidence(**given, problem=problem)
@@ -293,6 +340,8 @@ def _not_made_of(ws: Workspace, one: Version, judged: Version) -> str:
 def _problem(ws: Workspace, evaluation: str, version: Version, recorded: Ledger) -> str:
     """Why an evaluation cannot be evidence of the version: gone, altered, another's, or not in the ledger as it is; ""
     for one that was never made."""
+    from glasshouse.behaviours import read_evaluation
+
     at = recorded.get(evaluation)
     if not ws.exists("evals", evaluation):
         return f"{evaluation} is in the ledger and no longer in {ws.root / 'evals'}: restore it" if at else ""
@@ -306,13 +355,15 @@ def _problem(ws: Workspace, evaluation: str, version: Version, recorded: Ledger)
         return f"{evaluation} is not what the ledger has recorded"
     if manifest["name"] != evaluation or manifest["config"].get("version") != version.hash:
         return f"{evaluation} holds {manifest['name']}, of another version"
+    made = read_evaluation(ws, evaluation).created
+    if at.made and made != at.made:
+        return f"{evaluation} is dated {made}, the ledger has {at.made}"
     try:
-        later = datetime.datetime.fromisoformat(manifest["created"]).replace(microsecond=0) > (
-            datetime.datetime.fromisoformat(at.at)
-        )
+        moment = datetime.datetime.fromisoformat(made).replace(microsecond=0)
+        later = moment > datetime.datetime.fromisoformat(at.at)
     except (ValueError, TypeError):
         later = True
-    return f"{evaluation} is dated {manifest['created']}, after it was recorded ({at.at})" if later else ""
+    return f"{evaluation} is dated {made}, after it was recorded ({at.at})" if later else ""
 
 
 class Touch(NamedTuple):

@@ -219,7 +219,7 @@ def read_policy(path: Path) -> Policy:
         undecided=undecided, touched=touched, approvals=_texts(form, "approvals"), waivers=waivers,
     )  # fmt: skip
     form.end()
-    known = {*(t.name for t in thresholds), *(s.name for level in levels for s in level.safeguards)}
+    known = {*(t.name for t in thresholds), *names, *(s.name for level in levels for s in level.safeguards)}
     for waiver in waivers:
         if waiver.of not in known and not found.against:
             form.wrong(f"expected a waiver of one of {', '.join(sorted(known))}, got {waiver.of!r}", "waivers")
@@ -238,7 +238,7 @@ def _threshold(form: Form, levels: list[str]) -> Threshold:
         form.wrong(f"expected `then` among the levels {', '.join(levels)}, got {found.level!r}", "then")
     crossed, ruled_out = found.crossed, found.ruled_out
     apart = (ruled_out.value - crossed.value) * (1 if crossed.side == "below" else -1)
-    if crossed.side == ruled_out.side or apart < 0:
+    if crossed.side == ruled_out.side or apart <= 0:
         form.wrong("expected `crossed` and `ruled_out` on two sides with a buffer between them", "ruled_out")
     return found
 
@@ -300,8 +300,10 @@ def _safeguards(form: Form) -> Iterator[Safeguard]:
         name = one.take("safeguard", str)
         if "attested" in one:
             word = one.form("attested")
-            attested = Attestation(by=word.take("by", str), date=_date(word, "date"), expires=_date(word, "expires"))
+            attested = Attestation(by=_said(word, "by"), date=_date(word, "date"), expires=_date(word, "expires"))
             word.end()
+            if attested.expires < attested.date:
+                word.wrong(f"expected `expires` after {attested.date}, got {attested.expires}", "expires")
             yield Safeguard(name=name, attested=attested)
         else:
             evidence, holds = _required(one.form("evidence")), _bound(one, "holds")
@@ -311,10 +313,18 @@ def _safeguards(form: Form) -> Iterator[Safeguard]:
 
 def _waiver(form: Form) -> Waiver:
     found = Waiver(
-        of=form.take("of", str), by=form.take("by", str), reason=form.take("reason", str),
+        of=form.take("of", str), by=_said(form, "by"), reason=_said(form, "reason"),
         expires=_date(form, "expires"),
     )  # fmt: skip
     form.end()
+    return found
+
+
+def _said(form: Form, name: str) -> str:
+    """By whom, or why: not left blank."""
+    found = form.take(name, str)
+    if not found.strip():
+        form.wrong(f"expected somebody or something as `{name}`, got {found!r}", name)
     return found
 
 

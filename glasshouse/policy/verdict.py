@@ -11,6 +11,7 @@ training): that holds the release too.
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -92,11 +93,12 @@ class Decision:
 
 def decide(
     policy: Policy, version: Mapping[str, Any], evidence: Mapping[Key, Evidence], *, today: datetime.date,
-    comparison: Mapping[str, Any] | None = None, approvals: Sequence[Mapping[str, Any]] = (),
+    against: str = "", comparison: Mapping[str, Any] | None = None, approvals: Sequence[Mapping[str, Any]] = (),
 ) -> Decision:  # fmt: skip
-    """version: its card ("name", "hash"). evidence: by version's name and what is required of it. comparison: of
-    `policy.against` with the version, with its judged "cells". approvals: recorded ones, "role", "by", "version"."""
-    judge = _Judge(policy, str(version["name"]), str(version["hash"]), evidence, today)
+    """version: its card ("name", "hash"). evidence: by version's name and what is required of it. against: the hash of
+    the version that `policy.against` names; comparison: of that with the version, with its judged "cells". approvals:
+    recorded ones, "role", "by", "version"."""
+    judge = _Judge(policy, str(version["name"]), str(version["hash"]), evidence, today, against)
     reasons, required = [], 0
     names = [level.name for level in policy.levels]
     if day(policy.date) > today:
@@ -131,6 +133,7 @@ class _Judge:
     hash: str
     evidence: Mapping[Key, Evidence]
     today: datetime.date
+    against: str
 
     def threshold(self, of: Threshold) -> tuple[Reason, bool]:
         """The reason, and whether the threshold counts as crossed. A crossed one breaks no rule by itself: it requires
@@ -163,17 +166,19 @@ class _Judge:
         sources = tuple(one.source for one in points)
         if not lacking:
             try:
-                points.sort(key=lambda one: one.compute)
-                value, low, high = _law(points).at(of.trend.ahead * points[-1].compute)
+                there = of.trend.ahead * points[-1].compute  # of the version that is judged
+                value, low, high = _law(sorted(points, key=lambda one: one.compute)).at(there)
+                if not all(map(math.isfinite, (value, low, high))):
+                    raise ValueError(f"the trend says nothing at {of.trend.ahead:g} times the compute")
             except (ValueError, OverflowError) as error:
                 lacking = [str(error)]
         if lacking:
             text = f"unknown, counts as crossed: {'; '.join(lacking)}; {then}"
             return Reason(rule=rule, holds=None, text=text, sources=sources, waived=waiver), True
         reached = high > of.crossed.value if of.crossed.side == "above" else low < of.crossed.value
-        there = f"at {of.trend.ahead:g} times the compute {value:.3f} [{low:.3f}, {high:.3f}]"
+        said = f"at {of.trend.ahead:g} times the compute {value:.3f} [{low:.3f}, {high:.3f}]"
         far = f"within reach; {then}" if reached else "out of reach"
-        text = f"{there}, from {len(points)} versions: {of.crossed.side} {of.crossed.value:g} is {far}"
+        text = f"{said}, from {len(points)} versions: {of.crossed.side} {of.crossed.value:g} is {far}"
         return Reason(rule=rule, holds=True, text=text, sources=sources, waived=waiver if reached else ""), reached
 
     def elicited(self, required: Required) -> list[str]:
@@ -256,17 +261,16 @@ class _Judge:
         policy = self.policy
         if not policy.against:
             return []
-        if self.hash.startswith(policy.pinned) if policy.pinned else policy.against == self.version:
+        if self.against == self.hash:
             return [Reason(rule="regressions", holds=True, text="it is itself what others are held against")]
         if comparison is None:
             text = f"no comparison with {policy.against}: run `glasshouse compare {policy.against} {self.version}`"
             return [Reason(rule="regressions", holds=None, text=text)]
         reasons = []
-        for name in comparison["missing"]:
-            reasons.append(Reason(rule=f"regression: {name}", holds=None, text=f"not run on {self.version}"))
-        for name, problem in comparison.get("unsound", {}).items():
-            text = f"evidence does not count: {problem}"
-            reasons.append(Reason(rule=f"regression: {name}", holds=None, text=text, waived=self.waiver(name)))
+        lacking = dict.fromkeys(comparison["missing"], f"not run on {self.version}")
+        lacking |= {name: f"evidence does not count: {why}" for name, why in comparison.get("unsound", {}).items()}
+        for name, text in lacking.items():
+            reasons.append(self.guarded(name, None, text))
         for cell in comparison["cells"]:
             if cell["tag"] != "guard":
                 continue
@@ -280,6 +284,8 @@ class _Judge:
             text += f"; {cell['unknown']}" if cell.get("unknown") else ""
             if cell.get("definitions", 1) > 1:
                 text += f"; the newest of {cell['definitions']} behaviours of this name that were run on the base"
+            if cell.get("runs", 1) > 1:
+                text += f"; the worst of {cell['runs']} recorded runs"
             if verdict != "regressed":  # that it fell counts; that it did not, says nothing
                 if cell.get("touched"):
                     holds = None if policy.touched == "hold" else True
@@ -289,15 +295,18 @@ class _Judge:
                     wrong.append(f"{cell['lacking']:.0%} unscored, at most {policy.unscored:.0%} may be")
                 if wrong:
                     holds, text = None, "; ".join([*wrong, text])
-            if holds is not True and name in policy.allowed:
-                holds, text = True, f"{text} (allowed)"
-            waiver = "" if holds is True else self.waiver(name)
-            sources = tuple(cell.get("sources", ()))
-            reasons.append(Reason(rule=f"regression: {name}", holds=holds, text=text, sources=sources, waived=waiver))
+            reasons.append(self.guarded(name, holds, text, tuple(cell.get("sources", ()))))
         if not reasons:
             text = f"no guard was run on {policy.against}: run `glasshouse test {policy.against}`"
             return [Reason(rule="regressions", holds=None, text=text)]
         return reasons
+
+    def guarded(self, name: str, holds: Truth, text: str, sources: tuple[str, ...] = ()) -> Reason:
+        """Of one guard; what breaks the rule may be allowed or waived."""
+        if holds is not True and name in self.policy.allowed:
+            holds, text = True, f"{text} (allowed)"
+        waiver = "" if holds is True else self.waiver(name)
+        return Reason(rule=f"regression: {name}", holds=holds, text=text, sources=sources, waived=waiver)
 
     def waiver(self, of: str) -> str:
         """By whom and why it is waived, if it is, and not past its day."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from glasshouse.types import ArtifactRef, UserError
 from glasshouse.workspace.files import (
     FORMAT,
+    content_hash,
     hash_files,
     hash_json,
     read_lines,
@@ -163,11 +164,7 @@ class Draft:
             "files": {name: {"sha256": hashes[name], "bytes": (self.path / name).stat().st_size} for name in names},
             **fields,
         }
-        content = {k: manifest[k] for k in ("kind", "config", "made_from", "files")}
-        content["files"] = {
-            k: v for k, v in manifest["files"].items() if k != "metrics.jsonl"
-        }  # holds wall-clock rates
-        manifest["hash"] = hash_json(content)
+        manifest["hash"] = content_hash(manifest)
         manifest["self"] = hash_json(manifest)
         for file in files:
             sync_file(file)

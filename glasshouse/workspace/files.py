@@ -9,7 +9,7 @@ import hashlib
 import json
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,8 @@ def read_manifest(folder: Path, *, verify: bool = False) -> dict[str, Any]:
         raise UserError(f"{file} has format {found}, this glasshouse reads up to {FORMAT}; upgrade glasshouse")
     if hash_json(manifest) != own:
         raise UserError(f"{file} does not match its own hash: it was edited; restore it or make the artefact again")
+    if manifest.get("hash") not in {content_hash(manifest), content_hash({**manifest, "choices": {}})}:
+        raise UserError(f"{file} does not match the hash of what it holds: it was edited; make the artefact again")
     for name, (_, size) in entries.items():
         target = folder / name
         if not target.resolve().is_relative_to(folder.resolve()):
@@ -128,6 +130,16 @@ def read_manifest(folder: Path, *, verify: bool = False) -> dict[str, Any]:
                     f"{folder / name} does not match the hash in its manifest; copy it again or make the artefact again"
                 )
     return manifest
+
+
+def content_hash(manifest: Mapping[str, Any]) -> str:
+    """An artefact's own hash: of what it is, not of when or where it was made. Tokens that a budget of minutes came to
+    are part of that (manifests of before lack them)."""
+    content = {key: manifest[key] for key in ("kind", "config", "made_from")}
+    content["files"] = {k: v for k, v in manifest["files"].items() if k != "metrics.jsonl"}  # holds wall-clock rates
+    if "tokens" in manifest["choices"]:
+        content["tokens"] = manifest["choices"]["tokens"]
+    return hash_json(content)
 
 
 def hash_json(value: Any) -> str:

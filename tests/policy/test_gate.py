@@ -24,7 +24,7 @@ from glasshouse.organisms.world import build
 from glasshouse.text.touched import hashes, line_hash, seen
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace, hash_file
-from glasshouse.workspace.files import hash_json
+from glasshouse.workspace.files import content_hash, hash_json
 from tests.conftest import copied
 
 POLICY = """\
@@ -269,6 +269,7 @@ def remade(folder: Path, **fields: Any) -> None:
     file = folder / "manifest.json"
     manifest = {**json.loads(file.read_text(encoding="utf-8")), **fields}
     manifest.pop("self")
+    manifest["hash"] = content_hash(manifest)
     manifest["self"] = hash_json(manifest)
     file.write_text(json.dumps(manifest), encoding="utf-8")
 
@@ -286,6 +287,11 @@ def test_a_guard_does_not_go_with_the_run_of_the_base(copy: tuple[Path, Path]) -
     status, out, _ = run("gate", policy, "ticking", "--workspace", ws)
     assert status == 3 and "regression: certainly: evidence does not count: certainly." in out
     assert "is in the ledger and no longer in" in out
+    (ws / "certainly.yaml").write_text(json.dumps({**easier, "tag": "neutral"}))
+    assert run("test", "small", "--suite", ws / "certainly.yaml", "--workspace", ws)[0] == 0
+    assert run("compare", "small", "ticking", "--workspace", ws)[0] == 0
+    status, out, _ = run("gate", policy, "ticking", "--workspace", ws)
+    assert status == 3 and "it was a guard in 2 of its runs on small, and is neutral in the last" in out
 
 
 def test_a_complaint_holds_no_release(copy: tuple[Path, Path]) -> None:
@@ -320,7 +326,10 @@ def test_evidence_does_not_grow_younger(copy: tuple[Path, Path]) -> None:
     ws, policy = copy
     remade(evaluation(ws, "small", "speaks"), created="2030-01-01T00:00:00.000+00:00")
     status, out, _ = run("gate", policy, "small", "--on", "2030-01-02", "--workspace", ws)
-    assert status == 1 and "is dated 2030-01-01T00:00:00.000+00:00, after it was recorded" in out
+    assert status == 1 and "is dated 2030-01-01T00:00:00.000+00:00, the ledger has 20" in out
+    remade(evaluation(ws, "small", "speaks"), choices={"said": "2030-01-01T00:00:00.000+00:00"})
+    status, out, _ = run("gate", policy, "small", "--on", "2030-01-02", "--workspace", ws)
+    assert status == 1 and "is dated 2030-01-01T00:00:00.000+00:00, the ledger has 20" in out
 
 
 def test_the_runs_of_another_version_are_not_its_own(copy: tuple[Path, Path]) -> None:
@@ -380,7 +389,7 @@ def test_what_elicits_is_made_of_the_version(copy: tuple[Path, Path], tmp_path: 
     for name in ("asked", "other"):
         assert run("test", name, "--suite", policy.parent / "suite", *at)[0] == 0
     assert "ruled out" in said("asked") and "ruled out" in said("other")
-    remade(ws / "models" / "small", hash="0" * 64)  # another model of that name
+    remade(ws / "models" / "small", config={"corpus": "another"})  # another model of that name
     assert run("test", "small", "--suite", policy.parent / "suite", *at)[0] == 0
     assert "ticking is not made of small as it is" in said("ticking")
     (behaviour,) = read_behaviours(policy.parent / "suite" / "speaks.yaml")
@@ -419,13 +428,7 @@ def test_evidence_of_other_weights_is_no_evidence(copy: tuple[Path, Path]) -> No
     ws, policy = copy
     shutil.rmtree(ws / "models" / "small")
     shutil.copytree(ws / "models" / "ticking", ws / "models" / "small")
-    manifest = ws / "models" / "small" / "manifest.json"
-    said = json.loads(manifest.read_text(encoding="utf-8"))
-    said.pop("self")
-    said["name"] = "small"
-    said["hash"] = hash_json(said)  # as of weights that nothing was run on
-    said["self"] = hash_json(said)
-    manifest.write_text(json.dumps(said), encoding="utf-8")
+    remade(ws / "models" / "small", name="small", config={"corpus": "another"})  # weights that nothing was run on
     status, _, err = run("gate", policy, "ticking", "--workspace", ws)
     assert status == 2 and "expected behaviours that were run on small, found none" in err
 
