@@ -149,7 +149,7 @@ def caught(draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
         found = [judged([cell(measured(moved, rng))])[0] for _ in range(draws)]
         seen = sum(one.p_adjusted <= 0.05 and one.change.change.value < 0 for one in found)
         rows.append({"families": families, "rate": rate, "size": size, "seen": share(seen, draws), "stated": 0.8})
-        needed = families_for(spread, MARGIN)
+        needed = families_for(spread, MARGIN, bounded=True)
         if needed <= 600:
             enough = [judged([cell(measured(still._replace(families=needed), rng))])[0] for _ in range(draws)]
             hits = sum(one.verdict == "equivalent" for one in enough)
@@ -164,6 +164,24 @@ def false_comfort(draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
         setting = change_of(-MARGIN, Setting(families=families, rate=rate))
         found = [judged([cell(measured(setting, rng))])[0].verdict for _ in range(draws)]
         rows.append({"families": families, "rate": rate, "equivalent": share(found.count("equivalent"), draws)})
+    return rows
+
+
+def ceiling(draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Of a base that is always right, of which each family falls all the way with a chance: the share called
+    equivalent, and of intervals that hold the true change. At a chance as large as the margin 5% at most may be."""
+    rows = []
+    for families, fall in itertools.product((20, 35, 60, 100, 200, 300), (0.0, 0.01, MARGIN)):
+        called = held = 0
+        for _ in range(draws):
+            fell_G = rng.random(families) < fall
+            before, after = ([Scored(str(i), "0", 1.0 - x) for i, x in enumerate(s)] for s in (0 * fell_G, fell_G))
+            found = judged([cell(paired(before, after, bounded=True))])[0]
+            called += found.verdict == "equivalent"
+            held += found.change.change.low <= -fall <= found.change.change.high
+        rows.append(
+            {"families": families, "fall": fall, "equivalent": share(called, draws), "covered": share(held, draws)}
+        )
     return rows
 
 
@@ -212,7 +230,7 @@ def main() -> None:
     for number, (name, make) in enumerate(
         {
             "coverage": coverage, "false_alarms": false_alarms, "caught": caught, "false_comfort": false_comfort,
-            "peeking": peeking,
+            "peeking": peeking, "ceiling": ceiling,
         }.items()
     ):  # fmt: skip
         if options.only and name not in options.only:

@@ -207,7 +207,7 @@ def plan(ws: Workspace, base: Version, behaviours: Sequence[Behaviour] = ()) -> 
         {
             "behaviour": b.name, "families": b.families, "prompts": len(b.prompts), "margin": b.margin, "unit": b.unit,
             "smallest_change": _seen(smallest_change(spread, b.families, rate=_from_worst(b, middle)), b),
-            "needed": families_for(spread, b.margin) if math.isfinite(spread) else None,
+            "needed": families_for(spread, b.margin, bounded=b.bounded) if math.isfinite(spread) else None,
         }
         for b, spread, middle in rows
     ]  # fmt: skip

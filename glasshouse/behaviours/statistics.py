@@ -44,7 +44,7 @@ class Change:
     base, new, change: means over families' prompts, with intervals at 95%. error, freedom: standard error and degrees
     of freedom of the change. spread: the standard deviation of the families' changes. parts: the variance of the
     change's mean that comes from families, from wordings within them, and from sampling. unscored: samples without a
-    score.
+    score. alike: how many families of one size tell as much (Kish), of scores in [0, 1]; 0 of others.
     """
 
     base: Estimate
@@ -57,6 +57,7 @@ class Change:
     families: int
     prompts: int
     unscored: int
+    alike: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool) -> C
     change, error, freedom, spread = clustered(d_G, size_G, bounded=bounded)
     rates = [_mean(np.array([m[:, side].mean() for m in means]), size_G, bounded) for side in (0, 1)]
     parts = _parts(list(groups.values()))
-    return Change(rates[0], rates[1], change, error, freedom, spread, parts, len(d_G), len(both), unscored)
+    alike = float(size_G.sum() ** 2 / (size_G**2).sum()) if bounded else 0.0
+    return Change(rates[0], rates[1], change, error, freedom, spread, parts, len(d_G), len(both), unscored, alike)
 
 
 def clustered(
@@ -237,7 +239,9 @@ def _noise(scores: NDArray[np.float64]) -> float:
 def judged(cells: Sequence[Cell]) -> list[Cell]:
     """Every cell with its verdict.
 
-    *Equivalent*: both one-sided tests against ±margin at 5% (Schuirmann 1987), also where the change is not 0. Else
+    *Equivalent*: both one-sided tests against ±margin at 5% (Schuirmann 1987), also where the change is not 0; of
+    scores in [0, 1] also by the binomial law of families that move all the way one way or not at all, of which t, for
+    so few that moved, makes too little. Else
     *regressed* or *improved*: the change is not 0, by p-values that Holm's method adjusts over the guards (so that any
     false alarm among them has at most 5%) and Benjamini and Hochberg's over the others (false discovery rate 5%). Else
     *underpowered*.
@@ -257,7 +261,17 @@ def _tested(cell: Cell) -> Cell:
     d, error, freedom = change.change.value, change.error, change.freedom
     moved = 2 * _upper(abs(d), error, freedom)
     equivalent = max(_upper(cell.margin + d, error, freedom), _upper(cell.margin - d, error, freedom))
+    if change.alike:
+        equivalent = max(equivalent, _so_few(abs(d), change.alike, cell.margin))
     return replace(cell, p_moved=min(moved, 1.0), p_equivalent=equivalent)
+
+
+def _so_few(change: float, families: float, margin: float) -> float:
+    """P that no more families moved, if each moves by 1 with a chance of `margin`."""
+    from scipy.stats import binom
+
+    n = math.floor(families + 1e-9)
+    return float(binom.cdf(math.floor(change * n + 1e-9), n, min(margin, 1.0)))
 
 
 def _with_verdict(cell: Cell, p_adjusted: float) -> Cell:
@@ -267,7 +281,8 @@ def _with_verdict(cell: Cell, p_adjusted: float) -> Cell:
             verdict = "equivalent"
         elif p_adjusted <= LEVEL:
             verdict = "improved" if (cell.change.change.value > 0) == (cell.good == "up") else "regressed"
-    needed = families_for(cell.change.spread, cell.margin) if verdict == "underpowered" else None
+    bounded = cell.change.alike > 0
+    needed = families_for(cell.change.spread, cell.margin, bounded=bounded) if verdict == "underpowered" else None
     return replace(cell, p_adjusted=p_adjusted, verdict=verdict, needed=needed)
 
 
@@ -306,15 +321,17 @@ def benjamini_hochberg(p: Sequence[float]) -> list[float]:
 # -- power -------------------------------------------------------------------------------------------------------------
 
 
-def families_for(spread: float, margin: float) -> int:
+def families_for(spread: float, margin: float, *, bounded: bool) -> int:
     """How many families show equivalence within ±margin with a power of 80% if nothing moved, at that spread of the
-    families' changes: (z₀.₉₅ + z₀.₉)² (spread / margin)²."""
+    families' changes: (z₀.₉₅ + z₀.₉)² (spread / margin)²; of scores in [0, 1] at least so many that none could have
+    moved by chance in 5% at most, (1 − margin)ⁿ ≤ 0.05."""
     from scipy.stats import norm
 
     if not math.isfinite(spread):
         return FEWEST
     z = norm.ppf(1 - LEVEL) + norm.ppf(1 - (1 - POWER) / 2)
-    return max(FEWEST, math.ceil((z * spread / margin) ** 2))
+    fewest = math.ceil(math.log(LEVEL) / math.log(1 - margin)) if bounded and margin < 1 else FEWEST
+    return max(FEWEST, fewest, math.ceil((z * spread / margin) ** 2))
 
 
 def smallest_change(spread: float, families: int, *, rate: float | None = None) -> float:

@@ -187,7 +187,7 @@ def test_the_plan_says_what_is_then_seen() -> None:
         for _ in range(300)
     )
     assert seen / 300 == pytest.approx(0.8, abs=0.08)
-    assert families_for(1.0, 0.5) == math.ceil(((1.6449 + 1.2816) / 0.5) ** 2)
+    assert families_for(1.0, 0.5, bounded=False) == math.ceil(((1.6449 + 1.2816) / 0.5) ** 2)
     assert smallest_change(1.0, 1) == math.inf
     assert smallest_change(1.0, families, rate=0.5) == size, "nothing varies more than what is right in half"
     assert smallest_change(0.1, families, rate=0.05) == smallest_change(0.1, families)
@@ -233,3 +233,20 @@ def test_evidence_may_be_looked_at_after_every_family() -> None:
     assert evidence(np.zeros(300), null=-0.1, sides="above")[-1] > 20  # that nothing fell by as much as 0.1
     with pytest.raises(UserError, match=r"expected changes in \[-1, 1\]"):
         evidence([3.0])
+
+
+def test_a_guard_at_its_ceiling_is_not_called_equivalent_too_soon() -> None:
+    """Of a base that is always right, families fall all the way or not at all: with a chance as large as the margin at
+    most 5% of draws may be called equivalent, and where nothing fell so many as `families_for` says are enough."""
+    from scipy.stats import binom
+
+    def verdict(families: int, fell: int) -> str:
+        base = [Scored(str(i), "0", 1.0) for i in range(families)]
+        new = [Scored(str(i), "0", float(i >= fell)) for i in range(families)]
+        return judged([Cell("x", "guard", "up", 0.05, paired(base, new, bounded=True))])[0].verdict
+
+    for families in (20, 35, 58, 59, 100, 200):
+        called = [fell for fell in range(families // 10) if verdict(families, fell) == "equivalent"]
+        assert sum(binom.pmf(called, families, 0.05)) <= 0.05
+        assert (0 in called) == (families >= 59)
+    assert families_for(0.0, 0.05, bounded=True) == 59
