@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from glasshouse.behaviours.agreement import Checked
 from glasshouse.behaviours.behaviour import Behaviour, behaviour_from_json
 from glasshouse.behaviours.judge import calls_each, judged
-from glasshouse.behaviours.scorers import RECORDED, SCORERS, Sample, scored_by, scores
+from glasshouse.behaviours.scorers import RECORDED, SCORERS, Sample, innermost, scored_by, scores
 from glasshouse.behaviours.statistics import Scored, mean
 from glasshouse.behaviours.versions import Version, loaded
 from glasshouse.calls import Calls, Halted
@@ -102,7 +102,8 @@ def evaluate(
     calls, scorer = calls or Calls(ws, device=device), SCORERS[behaviour.scorer[0]]
     try:
         with ws.writing("evals", name, config=config, command="test") as draft:
-            checked = scorer.check(behaviour.scorer[1], calls)
+            looks, with_ = innermost(behaviour.scorer)
+            checked = SCORERS[looks].check(with_, calls)
             samples = _samples(
                 draft, version, behaviour, seed, batch, lambda: opened or loaded(version, ws, device=device)
             )

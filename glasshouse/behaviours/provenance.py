@@ -4,12 +4,14 @@ torch."""
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import safe_open
 
-from glasshouse.behaviours.behaviour import Behaviour
+from glasshouse.behaviours.behaviour import Behaviour, Prompt
+from glasshouse.behaviours.scorers import innermost
 from glasshouse.behaviours.versions import Version
 from glasshouse.text.touched import LINES, read_lines, seen
 from glasshouse.types import UserError
@@ -42,14 +44,21 @@ def touched(ws: Workspace, version: Version, behaviour: Behaviour) -> Touched:
         else:
             unknown.append(name)
     every = np.unique(np.concatenate(lines)) if lines else np.zeros(0, np.uint64)
-    found = sum(seen(str(prompt.turns[-1][1]), every) for prompt in behaviour.prompts)
-    settings = behaviour.scorer[1] if isinstance(behaviour.scorer[1], dict) else {}
+    settings = innermost(behaviour.scorer)[1]
+    found = sum(any(seen(text, every) for text in _asked(prompt, settings)) for prompt in behaviour.prompts)
     texts = [str(row.get("reply", row.get("text", ""))) for row in settings.get("labels", ())]
     labels = sum(seen(text, every) for text in texts)
-    model = str(settings.get("model", "")) if behaviour.scorer[0] == "judge" else ""
+    model = str(settings.get("model", "")) if innermost(behaviour.scorer)[0] == "judge" else ""
     judge = model.removeprefix("local/") if model.startswith("local/") else ""
     own = judge in {one.name for one in line} or version.model in {one.name for one in descent(ws, judge)}
     return Touched(found, len(behaviour.prompts), tuple(unknown), labels, judge if own else "")
+
+
+def _asked(prompt: Prompt, settings: Mapping[str, Any]) -> list[str]:
+    """What of a prompt may have been learnt: its last turn, and where choices go on from that as they are, it with
+    each."""
+    last = str(prompt.turns[-1][1])
+    return [last, *(last + str(choice) for choice in prompt.expect["choices"])] if settings.get("raw") else [last]
 
 
 def compute(ws: Workspace, model: str) -> float:

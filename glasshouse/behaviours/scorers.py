@@ -89,6 +89,12 @@ def scored_by(scorer: tuple[str, Settings]) -> str:
     return f"{name} {SCORERS[name].version}{of}"
 
 
+def innermost(scorer: tuple[str, Settings]) -> tuple[str, Settings]:
+    """The scorer, or the one that it is of: what looks at a reply."""
+    settings = scorer[1] if isinstance(scorer[1], dict) else {}
+    return innermost(next(iter(settings["of"].items()))) if "of" in settings else (scorer[0], settings)
+
+
 def check_scorer(behaviour: str, scorer: tuple[str, Settings], unit: str, expects: Sequence[Any]) -> None:
     """Raises `UserError` for a scorer, a setting, a unit or an `expect` that does not fit."""
     name, settings = scorer

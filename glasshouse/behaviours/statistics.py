@@ -27,6 +27,7 @@ Verdict = Literal["regressed", "improved", "equivalent", "underpowered"]
 Tag = Literal["target", "guard", "neutral"]
 LEVEL, POWER = 0.05, 0.8
 FEWEST = 5  # families below which nothing is said but "underpowered"
+FEW_MOVED = 30  # families that moved, above which t does for scores in [0, 1]
 
 
 class Scored(NamedTuple):
@@ -44,7 +45,8 @@ class Change:
     base, new, change: means over families' prompts, with intervals at 95%. error, freedom: standard error and degrees
     of freedom of the change. spread: the standard deviation of the families' changes. parts: the variance of the
     change's mean that comes from families, from wordings within them, and from sampling. unscored: samples without a
-    score. alike: how many families of one size tell as much (Kish), of scores in [0, 1]; 0 of others.
+    score. alike: how many families of one size tell as much (Kish), of scores in [0, 1]; 0 of others. moved:
+    families that changed at all.
     """
 
     base: Estimate
@@ -58,6 +60,7 @@ class Change:
     prompts: int
     unscored: int
     alike: float = 0.0
+    moved: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,10 @@ def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool) -> C
     rates = [_mean(np.array([m[:, side].mean() for m in means]), size_G, bounded) for side in (0, 1)]
     parts = _parts(list(groups.values()))
     alike = float(size_G.sum() ** 2 / (size_G**2).sum()) if bounded else 0.0
-    return Change(rates[0], rates[1], change, error, freedom, spread, parts, len(d_G), len(both), unscored, alike)
+    moved = int(np.count_nonzero(d_G))
+    return Change(
+        rates[0], rates[1], change, error, freedom, spread, parts, len(d_G), len(both), unscored, alike, moved
+    )
 
 
 def clustered(
@@ -240,8 +246,8 @@ def judged(cells: Sequence[Cell]) -> list[Cell]:
     """Every cell with its verdict.
 
     *Equivalent*: both one-sided tests against ±margin at 5% (Schuirmann 1987), also where the change is not 0; of
-    scores in [0, 1] also by the binomial law of families that move all the way one way or not at all, of which t, for
-    so few that moved, makes too little. Else
+    scores in [0, 1] of which few families moved also by the binomial law of those that move all the way or not at all:
+    t makes too little of what so few would show. Else
     *regressed* or *improved*: the change is not 0, by p-values that Holm's method adjusts over the guards (so that any
     false alarm among them has at most 5%) and Benjamini and Hochberg's over the others (false discovery rate 5%). Else
     *underpowered*.
@@ -261,7 +267,7 @@ def _tested(cell: Cell) -> Cell:
     d, error, freedom = change.change.value, change.error, change.freedom
     moved = 2 * _upper(abs(d), error, freedom)
     equivalent = max(_upper(cell.margin + d, error, freedom), _upper(cell.margin - d, error, freedom))
-    if change.alike:
+    if change.alike and change.moved <= FEW_MOVED:
         equivalent = max(equivalent, _so_few(abs(d), change.alike, cell.margin))
     return replace(cell, p_moved=min(moved, 1.0), p_equivalent=equivalent)
 

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from glasshouse.behaviours import provenance, read_behaviours, read_evaluation, save_version, version
+from glasshouse.behaviours import evaluate, provenance, read_behaviours, read_evaluation, save_version, version
+from glasshouse.behaviours.behaviour import behaviour_from_json
+from glasshouse.behaviours.evaluation import evaluations
 from glasshouse.behaviours.matrix import newest
 from glasshouse.behaviours.provenance import compute, touched
 from glasshouse.behaviours.scorers import SCORERS
@@ -348,6 +350,12 @@ def test_the_runs_of_another_version_are_not_its_own(copy: tuple[Path, Path]) ->
     assert status == 3 and f"{bad.name} holds {bad.name}, of another version" in out
 
 
+def _of_seed(ws: Workspace, behaviour: str, seed: int) -> list[str]:
+    """The evaluations of small and of ticking."""
+    runs = [[n for n in evaluations(ws, version(v, ws)) if n.startswith(f"{behaviour}.")] for v in ("small", "ticking")]
+    return [next(n for n in each if ws.manifest("evals", n)["config"]["seed"] == seed) for each in runs]
+
+
 def test_of_several_seeds_the_worst_counts(copy: tuple[Path, Path], tmp_path: Path) -> None:
     ws, _ = copy
     asked = json.loads(form("says-e", "e", "up", [f"Where does nobody number {n} live?" for n in range(40)]))
@@ -363,6 +371,14 @@ def test_of_several_seeds_the_worst_counts(copy: tuple[Path, Path], tmp_path: Pa
         rates.append(read_evaluation(opened, newest(opened, version("small", opened))["says-e"]).mean.value)
         assert f"says-e on small {min(rates):.3f}" in out
     assert len(set(rates)) > 1 and "the lowest of 3 recorded runs" in out
+    for seed in (2, 0, 1):  # the same on another, with the last seed as the base has it, and with all
+        assert run("test", "ticking", "--suite", tmp_path / "says-e.yaml", "--seed", seed, *at)[0] == 0
+    changes = []
+    for seed in range(3):
+        old, new = (read_evaluation(opened, name) for name in _of_seed(opened, "says-e", seed))
+        changes.append(new.mean.value - old.mean.value)
+    _, out, _ = run("gate", rules, "ticking", *at)
+    assert f": {min(changes):+.3f} [" in out.split("regression: says-e")[1] and "the worst of 3 recorded runs" in out
     (behaviour,) = read_behaviours(tmp_path / "says-e.yaml")
     (tmp_path / "says-e.yaml").write_text(json.dumps({**drawn, "scorer": {"regex": {"pattern": r"\w"}}}))
     assert run("test", "small", "--suite", tmp_path / "says-e.yaml", *at)[0] == 0  # another of that name
@@ -530,6 +546,22 @@ def test_the_instrument_is_followed_too(copy: tuple[Path, Path], tmp_path: Path)
         (tmp_path / "judged.yaml").write_text(json.dumps(judged))
         (behaviour,) = read_behaviours(tmp_path / "judged.yaml")
         assert touched(ws, version("ticking", ws), behaviour) == (0, 1, (), 1, own)
+    texts = [said, *(f"Nothing that anybody learnt, {i // 2} times." for i in range(1, 39, 2))]
+    labels = [{"text": text, "label": str(i % 2)} for i, text in enumerate(texts)]
+    judged["scorer"] = {"steady": {"of": {"classifier": {"says": "1", "labels": labels}}}}
+    of_another = behaviour_from_json(judged)
+    assert touched(ws, version("ticking", ws), of_another).labels == 1
+    with pytest.raises(UserError, match="expected a classifier of '1' that knows held-out texts"):
+        evaluate(version("small", ws), of_another, ws)
+
+
+def test_sentences_to_choose_from_are_prompts_too(copy: tuple[Path, Path]) -> None:
+    ws = Workspace.open(copy[0])
+    text = villager_text(build(0), megabytes=0.6)
+    learnt = next(d.text.strip().split("\n")[0] for d in text.split()[0].documents if "<|" not in d.text)
+    chosen = {"turns": [{"user": ""}], "expect": {"choices": [learnt, "Nobody learnt this."], "answer": learnt}}
+    asked = json.loads(form("chosen", "", "up", [chosen])) | {"scorer": {"choice": {"raw": True}}}
+    assert touched(ws, version("ticking", ws), behaviour_from_json(asked)).prompts == 1
 
 
 def test_a_model_that_does_not_say_what_it_was_trained_on(
