@@ -5,11 +5,13 @@ process.
     outcome.passed, outcome.why
 
 On Linux: landlock (nothing but Python's own library can be read, nothing written), namespaces of its own (no network,
-no other process to see or signal), a filter of system calls (seccomp: no new process or thread, no socket, and no
-change of a file's size, mode, owner, times or attributes, which landlock lets pass), limits on processor time, memory,
-open files and the size of files, its output's too (setrlimit), an empty environment, and a deadline. Where one of these
-cannot be had nothing is run, and the reply is unscored. It keeps accidents and plain mischief in; it is no match for an
-attack on the kernel.
+no other process to see or signal, no shared memory or queues of others), a filter of system calls (seccomp: no new
+process or thread, no way out of the group of processes that is killed at the deadline, no socket, no shared memory,
+queue or key that would stay behind, and no change of a file's size, mode, owner, times or attributes, which landlock
+lets pass), limits on processor time, memory, open files and the size of files, its output's too (setrlimit), an empty
+environment, and a deadline. Where one of these cannot be had nothing is run, and the reply is unscored. It keeps
+accidents and plain mischief in; it is no match for an attack on the kernel, nor for cheating at the tests: they run
+where the code does, and an object that says it equals everything passes many.
 """
 
 from __future__ import annotations
@@ -69,15 +71,21 @@ def run_code(code: str, tests: Sequence[str], *, seconds: float = SECONDS, memor
 
 # -- in the child; imports nothing of ours -----------------------------------------------------------------------------
 
-_NEWUSER, _NEWPID, _NEWNET = 0x10000000, 0x20000000, 0x40000000  # sched.h
+_NEWUSER, _NEWPID, _NEWNET, _NEWIPC = 0x10000000, 0x20000000, 0x40000000, 0x08000000  # sched.h
 _CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446  # landlock_*(2), the same numbers on every architecture
 _FORKS = {"x86_64": (56, 57, 58, 435), "aarch64": (220, 435)}  # clone, fork, vfork, clone3
+_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # audit.h
 _ALIKE = (425, 452, 463, 466)  # the same numbers on both: io_uring_setup, fchmodat2, setxattrat, removexattrat
 _CHANGES = {
     # truncate, ftruncate, chmod and its like, chown and its like, utime and its like, setxattr …, removexattr …,
     # socket, socketpair, connect, bind
     "x86_64": (76, 77, 90, 91, 268, 92, 93, 94, 260, 132, 235, 261, 280, 188, 189, 190, 197, 198, 199, 41, 53, 42, 49),
     "aarch64": (45, 46, 52, 53, 55, 54, 88, 5, 6, 7, 14, 15, 16, 198, 199, 203, 200),
+}
+_STAYS = {
+    # prctl, setsid, setpgid, shmget, semget, msgget, add_key, request_key, keyctl
+    "x86_64": (157, 112, 109, 29, 64, 68, 248, 249, 250),
+    "aarch64": (167, 157, 154, 194, 190, 186, 217, 218, 219),
 }
 _READ = (1 << 2) | (1 << 3)  # of a file, of a directory
 _FS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}  # what each version of landlock can deny
@@ -96,7 +104,7 @@ def _contain(seconds: float, memory: int) -> None:
             raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
         return value
 
-    must(libc.unshare(_NEWUSER | _NEWNET | _NEWPID), "no namespaces of its own")
+    must(libc.unshare(_NEWUSER | _NEWNET | _NEWPID | _NEWIPC), "no namespaces of its own")
     if child := os.fork():  # the first process of the new namespace: it sees no other, and cannot signal one
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
@@ -129,13 +137,15 @@ def _forbid_calls(libc: Any, must: Callable[[int, str], int]) -> None:
     import platform
     import struct
 
-    forks = _FORKS.get(platform.machine(), ())
+    here = platform.machine()
+    forks = _FORKS.get(here, ())
     must(len(forks) - 1, "no filter for this processor")
-    calls = (*forks, *_CHANGES[platform.machine()], *_ALIKE)
-    deny = len(calls) + 3  # the last line: "try again" (EAGAIN); the one before allows
-    lines = [(0x20, 0, 0, 0)]  # load the number of the call
-    lines += [(0x15, deny - 2 - i, 0, call) for i, call in enumerate(calls)]  # equal: deny
-    lines += [(0x35, 1, 0, 0x40000000), (0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x00050000 | 11)]  # x32's calls: deny
+    calls = (*forks, *_CHANGES[here], *_STAYS[here], *_ALIKE)
+    denied = (0x06, 0, 0, 0x00050000 | 11)  # "try again" (EAGAIN)
+    lines = [(0x20, 0, 0, 4), (0x15, 1, 0, _ARCH[here]), denied]  # of another processor (int 0x80): other numbers
+    lines += [(0x20, 0, 0, 0)]  # load the number of the call
+    lines += [(0x15, len(calls) + 1 - i, 0, call) for i, call in enumerate(calls)]  # equal: to the last line
+    lines += [(0x35, 1, 0, 0x40000000), (0x06, 0, 0, 0x7FFF0000), denied]  # x32's calls too; else allow
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in lines))
     program = ctypes.create_string_buffer(struct.pack("@HP", len(lines), ctypes.addressof(code)))
     must(libc.prctl(22, ctypes.c_ulong(2), program, 0, 0), "seccomp")  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER

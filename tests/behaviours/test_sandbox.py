@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import sys
 import time
 from pathlib import Path
@@ -52,6 +54,10 @@ def test_a_loop_ends_at_its_deadline() -> None:
         ("import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM)", "BlockingIOError"),
         ("import socket\nsocket.socket(socket.AF_UNIX).connect('/run/x.sock')", "BlockingIOError"),
         ("print('x' * 3_000_000)", "File too large"),
+        ("import os\nos.setsid()", "BlockingIOError"),
+        ("import os\nos.setpgid(0, 0)", "BlockingIOError"),
+        ("import ctypes\nassert ctypes.CDLL(None).prctl(1, 0, 0, 0, 0) == -1", ""),
+        ("import ctypes\nassert ctypes.CDLL(None).shmget(0, ctypes.c_size_t(4096), 0o1666) == -1", ""),
         ("import os\nassert not set(os.environ) - {'LC_ALL'}, os.environ", ""),
     ],
 )
@@ -59,6 +65,31 @@ def test_it_reaches_nothing(code: str, said: str) -> None:
     found = run_code(code, [], seconds=8.0)
     assert found.passed is (said == "") and said in found.why, found
     assert not Path("/tmp/left-behind").exists()
+
+
+def test_keys_and_shared_memory_of_others_are_out_of_reach() -> None:
+    add_key = {"x86_64": 248, "aarch64": 217}[platform.machine()]
+    code = f"import ctypes\nassert ctypes.CDLL(None).syscall({add_key}, b'user', b'left', b'x', 1, -3) == -1"
+    assert run_code(code, []) == Outcome(True)
+    libc = ctypes.CDLL(None)
+    segment = libc.shmget(0, ctypes.c_size_t(4096), 0o1600)
+    try:
+        assert run_code(f"import ctypes\nassert ctypes.CDLL(None).shmat({segment}, None, 0) == -1", []) == Outcome(True)
+    finally:
+        libc.shmctl(segment, 0, None)  # IPC_RMID
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="has one table of system calls")
+def test_the_calls_of_an_older_processor_are_forbidden_too() -> None:
+    """By `int 0x80`, which has numbers of its own: getpid, where fork is the same way off."""
+    code = (
+        "import ctypes, mmap\nplace = mmap.mmap(-1, 4096, prot=7)\n"
+        r"place.write(b'\x53\xb8\x14\x00\x00\x00\xcd\x80\x5b\xc3')"
+        "\ncall = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(place)))"
+        "\nassert call() == -11"
+    )
+    found = run_code(code, [])
+    assert found.passed or "SIGSEGV" in found.why, found  # the kernel may know no such calls
 
 
 @pytest.mark.parametrize(
