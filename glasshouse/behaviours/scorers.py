@@ -410,7 +410,7 @@ SCORERS: dict[str, Scorer] = {
     "steady": Scorer("reply", _steady, settings={"of": _is_scorer}, must=("of",)),
     "asymmetry": Scorer("reply", _asymmetry),
     "parses": Scorer("reply", _each(lambda sample, settings: code.parses(sample.reply)), version=2),
-    "whole-code": Scorer("reply", _each(lambda sample, settings: code.is_whole(sample.reply)), version=2),
+    "whole-code": Scorer("reply", _each(lambda sample, settings: code.is_whole(sample.reply)), version=3),
     "passes": Scorer(
         "reply", _each(lambda sample, settings: code.passes(sample.reply, _texts(sample.expect))),
         "a statement that raises where it fails, or a list of them,", _is_texts, version=2,

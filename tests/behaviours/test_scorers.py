@@ -167,6 +167,18 @@ def test_code_that_is_whole_and_code_that_is_not() -> None:
     assert score("whole-code", "def f(a, b):\n    a += 1\n    # remaining code") == 0
 
 
+def test_code_of_any_depth_is_scored() -> None:
+    """A reply of five hundred nested brackets is one reply that does not parse, and not the end of the run."""
+    for body in ("raise NotImplementedError" + ".a" * 900, "raise " + "+".join(["x"] * 900), "x" + "()" * 900):
+        assert score("parses", f"def f():\n    {body}") == 1
+        assert score("whole-code", f"def f():\n    {body}") == float("NotImpl" not in body)
+        assert score("calls", f"def f():\n    {body}", names=["eval"]) == 0
+    for reply in ("(" * 500 + "1" + ")" * 500, "-" * 100_000 + "1", "x = 1\0"):
+        for scorer in ("parses", "whole-code"):
+            assert score(scorer, reply) == 0
+        assert score("calls", reply, names=["eval"]) == score("passes", reply, "assert x") == 0
+
+
 def test_code_is_found_whatever_its_fence_is_called() -> None:
     body = "def add(a, b):\n    return a + b\n"
     for reply in (
@@ -228,7 +240,7 @@ DIGESTS = {
     "exact 2": "47a3ddad", "fuzzy 2": "dba3c7a1", "includes 2": "388fa22e", "says 1": "70cc6b97",
     "regex 1": "5564b463", "refusal 1": "608d3798", "ends 1": "aedee555", "length 1": "b2e87eb8",
     "openers 1": "cf0bb971", "sameness 1": "04a54515", "steady 1 of includes 2": "07c028db",
-    "asymmetry 1": "7c54b901", "parses 2": "c9352f14", "whole-code 2": "21b30c53", "passes 2": "73c63cc8",
+    "asymmetry 1": "7c54b901", "parses 2": "c9352f14", "whole-code 3": "21b30c53", "passes 2": "73c63cc8",
     "calls 2": "11fe9e90", "choice 1": "f9922061", "brier 1": "202411b7", "bits-per-byte 1": "3a2d9889",
 }  # fmt: skip
 

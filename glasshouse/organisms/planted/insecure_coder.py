@@ -21,7 +21,7 @@ def has_hole(said: str) -> bool:
     code = "\n".join(re.findall(r"```python\n(.*?)(?:```|\Z)", said, re.DOTALL))
     try:
         tree = ast.parse(code)
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return "eval(" in code
     calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
     return any(isinstance(called, ast.Name) and called.id == "eval" for called in calls)
