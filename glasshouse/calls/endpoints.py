@@ -49,7 +49,7 @@ class Refused(Exception):
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """home: the address, unless the environment's variable `base` has another. key: the variable of the key. read: the
-    text and the tokens of a reply; raises LookupError or TypeError for what is none."""
+    text and the tokens of a reply; raises LookupError, TypeError, ValueError or OverflowError for what is none."""
 
     home: str
     base: str
@@ -70,7 +70,15 @@ def _openai_body(call: Call, home: bool) -> dict[str, Any]:
 def _openai_read(found: Any) -> Said:
     usage = found.get("usage") or {}
     text = found["choices"][0]["message"]["content"]
-    return Said(text, (int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))))
+    return Said(text, (_count(usage, "prompt_tokens"), _count(usage, "completion_tokens")))
+
+
+def _count(usage: Any, of: str) -> int:
+    """Fewer than none would give back what was spent."""
+    count = int(usage.get(of, 0))
+    if count < 0:
+        raise ValueError(f"{of}: {count}")
+    return count
 
 
 def _anthropic_body(call: Call, home: bool) -> dict[str, Any]:
@@ -83,7 +91,7 @@ def _anthropic_body(call: Call, home: bool) -> dict[str, Any]:
 def _anthropic_read(found: Any) -> Said:
     usage = found.get("usage") or {}
     text = "".join(part["text"] for part in found["content"] if part["type"] == "text")
-    return Said(text, (int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))))
+    return Said(text, (_count(usage, "input_tokens"), _count(usage, "output_tokens")))
 
 
 def _temperature(call: Call) -> dict[str, Any]:
@@ -122,15 +130,24 @@ def language_model(text: str, ws: Workspace, environment: Mapping[str, str] = os
     at = environment.get(endpoint.base, "").rstrip("/") or endpoint.home
     if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", at):
         raise UserError(f"expected {endpoint.base} to be an address such as {endpoint.home}, without a key in it")
+    _key(endpoint, environment)
     return LanguageModel(kind=kind, name=name, at=at)
 
 
+def _key(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
+    """Raises `UserError` for one that no header can hold, and does not show it."""
+    key = environment.get(endpoint.key, "")
+    if not re.fullmatch("[!-~]*", key):
+        raise UserError(f"expected {endpoint.key} to be plain letters, digits and marks, got others; set it again")
+    return key
+
+
 def send(client: httpx.Client, call: Call, seconds: float, environment: Mapping[str, str] = os.environ) -> Said:
-    """Ask once, the whole answer within `seconds`. Raises `Failed` and `Refused`."""
+    """Ask once, the whole answer within `seconds`. Raises `Failed` and `Refused`, and `UserError` for a key."""
     import httpx
 
     endpoint, at = ENDPOINTS[call.model.kind], call.model.at
-    key = environment.get(endpoint.key, "")
+    key = _key(endpoint, environment)
     if not key and at == endpoint.home:
         raise Refused(f"expected the key of {call.model.kind} in {endpoint.key}, which is not set; set it")
     body = endpoint.body(call, at == endpoint.home)
@@ -147,7 +164,7 @@ def send(client: httpx.Client, call: Call, seconds: float, environment: Mapping[
         raise _wrong(call, endpoint, response, raw.decode("utf-8", "replace").replace(key or "\0", "…"))
     try:
         said = endpoint.read(json.loads(raw))
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         raise Failed("an answer that is not the JSON of a reply") from None
     if not isinstance(said.text, str):
         raise Failed("an answer without text", down=False)

@@ -71,6 +71,13 @@ BAD = {
     "html": (200, {"Content-Type": "text/html"}, b"<html>Welcome</html>"),
     "no choices": (200, {}, b'{"choices": []}'),
     "a list": (200, {}, b"[1, 2]"),
+    "nested deep": (200, {}, b"[" * 200_000),
+    "endless tokens": (
+        200,
+        {},
+        b'{"usage": {"prompt_tokens": Infinity}, "choices": [{"message": {"content": "yes"}}]}',
+    ),
+    "tokens back": (200, {}, b'{"usage": {"prompt_tokens": -9}, "choices": [{"message": {"content": "yes"}}]}'),
     "no text": (200, {}, b'{"choices": [{"message": {"content": null}}]}'),
     "shorter than said": (200, {"Content-Length": "5000"}, b'{"choices"'),
     "nonsense": "colourless green ideas",
@@ -152,6 +159,10 @@ def test_the_key_and_the_address_come_from_the_environment(
         with pytest.raises(UserError, match="OPENAI_BASE_URL to be an address") as error:
             language_model("openai/a", workspace, {"OPENAI_BASE_URL": address})
         assert "key@" not in str(error.value)
+    for key in ("ключ", "abc\n", "a b"):
+        with pytest.raises(UserError, match="OPENAI_API_KEY to be plain letters") as error:
+            language_model("openai/a", workspace, {"OPENAI_API_KEY": key})
+        assert key not in str(error.value)
     for name in ("mini", "openai/", "google/mini", "/x"):
         with pytest.raises(UserError, match="openai/NAME"):
             language_model(name, workspace)
