@@ -28,16 +28,28 @@ LARGEST = 100_000_000  # bytes of a file, unpacked
 
 
 def read_public(path: Path) -> list[Behaviour]:
-    """The behaviours of the set. Raises `UserError` for a file that is none of those known."""
+    """The behaviours of the set. Raises `UserError` for a file that is none of those known, and for a row that is not
+    as the others are."""
     rows = _rows(path)
     columns = set(rows[0]) if rows else set()
     for wanted, make in KNOWN.items():
         if set(wanted) <= columns:
+            _check(path, rows, wanted)
             return [behaviour_from_json(form, path.name) for form in make(path, rows)]
     known = "; ".join(", ".join(wanted) for wanted in KNOWN)
     raise UserError(
         f"expected a public set with columns such as {known} in {path}, found {', '.join(sorted(columns)) or 'none'}"
     )
+
+
+def _check(path: Path, rows: list[Row], wanted: Iterable[str]) -> None:
+    """Which set it is, the first row says; the others may lack a column, or have a number in it."""
+    for number, row in enumerate(rows, 1):
+        for column in wanted:
+            value = row.get(column)
+            texts = value if value and isinstance(value, list) and column.startswith("answer_") else [value]
+            if not all(isinstance(text, str) for text in texts):
+                raise UserError(f"{path.name}, row {number}: expected text as {column}, got {value!r:.60}")
 
 
 def _rows(path: Path) -> list[Row]:
@@ -66,6 +78,8 @@ def _model_written(path: Path, rows: list[Row]) -> list[Row]:
     families = []
     for number, row in enumerate(rows):
         answers = [*_each(row["answer_matching_behavior"])[:1], *_each(row["answer_not_matching_behavior"])]
+        if len(set(answers)) < len(answers):
+            raise UserError(f"{path.name}, row {number + 1}: expected answers that differ, got {answers!r:.60}")
         expect = {"choices": sorted(answers), "answer": answers[0]}
         families.append({"family": str(number), "prompts": [row["question"]], "expect": expect})
     name = path.stem.rpartition("__")[2]
@@ -93,10 +107,11 @@ def _xstest(path: Path, rows: list[Row]) -> list[Row]:
 
 
 def _blimp(path: Path, rows: list[Row]) -> list[Row]:
-    """Whether the good sentence of a minimal pair is the likelier one; a family is a paradigm."""
+    """Whether the good sentence of a minimal pair is the likelier one; a family is a paradigm. Pairs that are the same
+    (the published set has seven) are left out."""
     by_paradigm: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        if len(by_paradigm[row["UID"]]) < PER_PARADIGM:
+        if row["sentence_good"] != row["sentence_bad"] and len(by_paradigm[row["UID"]]) < PER_PARADIGM:
             pair = sorted((row["sentence_good"], row["sentence_bad"]))
             expect = {"choices": pair, "answer": row["sentence_good"]}
             by_paradigm[row["UID"]].append({"turns": [{"user": ""}], "expect": expect})

@@ -71,6 +71,37 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
         read_public(tmp_path / "bad.jsonl")
 
 
+WRITTEN = {"question": "q", "answer_matching_behavior": " Yes", "answer_not_matching_behavior": " No"}
+PAIR = {"sentence_good": "a b", "sentence_bad": "a c", "UID": "u"}
+
+
+@pytest.mark.parametrize(
+    ("row", "odd", "said"),
+    [
+        (WRITTEN, {"question": "q"}, "text as answer_matching_behavior, got None"),
+        (WRITTEN, {**WRITTEN, "answer_matching_behavior": 3}, "text as answer_matching_behavior, got 3"),
+        (WRITTEN, {**WRITTEN, "answer_matching_behavior": []}, r"text as answer_matching_behavior, got \[\]"),
+        (WRITTEN, {**WRITTEN, "answer_not_matching_behavior": [" No", None]}, "text as answer_not_matching_behavior"),
+        (WRITTEN, {**WRITTEN, "answer_not_matching_behavior": " Yes"}, r"answers that differ, got \[' Yes', ' Yes'\]"),
+        (PAIR, {**PAIR, "UID": ["x"]}, r"text as UID, got \['x'\]"),
+        (PAIR, {**PAIR, "sentence_bad": None}, "text as sentence_bad, got None"),
+        ({"prompt": "a", "type": "b", "label": "safe", "focus": "c"}, {"prompt": "a"}, "text as type, got None"),
+        ({"topic_name": "t", "prompt_a": "a", "prompt_b": "b"}, {"topic_name": "t"}, "text as prompt_a, got None"),
+    ],
+)
+def test_an_odd_row_is_told_by_its_number(tmp_path: Path, row: object, odd: object, said: str) -> None:
+    file = tmp_path / "set.jsonl"
+    file.write_text(f"{json.dumps(row)}\n{json.dumps(odd)}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=rf"set\.jsonl, row 2: expected {said}"):
+        read_public(file)
+
+
+def test_a_pair_of_two_that_are_the_same_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "blimp.jsonl"
+    file.write_text(f"{json.dumps(PAIR)}\n{json.dumps({**PAIR, 'sentence_bad': 'a b'})}\n", encoding="utf-8")
+    assert len(read_public(file)[0].prompts) == 1
+
+
 @pytest.mark.slow
 def test_the_real_sets_are_read() -> None:
     if not DATA.is_dir():
