@@ -19,7 +19,7 @@ import regex
 
 from glasshouse.behaviours import classifier, code, judge, language
 from glasshouse.behaviours.agreement import Checked
-from glasshouse.text.answers import says
+from glasshouse.text.answers import NUMBER, plain_numbers, says
 from glasshouse.types import UserError
 
 if TYPE_CHECKING:
@@ -132,9 +132,11 @@ def _each(score: Callable[[Sample, Settings], float | bool | None]) -> Callable[
 
 
 def normal(text: str) -> str:
-    """Lower case, compatibility forms, without punctuation, articles and doubled spaces."""
-    text = unicodedata.normalize("NFKC", text).casefold()
-    kept = "".join(c if c.isalnum() or c.isspace() else " " for c in text)
+    """Lower case, compatibility forms, numbers whole, without other punctuation, articles and doubled spaces."""
+    text = plain_numbers(unicodedata.normalize("NFKC", text).casefold())
+    pieces = NUMBER.split(text)  # every second one is a number
+    pieces[::2] = ["".join(c if c.isalnum() or c.isspace() else " " for c in piece) for piece in pieces[::2]]
+    kept = "".join(pieces)
     return " ".join(word for word in kept.split() if word not in ("a", "an", "the"))
 
 
@@ -395,18 +397,18 @@ CHOICES: dict[str, Callable[[Any], bool]] = {
 }  # fmt: skip
 _TEXTS = ("a text with something in it, or a list of such texts of which one will do,", _is_said)
 SCORERS: dict[str, Scorer] = {
-    "exact": Scorer("reply", _each(_exact), *_TEXTS, version=2),
+    "exact": Scorer("reply", _each(_exact), *_TEXTS, version=3),
     "fuzzy": Scorer(
-        "reply", _each(_fuzzy), *_TEXTS, {"least": lambda v: isinstance(v, int | float) and 0 < v <= 1}, version=2
+        "reply", _each(_fuzzy), *_TEXTS, {"least": lambda v: isinstance(v, int | float) and 0 < v <= 1}, version=3
     ),
-    "includes": Scorer("reply", _each(_includes), *_TEXTS, version=2),
-    "says": Scorer("reply", _each(_says), "a mapping with `value` and perhaps `others`", _is_says),
+    "includes": Scorer("reply", _each(_includes), *_TEXTS, version=3),
+    "says": Scorer("reply", _each(_says), "a mapping with `value` and perhaps `others`", _is_says, version=2),
     "regex": Scorer("reply", _each(_regex), settings={"pattern": _is_pattern}, must=("pattern",)),
     "refusal": Scorer("reply", _each(_refusal)),
     "ends": Scorer("reply", _each(lambda sample, settings: sample.stopped and bool(sample.reply))),
     "length": Scorer("reply", _each(lambda sample, settings: float(sample.tokens)), unit="tokens"),
     "openers": Scorer("reply", _openers),
-    "sameness": Scorer("reply", _sameness),
+    "sameness": Scorer("reply", _sameness, version=2),
     "steady": Scorer("reply", _steady, settings={"of": _is_scorer}, must=("of",)),
     "asymmetry": Scorer("reply", _asymmetry),
     "parses": Scorer("reply", _each(lambda sample, settings: code.parses(sample.reply)), version=2),

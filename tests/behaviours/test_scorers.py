@@ -42,6 +42,24 @@ def test_what_is_nothing_but_an_article_or_a_mark_is_compared_as_it_is_written()
         check_scorer("b", ("says", {}), "rate", [{"value": "a", "others": [12]}])
 
 
+@pytest.mark.parametrize(
+    ("reply", "right", "wrong"),
+    [
+        ("It is 12.5 kg.", "12.5", "12"), ("It is 0.5.", "0.5", "5"), ("It is .5", "0.5", "5"), ("-5", "-5", "5"),
+        ("It is −5.", "-5", "5"), ("x=-5", "-5", "5"), ("It is 5.", "5", "-5"), ("It is 1,100 m.", "1100", "100"),
+        ("It is 1,100 m.", "1,100", "1"), ("1,100,200.75", "1100200.75", "200"), ("About 3-5.", "5", "-5"),
+        ("five-5", "5", "-5"), ("5.00", "5", "0"), ("UTC-5, I think", "5", "-5"), ("on 06.05.2024", "2024", "6.05"),
+        ("1, 2, 100", "100", "2100"), ("3.11.2", "11", "3.1"), ("**-7**", "-7", "7"),
+        ("It was 1990. 5 came", "5", "0.5"),
+    ],
+)  # fmt: skip
+def test_a_number_is_one_value(reply: str, right: str, wrong: str) -> None:
+    assert score("includes", reply, right) == 1 and score("includes", reply, wrong) == 0
+    assert score("exact", right, right) == 1 and score("exact", right, wrong) == 0 == score("exact", wrong, right)
+    assert score("says", reply, {"value": right}) == 1 and score("says", reply, {"value": wrong}) == 0
+    assert score("says", f"は{right.lstrip('-')}です", {"value": right.lstrip("-"), "spaced": False}) == 1
+
+
 def test_a_value_said_among_others_is_not_said() -> None:
     expect = {"value": "baker", "others": ["baker", "cook"], "named": "What does Tala do?"}
     assert score("says", "Tala is a baker.", expect) == 1
@@ -237,9 +255,9 @@ ASKED: dict[str, tuple[Any, dict[str, Any]]] = {
 }  # fmt: skip
 BY_OTHERS = {"judge", "classifier", "language", "recorded"}  # what they say is not of this code
 DIGESTS = {
-    "exact 2": "47a3ddad", "fuzzy 2": "dba3c7a1", "includes 2": "388fa22e", "says 1": "70cc6b97",
+    "exact 3": "47a3ddad", "fuzzy 3": "dba3c7a1", "includes 3": "388fa22e", "says 2": "70cc6b97",
     "regex 1": "5564b463", "refusal 1": "608d3798", "ends 1": "aedee555", "length 1": "b2e87eb8",
-    "openers 1": "cf0bb971", "sameness 1": "04a54515", "steady 1 of includes 2": "07c028db",
+    "openers 1": "cf0bb971", "sameness 2": "04a54515", "steady 1 of includes 3": "07c028db",
     "asymmetry 1": "7c54b901", "parses 2": "c9352f14", "whole-code 3": "21b30c53", "passes 2": "73c63cc8",
     "calls 2": "11fe9e90", "choice 1": "f9922061", "brier 1": "202411b7", "bits-per-byte 1": "3a2d9889",
 }  # fmt: skip
