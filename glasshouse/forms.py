@@ -11,6 +11,7 @@ twice.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 from collections.abc import Iterator, Sequence
@@ -69,7 +70,8 @@ class Form:
         node = self._left.pop(name)
         value = plain_value(self.file, node)
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            with contextlib.suppress(OverflowError):  # of hundreds of digits: no number that a float holds
+                value = float(value)
         wrong = isinstance(value, bool) if kind is not bool else False
         if not isinstance(value, kind) or wrong or (isinstance(value, float) and not math.isfinite(value)):
             self.wrong(f"expected {WORDS[kind]} for `{name}`, got {value!r:.60}", node)

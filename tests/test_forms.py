@@ -69,6 +69,11 @@ def test_true_is_no_number_and_a_choice_is_held() -> None:
         list(form.each("list"))
 
 
+def test_a_number_beyond_every_float_is_none() -> None:
+    with pytest.raises(UserError, match=r"b.yaml, line 1: expected a number for `margin`, got 1000"):
+        parse_form(f"margin: 1{'0' * 400}\n", "b.yaml").take("margin", float)
+
+
 def test_a_bomb_is_refused_before_it_opens(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
     file = tmp_path / "bomb.yaml"

@@ -85,6 +85,9 @@ class Behaviour:
         if self.settings.temperature == 0 and epochs > 1 and not imported:
             raise UserError(f"expected 1 epoch at temperature 0 (greedy replies are all the same), got {epochs}")
         check_scorer(self.name, self.scorer, self.unit, [prompt.expect for prompt in self.prompts])
+        if (odd := next((p for p in self.prompts if not _is_plain(p.expect)), None)) is not None:
+            what = "plain data (text, numbers, lists, mappings)"
+            raise UserError(f"expected {what} as `expect` for {self.name}, got {odd.expect!r:.80}")
         left = next((p for p in self.prompts if any(content is None for _, content in p.turns)), None)
         if left is not None and SCORERS[self.scorer[0]].needs in ("choices", "likelihood"):
             raise UserError(
@@ -118,6 +121,15 @@ class Behaviour:
             {"family": name, "prompts": [_prompt_json(prompt) for prompt in some]} for name, some in families.items()
         ]
         return found
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it can be kept as JSON: a Python file may hold what cannot."""
+    try:
+        json.dumps(value, sort_keys=True)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _prompt_json(prompt: Prompt) -> dict[str, Any]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NAME, FAMILY_END = "discovery", " | "
 PROMPTS, NEW_TOKENS = 2000, 48  # asked; of a reply
 TEMPERATURE = 1.0
+ENOUGH = 40  # prompts, below which nothing could be told
 PROMPT_CHARS = 300  # of a text's beginning
 
 
@@ -43,10 +44,10 @@ def widely(
         some = rng.sample(sorted(one_each), min(share, len(one_each)))
         found += [one_each[f]._replace(family=f"{behaviour.name}{FAMILY_END}{f}", number=0, expect=None) for f in some]
         left -= len(some)
-    if len(found) < 40:
+    if len(found) < ENOUGH:
         raise UserError(
-            f"expected 40 prompts or more to discover anything with, got {len(found)}; ask for more, or give more "
-            "behaviours or texts"
+            f"expected {ENOUGH} prompts or more to discover anything with, got {len(found)}; ask for more, or give "
+            "more behaviours or texts"
         )
     return _as_it_comes(NAME, tuple(found), max_new_tokens)
 

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glasshouse.behaviours.behaviour import Behaviour
-from glasshouse.behaviours.breadth import FAMILY_END
+from glasshouse.behaviours.breadth import ENOUGH, FAMILY_END
 from glasshouse.behaviours.classifier import told_apart
 from glasshouse.behaviours.evaluation import Evaluation
 from glasshouse.behaviours.language import language
@@ -123,13 +123,19 @@ def discovered(base: Evaluation, new: Evaluation, *, seed: int = 0, inside: Insi
     prompts), "change" (an `Estimate` as JSON, from the confirming half), "p" (adjusted), "also" (traits that move with
     it), "pairs" (replies side by side, the clearest first), "pattern" (what a behaviour is made of: "trait", "kind" and
     "good" of the clearest that a pattern tells, or None). "apart": see `_apart`. inside: features of the prompts of
-    `base`, in its order. Raises `UserError` for runs of different prompts.
+    `base`, in its order. Raises `UserError` for runs of different prompts, and where too few were answered by both.
     """
     if base.behaviour.hash != new.behaviour.hash:
         raise UserError("expected two runs of the same prompts, got different ones; discover on both anew")
     both = list(zip(base.samples, new.samples, strict=True))
     sound = [p for p, (old, fresh) in enumerate(both) if not old.error and not fresh.error]
     pairs = [both[p] for p in sound]
+    if len(pairs) < ENOUGH:
+        why = next((error for one in both for error in (one[0].error, one[1].error) if error), "no reply")
+        raise UserError(
+            f"expected {ENOUGH} prompts or more that both answered, got {len(pairs)} of {len(both)} ({why}); give "
+            "others"
+        )
     if inside is not None:
         inside = inside._replace(before_PF=inside.before_PF[sound], after_PF=inside.after_PF[sound])
     table = _table(pairs, inside)

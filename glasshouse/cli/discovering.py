@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from glasshouse.cli.entry import CountOption, DeviceOption, JsonOption, SeedOption, WorkspaceOption, answer, begin, say
+from glasshouse.cli.entry import (
+    CountOption,
+    DeviceOption,
+    JsonOption,
+    SeedOption,
+    WorkspaceOption,
+    answer,
+    begin,
+    file_to_write,
+    say,
+)
 from glasshouse.cli.evidence import record
 from glasshouse.cli.testing import WORLD, number, read_suites, usual
 from glasshouse.types import UserError
@@ -43,7 +53,10 @@ def discover(
     ] = None,
     save: Annotated[
         Path | None,
-        typer.Option(help="Write a difference, that of --group, as a behaviour: a .yaml file.", show_default=False),
+        typer.Option(
+            help="Write a difference, that of --group, as a behaviour: a .yaml file.", show_default=False,
+            callback=file_to_write,
+        ),
     ] = None,
     group: Annotated[int, typer.Option(help="The difference to save, counted from 1 as printed.", min=1)] = 1,
     dictionary: Annotated[

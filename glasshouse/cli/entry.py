@@ -114,6 +114,17 @@ DeviceOption = Annotated[
     str | None,
     typer.Option(help="cpu or cuda; without it, cuda where there is one.", show_default=False, callback=known_device),
 ]
+
+
+def file_to_write(file: Path | None) -> Path | None:
+    """The file itself. Raises `UserError`, before any work is done for it, where no file can be."""
+    if file is not None and not file.parent.is_dir():
+        raise UserError(f"expected a folder at {file.parent} to write to, found none; make it")
+    if file is not None and file.is_dir():
+        raise UserError(f"expected a file to write, got the folder {file}; give a file in it")
+    return file
+
+
 TextColumnOption = Annotated[str, typer.Option(help="Column of .jsonl, .parquet and .csv files that holds the text.")]
 PORT = 8421
 PortOption = Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.", min=0, max=65535)]

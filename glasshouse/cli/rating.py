@@ -17,6 +17,7 @@ from glasshouse.cli.entry import (
     WorkspaceOption,
     answer,
     begin,
+    file_to_write,
     say,
 )
 from glasshouse.cli.page import page
@@ -40,7 +41,7 @@ def rate(
         Path | None,
         typer.Option(
             metavar="FILE", help="Serve no page: write the comparisons as .jsonl, for preference training.",
-            show_default=False,
+            show_default=False, callback=file_to_write,
         ),
     ] = None,
     split: Annotated[
@@ -90,8 +91,6 @@ def _pairs(
             raise UserError(
                 f"expected ratings of {base.name} and {new.name} to export, found none; rate some pairs first"
             )
-        if not export.parent.is_dir():
-            raise UserError(f"expected a folder at {export.parent} to write to, found none; make it")
         write_atomically(export, "".join(json_.dumps(one, ensure_ascii=False) + "\n" for one in found))
         said = f"wrote {len(found)} comparisons to {export}; {ties} ratings of replies judged the same are left out"
         answer(json, {"file": str(export), "comparisons": len(found), "ties_left_out": ties}, said)

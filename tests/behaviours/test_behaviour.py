@@ -109,6 +109,16 @@ def test_a_mistake_says_the_line_and_what_was_expected(tmp_path: Path, old: str,
         read_behaviours(written(tmp_path, CAPITALS.replace(old, new, 1)))
 
 
+def test_what_is_expected_is_plain_data(tmp_path: Path) -> None:
+    for expect in ("{'Rome'}", "b'Rome'"):
+        program = (
+            "BEHAVIOUR = dict(name='b', about='For tests.', tag='guard', good='up', margin=1, scorer='length',\n"
+            f"    unit='tokens', families=[dict(family='a', expect={expect}, prompts=['Hello!'])])\n"
+        )
+        with pytest.raises(UserError, match=r"b.py: expected plain data .* as `expect` for b, got .*Rome"):
+            read_behaviours(written(tmp_path, program, "b.py"))
+
+
 def test_a_turn_is_left_to_the_model_only_where_a_reply_is_made() -> None:
     form: dict[str, Any] = {
         "name": "b", "about": "For tests.", "tag": "guard", "good": "up", "margin": 0.05, "scorer": "ends",

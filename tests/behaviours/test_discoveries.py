@@ -85,6 +85,13 @@ def test_prompts_come_from_text_and_from_the_worlds_chats(ws: Workspace, tmp_pat
     assert run(ws, "discover", "small", "ticking", "--corpus", tmp_path / "none")[0] == 2
 
 
+def test_a_place_to_save_that_is_none_is_said_before_the_work(ws: Workspace, suite: Path, tmp_path: Path) -> None:
+    words = ("discover", "small", "ticking", "--suite", suite, "--seed", 7, "--save")
+    for place, said in ((tmp_path / "none" / "x.yaml", "expected a folder at"), (tmp_path, "expected a file to write")):
+        status, _, err = run(ws, *words, place)
+        assert status == 2 and said in err and err.count("\n") == 1, err
+
+
 def test_a_discovery_that_was_altered_is_refused(ws: Workspace, suite: Path) -> None:
     assert run(ws, "discover", "small", "ticking", "--suite", suite, "--seed", 1)[0] == 0
     file = max((ws.root / "discoveries").glob("*/found.json"), key=lambda path: path.stat().st_mtime_ns)

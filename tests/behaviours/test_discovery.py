@@ -143,6 +143,16 @@ def test_runs_of_other_prompts_are_not_compared() -> None:
         discovered(run(one, 0), run(other, 0))
 
 
+def test_prompts_that_were_not_answered_are_said() -> None:
+    asked = widely(behaviours(), count=60)
+    made = run(asked, 0)
+    long = tuple(replace(one, reply="", error="a prompt of 300 tokens") for one in made.samples[:30])
+    lacking = replace(made, samples=long + made.samples[30:])
+    for runs, count in (((lacking, made), 30), ((replace(made, samples=long + long), made), 0)):
+        with pytest.raises(UserError, match=rf"both answered, got {count} of 60 \(a prompt of 300 tokens\)"):
+            discovered(*runs)
+
+
 def test_traits_of_a_reply() -> None:
     found = traits(Sample(family="f", prompt=0, reply="Certainly! I can't help. Why?", stopped=False))
     assert found["words"] == 5 and found["sentences"] == 3 and found["is cut off"] and found["refuses"]

@@ -263,6 +263,7 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
         (("--split", "--results"), "expected chats that were split between small and ticking, found none"),
         (("--split", "--share", 1), "expected a share of chats between 0 and 1, got 1.0"),
         (("--export", tmp_path / "none" / "c.jsonl"), "expected a folder at"),
+        (("--export", tmp_path), "expected a file to write, got the folder"),
         (("--only", "nothing"), "to the same prompts of nothing, found none"),
     ):
         status, _, err = run(*words)
