@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import math
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -79,8 +80,10 @@ class Behaviour:
         check_name(self.name)
         if len(self.name) > LONGEST_NAME:
             raise UserError(f"expected a behaviour's name of at most {LONGEST_NAME} characters, got {self.name!r}")
-        if self.margin <= 0:
-            raise UserError(f"expected a margin above 0 for {self.name}, got {self.margin}; say what does not matter")
+        if not 0 < self.margin < math.inf:  # nor one that is no number: what is kept with it would never read again
+            raise UserError(
+                f"expected a margin above 0, and finite, for {self.name}, got {self.margin}; say what does not matter"
+            )
         epochs, imported = self.settings.epochs, self.scorer[0] == RECORDED
         if self.settings.temperature == 0 and epochs > 1 and not imported:
             raise UserError(f"expected 1 epoch at temperature 0 (greedy replies are all the same), got {epochs}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,13 @@ def test_a_mistake_says_the_line_and_what_was_expected(tmp_path: Path, old: str,
     assert old in CAPITALS
     with pytest.raises(UserError, match=said):
         read_behaviours(written(tmp_path, CAPITALS.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize("margin", [math.nan, math.inf, 0.0])
+def test_a_margin_is_a_number_that_ends(tmp_path: Path, margin: float) -> None:
+    (found,) = read_behaviours(written(tmp_path, CAPITALS))
+    with pytest.raises(UserError, match=f"expected a margin above 0, and finite, for capitals, got {margin}"):
+        replace(found, margin=margin)
 
 
 def test_what_is_expected_is_plain_data(tmp_path: Path) -> None:

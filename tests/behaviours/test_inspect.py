@@ -214,6 +214,15 @@ def test_the_gate_takes_no_log_for_evidence(ws: Workspace, kept_log: Path, tmp_p
     assert any(one["rule"].startswith("t") and one["holds"] is not True for one in reasons)
 
 
+def test_a_margin_that_is_no_number_keeps_nothing(ws: Workspace, kept_log: Path) -> None:
+    before = evaluations(ws, version("small", ws))
+    for margin in ("nan", "inf"):
+        words = ["import", str(kept_log), "--margin", margin, "--workspace", str(ws.root)]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 2 and "expected a margin above 0, and finite" in done.stderr
+    assert evaluations(ws, version("small", ws)) == before
+
+
 def test_what_is_no_log_is_said(ws: Workspace, tmp_path: Path) -> None:
     file = tmp_path / "not.eval"
     with pytest.raises(UserError, match="expected a log of Inspect at"):
