@@ -180,6 +180,18 @@ def on_first_use(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     return load
 
 
+def finite(value: Any) -> Any:
+    """The same JSON value with NaN and infinities as null: JSON has no word for them, and an interval that knows
+    nothing of the spread is infinite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
+
+
 def plain(text: str) -> str:
     """Text safe to print in a terminal: control characters (but newline and tab) shown as `�`, escapes inert."""
     return "".join(c if c in "\n\t" or (c.isprintable() and c != "\x9b") else "�" for c in text)

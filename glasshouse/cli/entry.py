@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from glasshouse.types import UserError, plain
+from glasshouse.types import UserError, finite, plain
 from glasshouse.workspace import KINDS, Workspace, keep_memory
 
 # What a place on disk refuses, whatever was asked of it; any other OSError is a bug.
@@ -162,8 +162,8 @@ def say(text: str) -> None:
 
 
 def answer(as_json: bool, value: Any, text: str = "") -> None:
-    """The command's result on standard output: as JSON if asked, else in words."""
+    """The command's result on standard output: as JSON if asked (what is not finite as null), else in words."""
     if as_json:
-        print(json.dumps(value, indent=1, ensure_ascii=True))
+        print(json.dumps(finite(value), indent=1, ensure_ascii=True, allow_nan=False))
     elif text:
         print(plain(text))

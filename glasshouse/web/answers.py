@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from glasshouse.types import UserError
-
-
-def finite(value: Any) -> Any:
-    """The same JSON value with NaN and infinities as null: JSON has no word for them, and an interval that knows
-    nothing of the spread is infinite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return value
+from glasshouse.types import UserError, finite
 
 
 def dump(value: Any) -> str:

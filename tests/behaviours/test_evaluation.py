@@ -327,6 +327,23 @@ def test_the_commands(ws: Workspace, tmp_path: Path) -> None:
         assert status == 2 and said in err and err.count("\n") == 1, err
 
 
+def test_an_interval_that_is_infinite_is_null_in_json(chatting: Path, tmp_path: Path) -> None:
+    """Of one family nothing is known of the spread; JSON has no infinity."""
+    here = Workspace.open(copied(chatting, tmp_path / "ws"))
+    file = tmp_path / "lone.yaml"
+    file.write_text(json.dumps(behaviour("lone", count=1).to_json()), encoding="utf-8")
+
+    def found(*words: str) -> Any:
+        status, out, said = run(*words, "--json", "--workspace", here.root)
+        assert status == 0, said
+        return json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} in {words}"))
+
+    (row,) = found("test", "small", "--suite", str(file))["behaviours"]
+    assert row["mean"]["value"] > 0 and row["mean"]["low"] is None and row["mean"]["high"] is None
+    (cell,) = found("compare", "small", "ticking")["cells"]
+    assert cell["change"]["low"] is None and cell["verdict"] == "underpowered"
+
+
 def test_a_complaint_about_one_prompt(ws: Workspace) -> None:
     words = ("did-it-change", "Where does nobody number 3 live?", "small", "ticking", "--pattern", "^Certainly")
     status, out, _ = run(*words, "--samples", 6, "--also", "Nobody number 3 lives where?", "--workspace", ws.root)
