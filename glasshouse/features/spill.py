@@ -96,8 +96,10 @@ class Spill:
         for chunk in chunks:
             with safe_open(self.path(chunk), "np") as handle:
                 start = handle.get_slice("start")[first : end + 1]
-                rows = handle.get_slice("row")[int(start[0]) : int(start[-1])]
-                values = handle.get_slice("value")[int(start[0]) : int(start[-1])]
+                low, high = int(start[0]), int(start[-1])
+                rows, values = np.zeros(0, np.int32), np.zeros(0, np.float32)
+                if low < high:  # safetensors refuses an empty slice at the end of a tensor
+                    rows, values = handle.get_slice("row")[low:high], handle.get_slice("value")[low:high]
             parts.append((np.diff(start), rows, values, chunk * self.windows))
         feature = np.concatenate([np.repeat(np.arange(end - first), counts) for counts, *_ in parts])
         row = np.concatenate([rows.astype(np.int64) + base * self.context for _, rows, _, base in parts])

@@ -196,6 +196,24 @@ def test_cofiring_in_blocks_is_a_sample_and_says_so(made, monkeypatch, tmp_path)
     assert torch.equal(table_BF[10:20][off], part_BF[off])
 
 
+def test_features_silent_in_a_chunk_are_read_back(tmp_path):
+    """The last feature fires in the first chunk only, the first in none; a third chunk has no firing at all."""
+    kept = spill.Spill(tmp_path, 3, spill.CHUNK_ROWS, 3)
+    none = np.zeros(0, np.int64)
+    for chunk, feature in enumerate(([1, 2], [1], none)):
+        values = np.ones(len(feature), np.float32)
+        kept.write(chunk, np.array(feature), np.arange(len(feature)), values, np.ones(spill.CHUNK_ROWS, bool))
+    contexts = [kept.block(f, f + 1, range(3)).context.tolist() for f in range(3)]
+    assert contexts == [[], [0, 1], [0]] and len(kept.block(0, 3, range(3))) == 3
+
+
+def test_a_dictionary_that_never_fires_has_evidence(tiny_model, corpus, workspace):
+    silent = random_dictionary(tiny_model.width, 8)
+    silent.b_enc[:] = -1e6
+    table = gather(tiny_model, silent, corpus, ws=workspace, **SETTINGS)
+    assert [row["flag"] for row in rows(table)] == ["dead"] * 8 and table.feature(7)["examples"]["top"] == []
+
+
 def test_pairs_are_counted_in_bounded_parts(monkeypatch):
     rng = np.random.default_rng(0)
     active = [np.sort(rng.choice(40, size, replace=False)) for size in rng.integers(0, 30, 200)]
