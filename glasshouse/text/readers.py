@@ -180,8 +180,11 @@ def _csv(file: Path, name: str, kind: str, text_column: str, budget: Budget) -> 
         decoded = (line.decode("utf-8-sig", "surrogateescape") for line in _lines(stream, budget))
         lines = itertools.dropwhile(lambda line: not line.strip(), decoded)  # the header is the first line with words
         csv.field_size_limit(min(budget.limit, 2**31 - 1))
+        table = csv.DictReader(lines, delimiter="\t" if ".tsv" in suffix_of(file) else ",")
         try:
-            yield from csv.DictReader(lines, delimiter="\t" if ".tsv" in suffix_of(file) else ",")
+            if table.fieldnames is not None and text_column not in table.fieldnames:
+                raise _no_column(file, text_column, table.fieldnames)
+            yield from table
         except csv.Error as error:
             yield Skipped(f"broken CSV ({error})")
 
@@ -200,17 +203,25 @@ def _opened(file: Path, read: Callable[[IO[bytes]], Iterator[Piece | Skipped]]) 
 def _rows(
     rows: Iterator[dict[str, Any] | Skipped], file: Path, name: str, kind: str, text_column: str
 ) -> Iterator[Piece | Skipped]:
+    """A table's head has said that it has the column; of rows of JSON, which name their own, one may lack it, not all."""
+    lacking, found = 0, False
+    columns: list[str] = []
     for i, row in enumerate(rows):
         if isinstance(row, Skipped):
             yield row
             continue
         if text_column not in row:
-            raise _no_column(file, text_column, [str(key) for key in row])
+            lacking, columns = lacking + 1, columns or [str(key) for key in row]
+            continue
+        found = True
         text, own = row[text_column], row.get("kind")
         if not isinstance(text, str):
             yield Skipped("rows without text")
         else:
             yield Piece(f"{name}#{i}", own if isinstance(own, str) and own else kind, text)
+    if lacking and not found:
+        raise _no_column(file, text_column, columns)
+    yield from [Skipped("rows without text")] * lacking
 
 
 class NoColumn(UserError):

@@ -134,6 +134,17 @@ def test_one_table_among_texts_is_skipped(tmp_path: Path) -> None:
     assert corpus(tmp_path).skipped == {"tables without a column 'text'": 1}
 
 
+def test_a_row_without_the_column_costs_no_other(tmp_path: Path) -> None:
+    lines = ['{"title": "a"}', '{"text": "one"}', '{"id": 3}', '{"text": "two"}']
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    found = corpus(tmp_path)
+    assert [(d.name, d.text) for d in found.documents] == [("t.jsonl#1", "one"), ("t.jsonl#3", "two")]
+    assert found.skipped == {"rows without text": 2}
+    (tmp_path / "t.jsonl").write_text("\n".join(lines[::2]))
+    (tmp_path / "a.txt").write_text("good")
+    assert corpus(tmp_path).skipped == {"tables without a column 'text'": 1}
+
+
 def test_broken_rows_are_counted(tmp_path: Path) -> None:
     lines = [
         b'{"text": "good"}',
