@@ -57,13 +57,15 @@ class Corpus:
     """Documents in a fixed order. `documents[i].index == i` always, also after a split or weighting.
 
     `skipped` counts what was left out when reading, by reason. `chat`: what the marks in the text mean; without it a
-    special token's name in the text is text like any other.
+    special token's name in the text is text like any other. `split_from`: how many documents the corpus has of which
+    this is a side; 0 for one that is whole.
     """
 
     source: str
     documents: Sequence[Document]
     skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
     chat: Chat | None = None
+    split_from: int = 0
 
     @functools.cached_property
     def hash(self) -> str:
@@ -105,7 +107,8 @@ class Corpus:
         if few_and_long or not held_out / 4 <= share <= min(0.5, held_out * 4):
             cuts = [_cut(document, 1 - held_out) for document in self.documents]
             sides = [head for head, _ in cuts], [tail for _, tail in cuts if tail is not None]
-        return self._of(sides[0]), self._of(sides[1])
+        train, held = (dataclasses.replace(self._of(side), split_from=len(self.documents)) for side in sides)
+        return train, held
 
     def weighted(self, weights: Mapping[str, float], seed: int = 0) -> Corpus:
         """Each kind's documents `weights[kind]` times: 2.5 is twice each and once more for half of them, 0 leaves the

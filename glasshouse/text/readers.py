@@ -203,7 +203,7 @@ def _opened(file: Path, read: Callable[[IO[bytes]], Iterator[Piece | Skipped]]) 
 def _rows(
     rows: Iterator[dict[str, Any] | Skipped], file: Path, name: str, kind: str, text_column: str
 ) -> Iterator[Piece | Skipped]:
-    """A table's head has said that it has the column; of rows of JSON, which name their own, one may lack it, not all."""
+    """A table's head has said that it has the column; of rows of JSON, which name their own, some may lack it."""
     lacking, found = 0, False
     columns: list[str] = []
     for i, row in enumerate(rows):

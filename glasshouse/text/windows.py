@@ -59,13 +59,14 @@ class Windows:
 def windows(tokens: Tokens, *, context: int, bos_id: int | None, pad_id: int, min_length: int = 8) -> Windows:
     """Cut every document into consecutive windows of `context` positions, the first of them BOS if there is one.
 
-    Pieces with fewer than `min_length` tokens of text are left out. Raises `UserError` if the corpus is one document
-    shorter than a context, or no piece is long enough.
+    Pieces with fewer than `min_length` tokens of text are left out. Raises `UserError` if the corpus, not only
+    this side of it, is one document shorter than a context, or no piece is long enough.
     """
     room = context - (bos_id is not None)
     assert room >= 1, context
     lengths = np.diff(tokens.doc_start)
-    if len(lengths) == 1 and lengths[0] < room and not tokens.corpus.documents[0].start:  # not the tail of a split
+    alone = len(lengths) == 1 and tokens.corpus.split_from <= 1  # not one of several that a split has held out
+    if alone and lengths[0] < room and not tokens.corpus.documents[0].start:  # not the tail of one that it has cut
         raise UserError(
             f"expected text longer than a context of {context} tokens, {tokens.corpus.source} is one document of "
             f"{int(lengths[0])}; give more text or a shorter context"

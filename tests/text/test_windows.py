@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -59,3 +60,13 @@ def test_too_little_text() -> None:
         windows(tokens_of(20), context=64, bos_id=1, pad_id=0)
     with pytest.raises(UserError, match="expected documents of 8 tokens or more in made, found none"):
         windows(tokens_of(3, 4), context=64, bos_id=1, pad_id=0)
+
+
+def test_one_short_document_held_out_of_several_is_no_mistake() -> None:
+    for of, refused in ((20, False), (1, True)):
+        tokens = tokens_of(20)
+        side = replace(tokens, corpus=replace(tokens.corpus, split_from=of))
+        with pytest.raises(UserError, match="is one document") if refused else contextlib.nullcontext():
+            assert len(windows(side, context=64, bos_id=1, pad_id=0)) == 1
+    whole = Corpus("made", tuple(Document(i, f"d{i}", "txt", f"note {i}") for i in range(20)))
+    assert [side.split_from for side in whole.split()] == [20, 20]
