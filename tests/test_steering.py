@@ -319,7 +319,7 @@ def test_what_is_kept_is_of_one_model(steered: Any, workspace: Any, tiny_model_d
     other = load(tiny_model_dir, device="cpu", name="other")
     other.module.transformer.wte.weight.mul_(1.5)
     other.attach(steered.dictionary("made"))
-    texts = ["Ada walked to the mill.", "Ben had a lamp and some bread."]
+    texts = [steered.tokens(text).ids(0) for text in ("Ada walked to the mill.", "Ben had a lamp and some bread.")]
     ask = lambda model: json.loads(
         json.dumps(steering.measure_dose(workspace, model, "made/0", otherwise=lambda _: texts))
     )
@@ -332,6 +332,19 @@ def test_what_is_kept_is_of_one_model(steered: Any, workspace: Any, tiny_model_d
     assert [run["command"] for run in workspace.runs()] == ["dose", "dose"], "each measured once"
     of = [workspace.manifest("evals", name)["made_from"][1] for name in workspace.names("evals")]
     assert {(ref["kind"], ref["name"]) for ref in of} == {("models", "other"), ("models", steered.name)}
+
+
+def test_stored_contexts_are_read_as_they_are(steered: Any, workspace: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halves of a character in their ids, as long as the model reads, its BOS before them."""
+    with workspace.writing("dictionaries", "made", config={}, command="open") as draft:
+        draft.finish(model=steered.name)
+    half = steered.tokens("Ada saw 🐟.").ids(0)[:-2]
+    asked: list[Any] = []
+    tokens = type(steered).tokens
+    monkeypatch.setattr(steered, "bos_id", 0)
+    monkeypatch.setattr(type(steered), "tokens", lambda self, texts: asked.append(texts) or tokens(self, texts))
+    steering.measure_dose(workspace, steered, "made/0", otherwise=lambda _: [half, [5] * (steered.context - 1)])
+    assert asked[0] == [[0, *half], [0] + [5] * (steered.context - 1)]
 
 
 def test_mistakes(steered: Any, held_out: Reading) -> None:

@@ -123,4 +123,4 @@ def measure_each(model: Any, ws: Workspace, sets: Sequence[str], adds: Sequence[
     for how, texts in (("set", sets), ("add", adds)):
         for place in places(texts):
             table = place.dictionary
-            yield measure_dose(ws, model, place, how, otherwise=lambda count, t=table: features(t, ws=ws).texts(count))
+            yield measure_dose(ws, model, place, how, otherwise=lambda count, t=table: features(t, ws=ws).ids(count))

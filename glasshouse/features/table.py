@@ -19,6 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from glasshouse.types import NAME_PATTERN, Estimate, FeatureId, UserError
 from glasshouse.workspace import Workspace, read_manifest
 
@@ -336,12 +338,16 @@ class Features:
             row["tokens"] = [self.vocabulary.get(token, f"‹{token}›") for token in row["tokens"]]
         return {row.pop("context"): row for row in rows}
 
-    def texts(self, count: int) -> list[str]:
-        """`count` stored contexts as text, spread evenly over all of them; all of them if there are fewer."""
+    def ids(self, count: int) -> list[list[int]]:
+        """Token ids of `count` stored contexts, without BOS, spread evenly over all; of all if there are fewer. Not
+        their text: a character cut in half is shown, and cannot be read back."""
         rows = self._rows("SELECT context FROM read_parquet(?) ORDER BY context", [self._file("contexts")])
-        step = max(1, len(rows) // max(1, count))
-        found = self._contexts([row["context"] for row in rows[::step][:count]])
-        return ["".join(found[context]["tokens"]) for context in sorted(found)]
+        chosen = [rows[i]["context"] for i in np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+        found = self._rows(
+            "SELECT tokens FROM read_parquet(?) WHERE list_contains(?, context) ORDER BY context",
+            [self._file("contexts"), chosen],
+        )
+        return [row["tokens"] for row in found]
 
     def context(self, context_id: int) -> dict[str, Any]:
         """A stored context whole: `tokens` (text of each), `document`, `kind`, `char` (where it begins there)."""

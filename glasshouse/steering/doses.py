@@ -63,7 +63,7 @@ def dose_response(
     feature: str,
     strengths: Sequence[float] | None = None,
     *,
-    held_out: Reading | Sequence[str],
+    held_out: Reading | Sequence[str] | Sequence[Sequence[int]],
     how: str = "add",
     tokens: Sequence[int] | None = None,
     windows: int = 32,
@@ -76,10 +76,10 @@ def dose_response(
     """Effect and cost of a feature over a range of strengths, on text that neither model nor dictionary saw.
 
     how: "add" (strengths × the typical norm) or "set" (× the largest activation). held_out: a store's
-    `reading(held_out=True)`, of which `windows` are read, or texts. tokens: the feature's own tokens; None takes the
-    ten that its decoder row promotes most by the direct effect. Away from the stream that is not defined: then, unless
-    they are given, only the cost is measured. Beside it stand `draws` random directions from `seed`: at each token as
-    long as what the feature's edit writes there. Edits act at every position; a text's first token is not scored, nor
+    `reading(held_out=True)`, of which `windows` are read, or texts, or their token ids. tokens: the feature's own; None
+    takes the ten that its decoder row promotes most by the direct effect. Away from the stream that is not defined:
+    then, unless they are given, only the cost is measured. Beside it stand `draws` random directions from `seed`: at
+    each token as long as what the feature's edit writes there. Edits act at every position; a text's first token is not scored, nor
     of a store's text what it does not teach to write (see `Document.unlearned`). sums: a file that keeps what was read
     so far, so that the same call goes on after it was killed.
     """
@@ -129,7 +129,7 @@ def _own_tokens(model: Model, dictionary: Any, index: int, tokens: Sequence[int]
 
 
 def _batches(
-    model: Model, held_out: Reading | Sequence[str], windows: int, batch_tokens: int
+    model: Model, held_out: Reading | Sequence[str] | Sequence[Sequence[int]], windows: int, batch_tokens: int
 ) -> Iterator[tuple[Batch, Tensor, list[int]]]:
     """Batches, with the next tokens that are scored (B, T - 1) and the document of each text."""
     if isinstance(held_out, Reading):
@@ -137,7 +137,7 @@ def _batches(
         whole, documents = Batch(ids_WT[:windows], mask_WT[:windows]), held_out.doc_W[:windows].tolist()
         scored_BT = held_out.scored()[:windows]
     else:
-        whole = model.tokens(list(held_out))
+        whole = model.tokens(held_out)
         documents = list(range(len(whole)))
         scored_BT = whole.mask_BT[:, 1:] & whole.mask_BT[:, :-1]
     step = max(1, batch_tokens // whole.ids_BT.shape[1])

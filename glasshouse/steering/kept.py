@@ -43,13 +43,13 @@ def measure_dose(
     feature: str | FeatureId,
     how: str = "add",
     *,
-    otherwise: Callable[[int], Sequence[str]],
+    otherwise: Callable[[int], Sequence[Sequence[int]]],
     advance: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
     """`dose_response` as JSON with `text`, what it was measured on; measured unless it stands for this model, and kept.
 
     The model must have the dictionary attached. Text is what was held out when the dictionary was learnt here;
-    of a dictionary from elsewhere it is `otherwise(WINDOWS)`. Killed, the same call goes on.
+    of a dictionary from elsewhere it is `otherwise(WINDOWS)`, token ids without BOS. Killed, the same call goes on.
     """
     place, known = FeatureId.parse(str(feature)), ws.exists("models", model.name)
     of = ws.ref("models", model.name) if known else ArtifactRef("models", model.name, model.version)
@@ -59,13 +59,14 @@ def measure_dose(
     from glasshouse.steering.doses import STRENGTHS, dose_response
 
     made_from = [ws.ref("dictionaries", place.dictionary), of]
-    text: Reading | Sequence[str]
+    first = [] if model.bos_id is None else [model.bos_id]
+    text: Reading | Sequence[Sequence[int]]
     if (stored := _held_out(ws, place.dictionary)) is not None:
         text, ref = stored
         said, windows = f"held out of activations/{ref.name}", min(WINDOWS, len(text))
         made_from.append(ref)
     else:
-        text = otherwise(WINDOWS)
+        text = [[*first, *ids] for ids in otherwise(WINDOWS)]
         said, windows = "contexts of the evidence", len(text)
     config = {
         "feature": str(place), "how": how, "model": asdict(of), "strengths": STRENGTHS.get(how), "windows": windows,

@@ -298,7 +298,7 @@ class Workbench:
                 raise Stopped
 
         model = self.open(place.dictionary)[0]
-        otherwise = self.library.table(place.dictionary).texts
+        otherwise = self.library.table(place.dictionary).ids
         found = measure_dose(self.library.ws, model, place, how, otherwise=otherwise, advance=advance)
         say({"event": "dose", "dose": found})
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import glasshouse as gh
@@ -97,6 +98,14 @@ def test_context_on_demand(table):
     assert context["tokens"][example["start"] : example["start"] + len(example["tokens"])] == example["tokens"]
     with pytest.raises(UserError, match="stored"):
         table.context(10**6)
+
+
+def test_ids_are_those_stored_and_spread_over_all(table):
+    stored = pq.read_table(table.folder / "contexts.parquet")["tokens"].to_pylist()
+    assert table.ids(10**6) == stored
+    count = len(stored) * 2 // 3
+    places = [stored.index(ids) for ids in table.ids(count)]
+    assert len(places) == count and places[0] == 0 and places[-1] == len(stored) - 1
 
 
 def test_bad_input_gets_one_line(table, workspace):
