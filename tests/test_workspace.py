@@ -406,6 +406,22 @@ def test_files_are_replaced_whole(tmp_path: Path) -> None:
     assert (tmp_path / "f").read_text() == "two" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_link_or_a_pipe_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    file, link, pipe = tmp_path / "there" / "f", tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(file)
+    for text in ("one", "two"):  # also where nothing is there yet
+        write_atomically(link, text)
+        assert link.is_symlink() and file.read_text() == text
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    write_atomically(pipe, "three")
+    assert reader.communicate(timeout=20)[0] == b"three" and pipe.is_fifo()
+    assert {p.name for p in tmp_path.rglob("*")} == {"there", "f", "link", "pipe"}
+    with pytest.raises(IsADirectoryError):
+        write_atomically(tmp_path / "there", "four")
+
+
 @pytest.mark.parametrize("refused", ["nothing", "opening", "writing"])
 @pytest.mark.parametrize("sizes", [[], [0], [1], [SECTOR, 7], [BLOCK - 1, 2], [5, 2 * BLOCK, SECTOR]])
 def test_bytes_written_past_the_cache(

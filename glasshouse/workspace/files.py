@@ -21,12 +21,30 @@ BLOCK, SECTOR = 8 << 20, 4096  # bytes written at once; what the page cache is p
 
 
 def write_atomically(path: Path, data: str | bytes) -> None:
-    """Write under a temporary name, sync, rename: readers see the old file or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
-    sync_file(temporary)
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+    """Readers see the old file or the new one, whole; see `whole`."""
+    with whole(path) as place:
+        place.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write what is to stand at `path`: under a temporary name, which is synced and renamed at the end.
+
+    A link stays one, and the file that it points to is written. A pipe or a device is written straight to: a file in
+    its place would end it for everybody.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        yield temporary
+        sync_file(temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(target.parent)
 
 
 def write_past_cache(path: Path, parts: Iterable[memoryview]) -> str:

@@ -71,6 +71,23 @@ def test_the_same_seed_gives_the_same_bytes_whatever_python_hashes(tmp_path: Pat
     assert digests[0] == digests[1]
 
 
+def test_a_place_that_is_no_file_gets_one_line_and_a_pipe_stays_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from glasshouse.organisms.world.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    for out in ("here", "", "x" * 300):  # the last is longer than a name may be
+        assert main(["--megabytes", "0.01", "--out", out]) == 2
+        assert re.fullmatch(r"expected .*; give .*\n", capsys.readouterr().err)
+    os.mkfifo("pipe")
+    reader = subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE)
+    assert main(["--megabytes", "0.01", "--out", "pipe"]) == 0
+    rows = reader.communicate(timeout=20)[0].splitlines()
+    assert "spans" in json.loads(rows[0]) and Path("pipe").is_fifo() and len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_longer_text_begins_with_the_shorter_and_another_seed_is_another_text(
     world: World, sample: list[WorldDocument]
 ) -> None:

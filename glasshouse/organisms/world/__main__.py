@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from glasshouse.organisms.world.base import build
 from glasshouse.organisms.world.concepts import concepts
 from glasshouse.organisms.world.documents import documents
 from glasshouse.types import UserError
+from glasshouse.workspace import whole
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"expected to write to {options.out}, got {error.strerror or error}; give another --out", file=sys.stderr)
+        return 2
     print(f"{count} documents in {options.out}")
     return 0
 
@@ -42,16 +45,13 @@ def write(path: Path, world_seed: int, seed: int, megabytes: float) -> int:
     """Write the documents to `path`, whole or not at all, and return how many there are."""
     if not path.parent.is_dir():
         raise UserError(f"expected a folder {path.parent} to write {path.name} in, found none; make it first")
+    if path.is_dir():
+        raise UserError(f"expected a file to write, got the folder {path}; give --out FILE.jsonl")
     world, count = build(world_seed), 0
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("w", encoding="utf-8", newline="\n") as file:
-            for document in documents(world, seed=seed, megabytes=megabytes):
-                file.write(json.dumps(document.row(), ensure_ascii=False, separators=(",", ":")) + "\n")
-                count += 1
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole(path) as place, place.open("w", encoding="utf-8", newline="\n") as file:
+        for document in documents(world, seed=seed, megabytes=megabytes):
+            file.write(json.dumps(document.row(), ensure_ascii=False, separators=(",", ":")) + "\n")
+            count += 1
     return count
 
 
