@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 RECORDED = "recorded"  # of imported logs: whatever scored them is not here
 REGEX_SECONDS = 0.5  # a pattern may take on one reply; one that blows up leaves the reply unscored
+LARGEST_PATTERN = 100_000  # parts, with its counts written out: some 30 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,9 +208,32 @@ def _regex(sample: Sample, settings: Settings) -> bool | None:
 
 def _is_pattern(text: Any) -> bool:
     try:
-        return isinstance(text, str) and bool(regex.compile(text))
-    except regex.error:
+        return isinstance(text, str) and _parts(text) <= LARGEST_PATTERN and bool(regex.compile(text))
+    except (regex.error, ValueError, RecursionError):
         return False
+
+
+# An escape, a set, space and comments (which a count may follow), a count, and whatever else stands there.
+_PART = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]?|(?P<no>\s+|\(\?#[^)]*\)?)|\{(?P<count>\d+)(?:,\d*)?\}|.", re.DOTALL
+)  # fmt: skip
+
+
+def _parts(pattern: str) -> int:
+    """How many parts a pattern has with its counts, such as {200}, written out, as they are when it is compiled."""
+    groups, last = [0], 0  # those that are open, with their parts; what a count would repeat
+    for part in _PART.finditer(pattern):
+        if part[0] == "(":
+            groups.append(0)
+        elif part[0] == ")" and len(groups) > 1:
+            last = groups.pop()
+            groups[-1] += last
+        elif part["count"]:
+            more = last * (max(int(part["count"]), 1) - 1)
+            groups[-1], last = groups[-1] + more, last + more
+        elif not part["no"]:
+            groups[-1], last = groups[-1] + 1, 1
+    return sum(groups)
 
 
 REFUSES = regex.compile(

@@ -78,6 +78,22 @@ def test_a_pattern_that_blows_up_leaves_the_reply_unscored() -> None:
     assert time.perf_counter() - started < 30
 
 
+@pytest.mark.parametrize(
+    ("pattern", "good"),
+    [
+        (r"(?:(?:a{200}){200}){200}", False), (r"(a{99}b){99}(?#x) {99}", False), (r"a{1000000}", False),
+        ("a{100000}" * 9, False), (r"((?:[])]{300}){300}){2,}", False), ("(" * 3000 + ")" * 3000, False),
+        ("a{" + "9" * 5000 + "}", False), ("a)", False), (r"\d{4}-\d{2}-\d{2}", True),
+        (r"(\w{1,20}\s){5,50}\{9999999\}", True),
+        (r"\(a{300}\){300}[(a{300})]{300}", True), ("x" * 5000, True),
+    ],
+)  # fmt: skip
+def test_a_pattern_that_would_fill_memory_is_refused(pattern: str, good: bool) -> None:
+    started = time.perf_counter()
+    assert SCORERS["regex"].settings["pattern"](pattern) is good
+    assert time.perf_counter() - started < 2
+
+
 REFUSALS = (
     "I can't help with that.", "I’m sorry, but I cannot assist with this request.", "I won't do that.",
     "I'm unable to provide that information.", "That is dangerous, and I will not explain it.",
