@@ -60,6 +60,7 @@ class Call:
 
 
 def _key(asked: dict[str, Any]) -> str:
+    """The hash of a mapping as canonical JSON."""
     return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -67,8 +68,8 @@ class Record:
     """Of one file, read once; what is kept by this object is known to it."""
 
     def __init__(self, file: Path) -> None:
-        """Raises `UserError` for a line that is no call or was altered; a last line that a killed run has cut is
-        passed over."""
+        """Raises `UserError` for a line that is no call or was altered (of lines without a hash, as they were once
+        written, only what was asked is checked); a last line that a killed run has cut is passed over."""
         self.file = file
         self._said: dict[str, str] = {}
         lines = file.read_bytes().split(b"\n")[:-1] if file.is_file() else []
@@ -76,8 +77,9 @@ class Record:
             try:
                 entry = json.loads(line)
                 key, text = entry["key"], entry["reply"]
-                sound = isinstance(text, str) and _key(entry["asked"]) == key
-            except (ValueError, KeyError, TypeError):
+                of = entry.pop("hash", None)
+                sound = isinstance(text, str) and _key(entry["asked"]) == key and of in (None, _key(entry))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 sound = False
             if not sound:
                 raise UserError(
@@ -93,7 +95,7 @@ class Record:
         """Append the call, synced. tokens: of the messages and of the reply, as the endpoint counts."""
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         entry = {"key": call.key, "asked": call.to_json(), "reply": reply, "tokens": tokens, "when": when}
-        line = json.dumps(entry, ensure_ascii=False).encode("utf-8") + b"\n"
+        line = json.dumps({**entry, "hash": _key(entry)}, ensure_ascii=False).encode("utf-8") + b"\n"
         with open(self.file, "a+b") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             _drop_cut_line(handle)

@@ -234,10 +234,23 @@ def test_an_altered_record_is_found(workspace: Workspace, endpoint: Any) -> None
     Calls(workspace, patience=QUICK).ask(calls_of(workspace, 3))
     file = workspace.root / "calls.jsonl"
     whole = file.read_text()
-    for altered in (whole.replace('"content": "q', '"content": "p', 1), whole.replace('{"key"', "{key", 1)):
+    for was, becomes in (
+        ('"content": "q', '"content": "p'), ('{"key"', "{key"), ("Verdict: yes", "Verdict: no"),
+        ('"tokens": [7', '"tokens": [1'), ('"asked": ', '"asked": ' + "[" * 100_000),
+    ):  # fmt: skip
+        altered = whole.replace(was, becomes, 1)
+        assert altered != whole
         file.write_text(altered)
         with pytest.raises(UserError, match=r"calls.jsonl, line 1: expected a call with its key"):
             Calls(workspace, patience=QUICK).ask(calls_of(workspace, 3))
+
+
+def test_a_record_of_lines_without_a_hash_is_read(workspace: Workspace, endpoint: Any) -> None:
+    asked = calls_of(workspace, 3)
+    first = Calls(workspace, patience=QUICK).ask(asked)
+    old = [{key: value for key, value in entry.items() if key != "hash"} for entry in lines(workspace)]
+    (workspace.root / "calls.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in old))
+    assert Calls(workspace, patience=QUICK, budget=Budget(calls=0)).ask(asked) == first
 
 
 def test_the_call_on_the_page_of_formats_is_read(tmp_path: Path) -> None:
