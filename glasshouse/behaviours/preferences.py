@@ -26,7 +26,8 @@ def results(study: Study) -> dict[str, Any]:
     """What was said of the study's pairs, as JSON.
 
     "verdict": in words; while pairs are open "p_anytime" decides, at 5%; once each was rated or skipped by somebody the
-    interval of "preferred" does, which is for one look. Fewer than five families never decide.
+    interval of "preferred" does, which is for one look: not where pairs were added after some had been rated, then
+    "p_anytime" decides on. Fewer than five families never decide.
 
     "preferred": the share of pairs in which the new version was preferred, those judged the same counted half;
     "rating": the mean rating, 1 to 7, above 4 for the new version; both clustered by prompt family, the ratings of one
@@ -44,7 +45,7 @@ def results(study: Study) -> dict[str, Any]:
     agreed, p = alpha(list(by_pair.values())), _p_anytime(rows)
     return {
         "base": study.base.to_json(), "new": study.new.to_json(), **counted, "ratings": len(rows),
-        "rated_pairs": len(by_pair), "verdict": _verdict(study, preferred, p, done=study.done),
+        "rated_pairs": len(by_pair), "verdict": _verdict(study, preferred, p, once=study.done and not study.extended),
         "preferred": _json(preferred),
         "rating": _json(_estimate([(row, row["rating"]) for row in rows], bounded=False)),
         "p_anytime": p,
@@ -75,10 +76,11 @@ def _json(found: Estimate | None) -> dict[str, Any] | None:
     return found.to_json() if found else None
 
 
-def _verdict(study: Study, preferred: Estimate | None, p: float, *, done: bool) -> str:
+def _verdict(study: Study, preferred: Estimate | None, p: float, *, once: bool) -> str:
+    """once: there is one look, at all the pairs that were set first."""
     if preferred is None or preferred.n < FEWEST:
         return CANNOT_TELL
-    if (preferred.low <= 0.5 <= preferred.high) if done else p > LEVEL:
+    if (preferred.low <= 0.5 <= preferred.high) if once else p > LEVEL:
         return CANNOT_TELL
     return f"{(study.new if preferred.value > 0.5 else study.base).name} is preferred"
 

@@ -211,6 +211,14 @@ class Study:
             said = {row["id"] for row in self._given(db) if row["rated"] is not None or row["skipped"] is not None}
             return len(said) == self._counted(db)["pairs"]
 
+    @property
+    def extended(self) -> bool:
+        """Whether pairs to rate were added after some had been: how many there are may rest on what was said."""
+        with self._index() as db:
+            rated = [row["shown"] for row in self._given(db) if row["rated"] is not None]  # rated again, it stays
+            prepared = [row["prepared"] for row in self._rows(db) if row["base_reply"] != row["new_reply"]]
+            return bool(rated) and max(prepared) > min(rated)
+
     def ratings(self) -> list[dict[str, Any]]:
         """Every rating that was given, with its pair, in the order in which they were shown."""
         with self._index() as db:

@@ -172,6 +172,19 @@ def test_while_pairs_are_open_the_verdict_is_one_that_may_be_looked_at(study: St
     assert found["preferred"]["low"] > 0.5 and found["p_anytime"] > 0.05 and found["verdict"] == "cannot tell"
 
 
+def test_pairs_added_after_a_look_leave_the_verdict_to_p_anytime(study: Study) -> None:
+    go_through(study, "Ada", lambda shown: 8 - likes_certainly(shown), most=1)
+    go_through(study, "Ada", likes_certainly)
+    found = results(study)
+    assert found["p_anytime"] > 0.05 and found["verdict"] == "ticking is preferred" and not study.extended
+    assert study.prepare(count=12)["pairs"] == 12 and not study.extended
+    assert study.prepare(count=13)["pairs"] == 13 and study.extended
+    go_through(study, "Ada", lambda _: 4)
+    found = results(study)
+    assert study.done and found["preferred"]["low"] > 0.5 and found["p_anytime"] > 0.05
+    assert found["verdict"] == "cannot tell"
+
+
 def test_comparisons_for_training(study: Study) -> None:
     go_through(study, "Ada", likes_certainly, most=4)
     go_through(study, "Ada", lambda _: 4, most=2)
