@@ -190,9 +190,11 @@ def by_prompt(evaluation: Evaluation) -> dict[tuple[str, int], list[tuple[Sample
 
 def plan(ws: Workspace, base: Version, behaviours: Sequence[Behaviour] = ()) -> list[dict[str, Any]]:
     """Before a run: of each behaviour that was run on the base, or is given, the smallest change that its families
-    could show, and how many would show equivalence. For what was never run, as if half of the families' scores were
-    1."""
-    known = {name: read_evaluation(ws, found) for name, found in newest(ws, base).items()}
+    could show, and how many would show equivalence. For what was never run as it is given, as if half of the families'
+    scores were 1."""
+    given = {behaviour.name: behaviour.hash for behaviour in behaviours}
+    runs = {name: read_evaluation(ws, found) for name, found in newest(ws, base).items()}
+    known = {name: run for name, run in runs.items() if given.get(name, run.behaviour.hash) == run.behaviour.hash}
     rows = [
         (one.behaviour, expected_spread(one.scored, bounded=one.behaviour.bounded), one.mean.value)
         for one in known.values()

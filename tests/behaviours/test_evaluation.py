@@ -39,6 +39,7 @@ from glasshouse.organisms.suite import suite
 from glasshouse.organisms.world import build
 from glasshouse.types import UserError
 from glasshouse.workspace import Draft, Workspace
+from tests.behaviours.written import a_model, asked, write_evaluation
 from tests.conftest import copied
 
 
@@ -342,6 +343,16 @@ def test_an_interval_that_is_infinite_is_null_in_json(chatting: Path, tmp_path: 
     assert row["mean"]["value"] > 0 and row["mean"]["low"] is None and row["mean"]["high"] is None
     (cell,) = found("compare", "small", "ticking")["cells"]
     assert cell["change"]["low"] is None and cell["verdict"] == "underpowered"
+
+
+def test_the_plan_is_of_the_behaviour_as_it_is_given(workspace: Workspace) -> None:
+    """Run with 8 families of which none moves; its file has 40 now."""
+    a_model(workspace)
+    small, grown = (asked("greets", [1] * count, margin=0.2) for count in (8, 40))
+    write_evaluation(workspace, version("m", workspace), small, [1.0] * 8)
+    ((old,), (row,)) = (plan(workspace, version("m", workspace), some) for some in ([small], [grown]))
+    assert old["families"] == 8 and row["families"] == 40 and row["needed"] > old["needed"]
+    assert plan(workspace, version("m", workspace)) == [old]
 
 
 def test_a_complaint_about_one_prompt(ws: Workspace) -> None:
