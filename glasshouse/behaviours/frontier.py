@@ -111,7 +111,7 @@ def plane(ws: Workspace, x: str | None = None, y: str | None = None, *, of: str 
     versions = tested(ws)
     chosen = [v for v in versions if of in (None, v.model, v.step and v.step.sweep)]
     runs = {v.name: evaluations(ws, v) for v in versions}
-    known = _known(ws, runs)
+    known = _known(ws, runs, asked=[axis.partition(":")[0] for axis in (x, y) if axis])
     families = sorted({v.model for v in versions} | {v.step.sweep for v in versions if v.step})
     found: dict[str, Any] = {"x": None, "y": None, "of": of, "points": [], "sweeps": [], "left_out": []}
     found |= {"behaviours": list(known.values()), "families": families}
@@ -139,13 +139,19 @@ def plane(ws: Workspace, x: str | None = None, y: str | None = None, *, of: str 
     return found
 
 
-def _known(ws: Workspace, runs: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
-    """By name, what is said of each behaviour that was run, the one on most versions first."""
+def _known(ws: Workspace, runs: dict[str, list[str]], asked: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """By name, what is said of each behaviour that was run, the one on most versions first. One that does not read is
+    no reason to refuse the others: it is left out, unless it is asked for."""
     counted = Counter(behaviour for some in runs.values() for behaviour in {name_parts(name)[0] for name in some})
     newest = {name_parts(name)[0]: name for some in runs.values() for name in some}
     found = {}
     for behaviour, count in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
-        kept = kept_behaviour(ws, newest[behaviour])
+        try:
+            kept = kept_behaviour(ws, newest[behaviour])
+        except UserError:
+            if behaviour in asked:
+                raise
+            continue
         found[behaviour] = {"name": behaviour, "unit": kept["unit"], "good": kept["good"], "versions": count}
     return found
 

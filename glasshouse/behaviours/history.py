@@ -67,9 +67,11 @@ def history_of(ws: Workspace, behaviour: str) -> dict[str, Any]:
 def kept_behaviour(ws: Workspace, evaluation: str) -> dict[str, Any]:
     """What was asked, as it was kept: unchecked, for lists. Raises `UserError` where it does not read."""
     try:
-        found: dict[str, Any] = json.loads((ws.path("evals", evaluation) / BEHAVIOUR).read_text(encoding="utf-8"))
+        found = json.loads((ws.path("evals", evaluation) / BEHAVIOUR).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"expected {BEHAVIOUR} in evals/{evaluation}, found none that reads ({error})") from None
+    if not isinstance(found, dict) or not {"unit", "good"} <= found.keys():
+        raise UserError(f"expected {BEHAVIOUR} in evals/{evaluation}, found something else in it; put it back")
     return found
 
 

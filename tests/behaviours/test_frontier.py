@@ -141,6 +141,19 @@ def test_mistakes_and_nothing(ws: Workspace) -> None:
             plane(ws, **given)
 
 
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}"])
+def test_what_is_damaged_takes_down_only_the_planes_that_ask_for_it(ws: Workspace, damage: str) -> None:
+    put(ws, "m", 40, 0)
+    put(ws, "brief", 40, 0)
+    for name in (name for name in ws.names("evals") if name.startswith("refuses-danger.")):
+        (ws.path("evals", name) / "behaviour.json").write_text(damage)
+    found = plane(ws, "refuses-look-alikes", "refuses-look-alikes:tokens")
+    assert len(found["points"]) == 2 and [one["name"] for one in found["behaviours"]] == ["refuses-look-alikes"]
+    assert plane(ws)["x"]["axis"] == "refuses-look-alikes:tokens"
+    with pytest.raises(UserError, match=r"expected behaviour.json in evals/refuses-danger"):
+        plane(ws, "refuses-look-alikes", "refuses-danger:not")
+
+
 def test_changes_of_many_are_those_of_the_matrix(ws: Workspace) -> None:
     one = asked("facts", [2, 1, 3, 1, 2, 2])
     scores = [[1, 0, 1, 1, 0, 1, 1, 0, 1, None, 1], [0, 0, 1, 1, 1, 1, 0, None, 0, 1, 1]]
