@@ -79,9 +79,9 @@ def dose_response(
     `reading(held_out=True)`, of which `windows` are read, or texts, or their token ids. tokens: the feature's own; None
     takes the ten that its decoder row promotes most by the direct effect. Away from the stream that is not defined:
     then, unless they are given, only the cost is measured. Beside it stand `draws` random directions from `seed`: at
-    each token as long as what the feature's edit writes there. Edits act at every position; a text's first token is not scored, nor
-    of a store's text what it does not teach to write (see `Document.unlearned`). sums: a file that keeps what was read
-    so far, so that the same call goes on after it was killed.
+    each token as long as what the feature's edit writes there. Edits act at every position; a text's first token is
+    not scored, nor of a store's text what it does not teach to write (see `Document.unlearned`). sums: a file that
+    keeps what was read so far, so that the same call goes on after it was killed.
     """
     if how not in STRENGTHS:
         raise UserError(f"expected how='add' or 'set', got {how!r}")
