@@ -89,14 +89,14 @@ def open_model(
     k: int = 32,
     seed: int = 0,
     device: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     precision: str | None = None,
     text_column: str = "text",
     say: Say = lambda _: None,
 ) -> Opened:
     """Load a model, harvest `tokens` tokens at `site`, learn a dictionary there and gather its features' evidence.
 
-    source: as `gh.load`. site: None for the stream entering the middle block. corpus: a folder, a file, or "python".
+    source, dtype: as `gh.load`. site: None for the stream entering the middle block. corpus: folder, file or "python".
     learn_tokens: activations that the dictionary is trained on (None: twice `tokens`). gather_tokens: tokens that the
     evidence is gathered over (None: `tokens`). context: tokens a window (None: 256, or what the model reads if less).
     dictionary: a folder, ours or SAELens'; then nothing is trained, and its site and name hold. name: of what is made
@@ -309,7 +309,8 @@ class _Job:
 
 
 def remember(model: Any, source: str | Path, ws: Workspace) -> None:
-    """Note in models/NAME where the model came from, so that `load(NAME)` finds it again. Weights are not copied.
+    """Note in models/NAME where the model came from and its dtype, so that `load(NAME)` finds it again as it was.
+    Weights are not copied.
 
     A model that has moved is noted anew. Raises `UserError` if its weights are not those of the model noted.
     """
@@ -317,13 +318,14 @@ def remember(model: Any, source: str | Path, ws: Workspace) -> None:
 
     note = ws.path("models", model.name) / SOURCE
     where = str(Path(source).resolve()) if Path(source).is_dir() else str(source)
+    noted = {"source": where, "dtype": str(model.dtype).removeprefix("torch.")}
     if ws.exists("models", model.name):
         check_known(model, ws)
         if str(source) == model.name or not note.is_file() or json.loads(note.read_text())["source"] == where:
             return
         shutil.rmtree(note.parent)
     with ws.writing("models", model.name, config={"version": model.version}, command="open") as draft:
-        write_atomically(draft.path / SOURCE, json.dumps({"source": where}, indent=1))
+        write_atomically(draft.path / SOURCE, json.dumps(noted, indent=1))
         draft.finish()
 
 
@@ -334,8 +336,8 @@ def check_known(model: Any, ws: Workspace) -> None:
     known = ws.manifest("models", model.name)["config"].get("version")  # none of what was grown here
     if known is not None and known != model.version:
         raise UserError(
-            f"expected the weights or tokenizer with which {model.name} was opened in {ws.root}, found others; open a "
-            "folder of another name, or use another --workspace"
+            f"expected the weights, dtype and tokenizer with which {model.name} was opened in {ws.root}, found others; "
+            "open a folder of another name, or use another --workspace"
         )
 
 

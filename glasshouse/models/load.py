@@ -26,7 +26,9 @@ from glasshouse.models.model import Model
 from glasshouse.types import NAME_PATTERN, UserError
 from glasshouse.workspace import Workspace, read_manifest
 
-SOURCE = "source.json"  # in models/NAME of a model that was opened from elsewhere: {"source": folder or hub name}
+SOURCE = (
+    "source.json"  # in models/NAME of a model that was opened from elsewhere: {"source": folder or hub name, "dtype"}
+)
 _HUB_SECONDS = 10  # for the one question whether the hub knows a name
 
 
@@ -37,16 +39,17 @@ def load(
     sites: SiteMap | None = None,
     name: str | None = None,
     device: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     workspace: Workspace | str | Path | None = None,
 ) -> Model:
     """A model with its sites checked on a short input.
 
     source: a name in the workspace's models/, a folder in Hugging Face format, a name on the hub, or a module, which is
     taken as it is and set to `eval()`.
-    sites: for a module outside the table of families. dtype: "float32", "bfloat16" or "auto" (as saved).
-    device: CUDA where there is one, else the CPU. Raises `UserError`, one line, for a name that does not exist or
-    cannot be reached, an architecture outside the table, weights that are no safetensors, a row that does not fit.
+    sites: for a module outside the table of families. dtype: "float32", "bfloat16" or "auto" (as saved); None: as the
+    workspace opened it, else float32. device: CUDA where there is one, else the CPU.
+    Raises `UserError`, one line, for a name that does not exist or cannot be reached, an architecture outside the
+    table, weights that are no safetensors, a row that does not fit.
     """
     check_device(device)
     if isinstance(source, nn.Module):
@@ -54,7 +57,8 @@ def load(
         chosen_name = name or type(source).__name__.lower()
     else:
         where, local_only = _find(str(source), workspace)
-        chosen_name = name or name_here(str(source), workspace)
+        here = name_here(str(source), workspace)
+        chosen_name, dtype = name or here, dtype or _noted_dtype(_root(workspace) / "models" / here)
         module, family = _from_pretrained(where, local_only, dtype, sites)
         tokenizer = tokenizer or _tokenizer(where, local_only)
         module.requires_grad_(False)
@@ -115,6 +119,12 @@ def _free_for(folder: Path, source: str) -> bool:
     where = str(json.loads(note.read_text(encoding="utf-8"))["source"]) if note.is_file() else str(folder)
     gone = Path(where).is_absolute() and not Path(where).is_dir()
     return where == source or gone or (Path(source).is_dir() and Path(where).resolve() == Path(source).resolve())
+
+
+def _noted_dtype(folder: Path) -> str:
+    """In which the workspace opened a model: in another its weights would be others."""
+    note = folder / SOURCE
+    return str(json.loads(note.read_text(encoding="utf-8")).get("dtype", "float32")) if note.is_file() else "float32"
 
 
 def _root(workspace: Workspace | str | Path | None) -> Path:
@@ -221,8 +231,8 @@ def _from_pretrained(where: str, local_only: bool, dtype: str, sites: SiteMap | 
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-    if dtype not in ("float32", "bfloat16", "auto"):
-        raise UserError(f"expected dtype float32, bfloat16 or auto, got {dtype!r}")
+    if dtype not in ("float32", "bfloat16", "float16", "auto"):
+        raise UserError(f"expected dtype float32, bfloat16, float16 or auto, got {dtype!r}")
     common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local_only}
     try:
         config = AutoConfig.from_pretrained(where, **common)

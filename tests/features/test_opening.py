@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from glasshouse.dictionaries import write_folder
 from glasshouse.features import opening
 from glasshouse.features.opening import Budget, demo
-from glasshouse.models import training
+from glasshouse.models import load, training
 from glasshouse.text import Corpus, Document
+from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 from tests.features.planted import random_dictionary
 
@@ -30,6 +33,19 @@ def test_a_copy_with_another_k_is_not_the_workspaces_own(workspace: Workspace) -
         draft.finish()
     assert opening._is_the_workspaces_own(learnt, workspace)
     assert not opening._is_the_workspaces_own(random_dictionary(8, 16, k=5), workspace)
+
+
+def test_a_model_is_loaded_again_in_the_dtype_in_which_it_was_opened(
+    workspace: Workspace, tiny_model_dir: Path
+) -> None:
+    model = load(tiny_model_dir, device="cpu", dtype="bfloat16", workspace=workspace)
+    opening.remember(model, tiny_model_dir, workspace)
+    for source in ("tiny", tiny_model_dir):
+        again = load(source, device="cpu", workspace=workspace)
+        assert again.dtype == torch.bfloat16
+        opening.remember(again, source, workspace)
+    with pytest.raises(UserError, match="dtype"):
+        opening.check_known(load("tiny", device="cpu", dtype="float32", workspace=workspace), workspace)
 
 
 def test_a_demo_that_was_begun_elsewhere_goes_on_as_it_was_begun(
