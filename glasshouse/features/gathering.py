@@ -73,6 +73,14 @@ class GatherConfig:
             raise UserError(f"expected memory of at least 67108864 bytes for evidence, got {self.memory}")
 
 
+def active_features(dictionary: Any) -> float:
+    """How many fire on a token, which is what evidence takes disk and time for: k, or as its report has counted, or 32
+    where neither says."""
+    if dictionary.activation.k is not None:
+        return float(min(dictionary.activation.k, dictionary.n_features))
+    return float(dictionary.report["l0"]["value"]) if "l0" in dictionary.report else 32.0
+
+
 def expect(
     *, tokens: int, n_features: int, width: int, active: float = 32, memory: int = 1 << 30, tokens_per_second: float,
     device: str = "cpu",
@@ -131,7 +139,8 @@ def gather(
         "model": model.name, "model_version": model.version, "corpus": corpus.hash,
     }  # fmt: skip
     if not ws.done("features", name, record):
-        ws.require_disk(int(min(tokens, corpus.bytes) * 300) + 6000 * dictionary.n_features)
+        a_token = 44 + 8 * active_features(dictionary)
+        ws.require_disk(int(min(tokens, corpus.bytes) * a_token) + 6000 * dictionary.n_features)
         with ws.writing("features", name, config=record, command="features") as draft:
             with draft.threads():
                 _Gathering(model, dictionary.to(model.device), site, corpus, config, draft).run()

@@ -254,13 +254,16 @@ class _Job:
         self, tokens: int, rate: float, features: int | None, k: int, given: Dictionary | None
     ) -> Expectation:
         from glasshouse.dictionaries import LearnConfig
-        from glasshouse.features.gathering import expect
+        from glasshouse.features.gathering import active_features, expect
 
         width = self.model.sites[self.site].width
         count = given.n_features if given else LearnConfig(features=features, k=k).resolved(width).features
         assert count is not None
+        active = active_features(given) if given else k
         device = str(self.model.device)
-        return expect(tokens=tokens, n_features=count, width=width, tokens_per_second=rate, device=device)
+        return expect(
+            tokens=tokens, n_features=count, width=width, active=active, tokens_per_second=rate, device=device
+        )  # fmt: skip
 
     def learn(self, amounts: dict[str, int], *, features: int | None, k: int) -> Dictionary:
         from glasshouse.activations import harvest

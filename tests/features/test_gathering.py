@@ -13,6 +13,7 @@ import torch
 
 import glasshouse as gh
 from glasshouse.activations.reading import choose
+from glasshouse.dictionaries.dictionary import Threshold
 from glasshouse.features import gathering, spill
 from glasshouse.features.examples import BIN_EXAMPLES, choose_examples
 from glasshouse.features.gathering import gather
@@ -194,6 +195,24 @@ def test_cofiring_in_blocks_is_a_sample_and_says_so(made, monkeypatch, tmp_path)
     part_BF = gathering.neighbours._count(kept, list(range(kept.chunks)), 10, 20)
     off = ~torch.eye(F, dtype=torch.bool)[10:20]
     assert torch.equal(table_BF[10:20][off], part_BF[off])
+
+
+def test_the_disk_asked_for_follows_what_fires_on_a_token(tiny_model, corpus, workspace, monkeypatch):
+    asked = []
+
+    def refuses(size):
+        asked.append(size)
+        raise UserError("expected more disk")
+
+    monkeypatch.setattr(workspace, "require_disk", refuses)
+    for k in (4, 40):
+        with pytest.raises(UserError, match="more disk"):
+            gather(tiny_model, random_dictionary(tiny_model.width, F, k=k), corpus, ws=workspace, **SETTINGS)
+    assert asked[1] - asked[0] == 8 * 36 * TOKENS
+    other = replace(random_dictionary(8, F), activation=Threshold(kind="relu"))
+    assert gathering.active_features(other) == 32
+    other.report = {"l0": {"value": 7.5}}
+    assert gathering.active_features(other) == 7.5
 
 
 def test_features_silent_in_a_chunk_are_read_back(tmp_path):
