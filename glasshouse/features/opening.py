@@ -284,8 +284,7 @@ class _Job:
     def adopt(self, given: Dictionary) -> Dictionary:
         """The given dictionary as one of the workspace; norms and report are measured if it came without."""
         from glasshouse.activations import stream
-        from glasshouse.dictionaries import LearnConfig, held_out_report, read_folder, write_folder
-        from glasshouse.dictionaries.learning import largest_activations
+        from glasshouse.dictionaries import read_folder, write_folder
 
         folder = self.ws.path("dictionaries", self.name)
         if _is_the_workspaces_own(given, self.ws):
@@ -295,11 +294,10 @@ class _Job:
             return read_folder(folder, name=self.name)
         with self.ws.writing("dictionaries", self.name, config=config, command="open") as draft:
             if given.max_activation is None or given.typical_norm is None or not given.report:
-                source = stream(self.model, self.text, [self.site], tokens=SAMPLE_TOKENS, context=self.context)
-                there, some = given.to(self.model.device), LearnConfig(tokens=SAMPLE_TOKENS, batch=1, k=1)
-                maxima_F, rows = largest_activations(there, source, some)
-                given = given.with_statistics(maxima_F, source.typical_norm(self.site))
-                given.report = held_out_report(there, source, model=self.model) | {"max_activation_rows": rows}
+                source = stream(
+                    self.model, self.text, [self.site], tokens=SAMPLE_TOKENS, context=self.context, seed=self.seed
+                )
+                given = _completed(given, source, self.model)
             remember(self.model, self.source, self.ws)
             write_folder(replace(given, name=self.name, model_name=self.model.name), draft.path)
             draft.finish(site=self.site, model=self.model.name)
@@ -308,7 +306,33 @@ class _Job:
     def gather(self, found: Dictionary, tokens: int) -> None:
         from glasshouse.features.gathering import gather
 
-        gather(self.model, found, self.text, ws=self.ws, name=self.name, tokens=tokens, context=self.context)
+        gather(
+            self.model,
+            found,
+            self.text,
+            ws=self.ws,
+            name=self.name,
+            tokens=tokens,
+            context=self.context,
+            seed=self.seed,
+        )
+
+
+def _completed(given: Dictionary, source: Any, model: Any) -> Dictionary:
+    """With what it came without; what came is kept."""
+    from glasshouse.dictionaries import LearnConfig, held_out_report
+    from glasshouse.dictionaries.learning import largest_activations
+
+    there, found = given.to(model.device), dict(given.report)
+    maxima_F, norm = given.max_activation, given.typical_norm
+    if maxima_F is None:
+        maxima_F, rows = largest_activations(there, source, LearnConfig(tokens=SAMPLE_TOKENS, batch=1, k=1))
+        found["max_activation_rows"] = rows
+    if not given.report:
+        found |= held_out_report(there, source, model=model)
+    if norm is None:
+        norm = source.typical_norm(str(given.site))
+    return replace(given.with_statistics(maxima_F, norm), report=found)
 
 
 def remember(model: Any, source: str | Path, ws: Workspace) -> None:

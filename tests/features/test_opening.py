@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from glasshouse import activations
 from glasshouse.dictionaries import write_folder
-from glasshouse.features import opening
+from glasshouse.features import gathering, opening
 from glasshouse.features.opening import Budget, demo
 from glasshouse.models import load, training
 from glasshouse.text import Corpus, Document
@@ -46,6 +47,38 @@ def test_a_model_is_loaded_again_in_the_dtype_in_which_it_was_opened(
         opening.remember(again, source, workspace)
     with pytest.raises(UserError, match="dtype"):
         opening.check_known(load("tiny", device="cpu", dtype="float32", workspace=workspace), workspace)
+
+
+@pytest.fixture
+def job(tiny_model: Any, tiny_model_dir: Path, workspace: Workspace) -> opening._Job:
+    return opening._Job(
+        ws=workspace, model=tiny_model, source=tiny_model_dir, text=TEXT, site="resid.1", name="rnd", context=32,
+        seed=7, say=lambda _: None, precision=None,
+    )  # fmt: skip
+
+
+def test_statistics_that_came_without_a_report_are_kept(job: opening._Job) -> None:
+    maxima_F = torch.arange(16).float()
+    given = random_dictionary(job.model.width, 16).with_statistics(maxima_F, 3.0)
+    adopted = job.adopt(given)
+    assert adopted.max_activation is not None and torch.equal(adopted.max_activation, maxima_F)
+    assert adopted.typical_norm == 3.0 and adopted.report["rows"] > 0 and "max_activation_rows" not in adopted.report
+
+
+def test_the_seed_reaches_what_is_read(job: opening._Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    harvested = activations.stream
+    monkeypatch.setattr(activations, "stream", lambda *_, seed, **more: seeds.append(seed) or harvested(*_, **more))
+    monkeypatch.setattr(gathering, "gather", lambda *_, seed, **__: seeds.append(seed))
+    job.gather(job.adopt(random_dictionary(job.model.width, 16)), 2_000)
+    assert seeds == [7, 7]
+
+
+def test_what_is_said_of_evidence_follows_k(job: opening._Job) -> None:
+    small, large = (job._expect_evidence(10_000, 1e4, None, k, None) for k in (32, 256))
+    assert large.disk - small.disk == 8 * 224 * 10_000 and large.seconds > small.seconds
+    given = random_dictionary(job.model.width, 64, k=4)
+    assert job._expect_evidence(10_000, 1e4, None, 32, given).disk < small.disk
 
 
 def test_a_demo_that_was_begun_elsewhere_goes_on_as_it_was_begun(
