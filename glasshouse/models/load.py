@@ -26,9 +26,7 @@ from glasshouse.models.model import Model
 from glasshouse.types import NAME_PATTERN, UserError
 from glasshouse.workspace import Workspace, read_manifest
 
-SOURCE = (
-    "source.json"  # in models/NAME of a model that was opened from elsewhere: {"source": folder or hub name, "dtype"}
-)
+SOURCE = "source.json"  # in models/NAME of a model that was opened: {"source": folder or hub name, "dtype"}
 _HUB_SECONDS = 10  # for the one question whether the hub knows a name
 
 
