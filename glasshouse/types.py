@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+NUMBER = re.compile(r"[0-9]{1,9}")  # of a layer, feature or device: neither the digits of other scripts nor thousands
 
 LAYERED_SITES = ("resid", "resid_mid", "attn_out", "mlp_in", "mlp_act", "mlp_out", "z", "pattern")
 PLAIN_SITES = ("embed", "logits")
@@ -30,6 +31,15 @@ _TRANSFORMER_LENS = {
 
 class UserError(Exception):
     """A user's mistake, in one line: what was expected, what came, what to do. The command line exits with 2."""
+
+
+def check_text(text: str) -> str:
+    """The text itself if UTF-8 can encode it, which is what tokenizers read; else `UserError`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a pair of UTF-16, as JSON may hold it and bytes that are no UTF-8 become it
+        raise UserError("expected text that UTF-8 can encode, got a lone surrogate in it; take it out") from None
+    return text
 
 
 def check_name(name: str) -> str:
@@ -60,7 +70,7 @@ class Site:
         """
         if "/" in text:
             name, _, kind = text.rpartition("/")
-            if kind in ("codes", "error") or kind.isdigit():
+            if kind in ("codes", "error") or NUMBER.fullmatch(kind):
                 return cls(kind=kind, dictionary=check_name(name))
         if text in PLAIN_SITES:
             return cls(text)
@@ -69,13 +79,13 @@ class Site:
                 "expected a site such as embed, what the first block gets, got hook_embed, which lacks GPT-2's "
                 "positions; write embed if the model has no learnt positions"
             )
-        if match := re.fullmatch(r"blocks\.(\d+)\.(.+)", text):
+        if match := re.fullmatch(rf"blocks\.({NUMBER.pattern})\.(.+)", text):
             layer, hook = int(match[1]), match[2]
             if hook == "hook_resid_post":
                 return cls("resid", layer + 1)
             if hook in _TRANSFORMER_LENS:
                 return cls(_TRANSFORMER_LENS[hook], layer)
-        if (match := re.fullmatch(r"([a-z_]+)\.(\d+)", text)) and match[1] in LAYERED_SITES:
+        if (match := re.fullmatch(rf"([a-z_]+)\.({NUMBER.pattern})", text)) and match[1] in LAYERED_SITES:
             return cls(match[1], int(match[2]))
         raise UserError(
             f"expected a site such as resid.6, mlp_out.3, z.0, embed or logits, got {text!r}; "
@@ -98,7 +108,7 @@ class FeatureId:
     @classmethod
     def parse(cls, text: str) -> FeatureId:
         name, slash, index = text.rpartition("/")
-        if not slash or not index.isdigit():
+        if not slash or not NUMBER.fullmatch(index):
             raise UserError(f"expected a feature written DICTIONARY/NUMBER such as resid6/1234, got {text!r}")
         return cls(check_name(name), int(index))
 

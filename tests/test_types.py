@@ -31,7 +31,24 @@ def test_sites_are_read(text: str, site: Site) -> None:
     assert Site.parse(str(site)) == site
 
 
-@pytest.mark.parametrize("text", ["", "resid", "resid.x", "resid.-1", "embed.0", "blocks.1.hook_nothing", "a/b", "q.3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "resid",
+        "resid.x",
+        "resid.-1",
+        "embed.0",
+        "blocks.1.hook_nothing",
+        "a/b",
+        "q.3",
+        "a/²",
+        "resid.²",
+        "a/" + "1" * 5000,
+        "resid." + "1" * 5000,
+        "blocks." + "1" * 5000 + ".attn.hook_z",
+    ],
+)
 def test_other_texts_are_no_sites(text: str) -> None:
     with pytest.raises(UserError, match="expected a site"):
         Site.parse(text)
@@ -45,7 +62,7 @@ def test_a_name_that_is_of_two_tensors_is_refused() -> None:
 def test_features_are_read() -> None:
     assert FeatureId.parse("demo-resid.2/17") == FeatureId("demo-resid.2", 17)
     assert str(FeatureId("resid6", 3)) == "resid6/3"
-    for wrong in ("resid6", "resid6/", "resid6/x", "/3", "../up/3"):
+    for wrong in ("resid6", "resid6/", "resid6/x", "/3", "../up/3", "resid6/²", "resid6/" + "1" * 5000):
         with pytest.raises(UserError):
             FeatureId.parse(wrong)
 

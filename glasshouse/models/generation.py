@@ -19,7 +19,7 @@ from torch import Tensor
 from glasshouse.models.edits import Edit
 from glasshouse.models.effects import Effect, Pass
 from glasshouse.models.runs import Bound, forward
-from glasshouse.types import Site, UserError
+from glasshouse.types import Site, UserError, check_text
 
 if TYPE_CHECKING:
     from glasshouse.models.model import Model
@@ -203,7 +203,8 @@ class _Row:
     def choose(self, logits_V: Tensor, temperature: float) -> int:
         if temperature == 0:
             return int(logits_V.argmax())
-        chances_V = torch.softmax(logits_V / temperature, -1)
+        # From the largest, which no temperature makes infinite; a smaller one than 1e-30 would be 0 in fp32.
+        chances_V = torch.softmax((logits_V - logits_V.max()) / max(temperature, 1e-30), -1)
         return int(torch.multinomial(chances_V, 1, generator=self._generator))
 
     def take(self, token: int, *, last: bool) -> None:
@@ -247,6 +248,8 @@ def chat_ids(model: Model, chat: Sequence[dict[str, str]]) -> list[int] | None:
     """
     if getattr(model.tokenizer, "chat_template", None) is None:
         return None
+    for message in chat:
+        check_text(message["content"])
     quiet = {"verbose": False}  # the tokenizer's own warning of length
     return list(
         model.tokenizer.apply_chat_template(

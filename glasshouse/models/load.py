@@ -23,7 +23,7 @@ from torch import nn
 from glasshouse.models.checks import check_sites
 from glasshouse.models.families import SiteMap, family_of, supported
 from glasshouse.models.model import Model
-from glasshouse.types import NAME_PATTERN, UserError
+from glasshouse.types import NAME_PATTERN, NUMBER, UserError
 from glasshouse.workspace import Workspace, read_manifest
 
 SOURCE = "source.json"  # in models/NAME of a model that was opened: {"source": folder or hub name, "dtype"}
@@ -71,11 +71,12 @@ def check_device(device: str | None) -> None:
     """Raises `UserError` unless it is None, "cpu", or a CUDA device or "mps" of this machine."""
     kind, _, index = str(device or "cpu").partition(":")
     have = torch.cuda.device_count()
-    if kind == "cuda" and not (int(index) if index.isdigit() else 0) < have:
+    number = index if NUMBER.fullmatch(index) else ""
+    if kind == "cuda" and not int(number or 0) < have:
         raise UserError(f"expected device {device}, but this machine has {have} CUDA devices; leave --device out")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UserError("expected device mps, but this machine has none; leave --device out")
-    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+    if kind not in ("cpu", "cuda", "mps") or index != number:
         raise UserError(f"expected device cpu, cuda or cuda:N, got {device!r}")
 
 

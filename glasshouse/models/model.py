@@ -27,7 +27,7 @@ from glasshouse.models.edits import DictionaryLike, Edit, tensor_hash
 from glasshouse.models.effects import Pass
 from glasshouse.models.families import Place, SiteMap
 from glasshouse.models.runs import Batch, Bound, Run, SiteValues, forward
-from glasshouse.types import LAYERED_SITES, Site, UserError
+from glasshouse.types import LAYERED_SITES, Site, UserError, check_text
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class Model:
             return text
         if self.tokenizer is None:
             raise UserError("expected token ids, since the model was loaded without a tokenizer; load(..., tokenizer=)")
-        return self.tokenizer(text, verbose=False).input_ids
+        return self.tokenizer(check_text(text), verbose=False).input_ids
 
     def token_strings(self, batch: Batch) -> list[list[str]]:
         """Each token of each text as text, without padding. A piece of a character shows as �."""

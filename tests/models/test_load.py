@@ -34,7 +34,13 @@ def test_a_bare_name_is_looked_up_in_the_workspace_first(
 
 
 def test_a_device_that_is_not_here_is_said(tiny_model_dir: Path) -> None:
-    for device in ("cuda:99", "gpu", *([] if torch.backends.mps.is_available() else ["mps"])):
+    for device in (
+        "cuda:99",
+        "cuda:²",
+        "cuda:" + "1" * 5000,
+        "gpu",
+        *([] if torch.backends.mps.is_available() else ["mps"]),
+    ):
         with pytest.raises(gh.UserError, match="expected device"):
             gh.load(tiny_model_dir, device=device)
 

@@ -64,7 +64,7 @@ def test_the_ids_of_one_text_are_one_text(model: Model) -> None:
     assert torch.equal(model.run(ids, "resid.1")["resid.1"].values, model.run(TEXTS[0], "resid.1")["resid.1"].values)
 
 
-@pytest.mark.parametrize("texts", [[], [""], ["a", ""], ["word " * 200], [[]]])
+@pytest.mark.parametrize("texts", [[], [""], ["a", ""], ["word " * 200], [[]], ["a\ud800"]])
 def test_texts_that_do_not_fit_get_one_line(model: Model, texts: Any) -> None:
     with pytest.raises(gh.UserError, match="expected"):
         model.run(texts, "resid.1")
@@ -180,6 +180,12 @@ def test_sampling_is_seeded_and_does_not_depend_on_neighbours(model: Model) -> N
     assert twins[0].ids == one.ids != twins[1].ids
     with pytest.raises(gh.UserError, match="one seed, or one for each of 2 prompts, got 1"):
         model.generate([TEXTS[0]] * 2, 12, temperature=1.0, seed=[5])
+
+
+def test_a_temperature_near_zero_takes_the_likeliest(model: Model) -> None:
+    logits_V = torch.tensor([-3.0, 25.0, 24.9, float("-inf")])
+    for temperature in (0.0, 1e-5, 1e-39, 1e-300):
+        assert _Row(model, [1], 0).choose(logits_V, temperature) == 1
 
 
 def test_models_that_hardly_differ_choose_alike_with_one_seed(model: Model) -> None:
