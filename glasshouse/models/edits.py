@@ -227,6 +227,8 @@ def set(
     if times_max is not None and not Site.parse(site).kind.isdigit():
         raise UserError(f"expected a feature (NAME/1234) with times_max=, got the site {site}; give a value")
     number, tensor = _value(site, value)
+    if not all(math.isfinite(amount) for amount in (number, times_max) if amount is not None):
+        raise UserError(f"expected a finite amount to set {site} to, got {number if times_max is None else times_max}")
     return _edit("set", site, positions, head, {"value": number, "times_max": times_max}, {"value": tensor})
 
 

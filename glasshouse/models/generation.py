@@ -55,7 +55,7 @@ def generate(
     seeds), so that a text does not depend on its neighbours, and models that hardly differ say mostly the same.
     on_token(b, piece): called with text as soon as it is whole characters; the pieces of one prompt joined are its
     text. Raises `UserError` if an edit did not fire (one for new tokens is excused when no new token was ever read),
-    for encoders, and for prompts that leave no room.
+    for encoders, for logits that are not finite, and for prompts that leave no room.
     """
     model._require_logits("generation")
     if not 0 <= temperature < math.inf or max_new_tokens < 1:
@@ -201,6 +201,11 @@ class _Row:
         self._said = ""
 
     def choose(self, logits_V: Tensor, temperature: float) -> int:
+        if not self.stopped and not logits_V.max().isfinite():  # −∞ for some, not all, is how a token is forbidden
+            raise UserError(
+                f"expected finite logits from {self.model.name}, got {float(logits_V.max())}, an overflow in the model "
+                "or an edit; give a smaller strength, or float32"
+            )
         if temperature == 0:
             return int(logits_V.argmax())
         # From the largest, which no temperature makes infinite; a smaller one than 1e-30 would be 0 in fp32.

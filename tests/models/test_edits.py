@@ -286,6 +286,8 @@ def test_edits_for_new_tokens_are_excused_when_none_was_read(model: Model) -> No
         lambda: gh.set("d/99", times_max=2),
         lambda: gh.set("d/3"),
         lambda: gh.set("d/3", "loud"),
+        lambda: gh.set("d/3", float("nan")),
+        lambda: gh.set("d/3", times_max=float("inf")),
         lambda: gh.set("resid.1", [[1.0], [1.0, 2.0]]),
         lambda: gh.set("resid.1", times_max=2),
         lambda: gh.ablate("resid.1", "most"),
@@ -304,6 +306,14 @@ def test_wrong_edits_get_one_line(model: Model, make: Callable[[], Edit]) -> Non
     with pytest.raises(gh.UserError) as error:
         model.run(PROMPT, edits=make())
     assert "\n" not in str(error.value)
+
+
+def test_a_strength_that_overflows_is_no_reply(model: Model) -> None:
+    with pytest.raises(gh.UserError, match="finite logits"):
+        model.generate(PROMPT, 3, edits=gh.set("d/3", 1e38) + gh.add("d/3", scale=3e38))
+    forbidden = torch.zeros(512)
+    forbidden[model.generate(PROMPT, 1).ids] = -torch.inf
+    assert model.generate(PROMPT, 1, edits=gh.add("logits", forbidden)).ids != model.generate(PROMPT, 1).ids
 
 
 def test_an_imported_dictionary_may_know_too_little(model: Model) -> None:
