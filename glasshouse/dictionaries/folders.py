@@ -119,8 +119,9 @@ def read_folder(folder: Path, *, name: str | None = None) -> Dictionary:
         raise UserError(f"expected tensors {', '.join(needed)} in {folder / WEIGHTS}, found no {', '.join(missing)}")
     tensors = {key: tensors[key].float() for key in needed}
     _check_shapes(folder, config, tensors)
-    if architecture == "topk" and not isinstance(config.get("k"), int):
-        raise UserError(f"expected a whole number k in {folder / CONFIG}, found {config.get('k')!r}")
+    k = config.get("k")
+    if architecture == "topk" and (not isinstance(k, int) or isinstance(k, bool) or k < 1):
+        raise UserError(f"expected a whole number k of at least 1 in {folder / CONFIG}, found {k!r}")
     activation = ARCHITECTURES[architecture](config, tensors)
     _fold_options(folder, config, tensors)
     metadata = config.get("metadata") or {}
@@ -198,7 +199,8 @@ def _fold_options(folder: Path, config: dict[str, Any], tensors: dict[str, Tenso
             )
     if config.get("rescale_acts_by_decoder_norm"):
         # SAELens picks and returns pre-activations times the length of their decoder row, and decodes by unit rows.
-        norm_F = tensors["W_dec"].norm(dim=1)
+        # A row of zeros, of a feature that writes nothing, stays one.
+        norm_F = tensors["W_dec"].norm(dim=1).clamp(min=1e-12)
         tensors["W_enc"], tensors["b_enc"] = tensors["W_enc"] * norm_F, tensors["b_enc"] * norm_F
         tensors["W_dec"] = tensors["W_dec"] / norm_F[:, None]
     if config.get("apply_b_dec_to_input", True):  # SAELens' default

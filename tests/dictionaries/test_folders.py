@@ -93,6 +93,15 @@ def test_options_of_saelens_are_folded_in(folder: Path) -> None:
     assert torch.allclose(found.decode(found.encode(x_ND)), want_ND, atol=1e-4)
 
 
+def test_a_row_of_zeros_is_rescaled_to_one(folder: Path) -> None:
+    tensors, config = load_file(folder / "sae_weights.safetensors"), json.loads((folder / "cfg.json").read_text())
+    tensors["W_dec"][5] = 0
+    save_file(tensors, folder / "sae_weights.safetensors")
+    (folder / "cfg.json").write_text(json.dumps(config | {"rescale_acts_by_decoder_norm": True}))
+    found = read_folder(folder)
+    assert found.W_dec[5].eq(0).all() and found.decode(found.encode(torch.randn(40, D))).isfinite().all()
+
+
 def test_an_option_that_is_missing_is_as_saelens_has_it(folder: Path) -> None:
     config, x_ND = json.loads((folder / "cfg.json").read_text()), torch.randn(40, D)
     said = {}
@@ -175,6 +184,8 @@ BROKEN = {
     "wrong width": (_config(d_in=9), "expected d_in = 9"),
     "another architecture": (_config(architecture="gated"), "found 'gated'"),
     "no k": (_config(architecture="topk", k=None), "whole number k"),
+    "k of none": (_config(architecture="topk", k=0), "at least 1"),
+    "k below none": (_config(architecture="topk", k=-1), "at least 1"),
     "normalised inputs": (_config(normalize_activations="layer_norm"), "'layer_norm'"),
     "no site": (_config(metadata={}), "expected the site"),
     "an unknown site": (_config(metadata={"hook_name": "blocks.x"}), "expected a site"),
