@@ -67,6 +67,15 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_a_folder_that_is_just_being_made_a_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a kill left of the marker is no other file; nor is what another process made since the marker was sought."""
+    (tmp_path / ".glasshouse.toml.4711").write_text("format")
+    assert (Workspace.open(tmp_path).root / "glasshouse.toml").is_file()
+    sought, is_file = [], Path.is_file
+    monkeypatch.setattr(Path, "is_file", lambda path: bool(sought.append(path) or sought[1:]) and is_file(path))
+    assert Workspace.open(tmp_path).root == tmp_path and len(sought) == 2
+
+
 def test_a_place_where_no_workspace_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file.txt").write_text("x")
     with pytest.raises(UserError, match=r"at .*file\.txt/x, got Not a directory; give --workspace DIR"):

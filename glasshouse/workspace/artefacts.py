@@ -68,6 +68,11 @@ class Stopped(Exception):
     """Raised in a long run by whoever asked for it and wants it no more; asked for again, it goes on."""
 
 
+def _holds_other(folder: Path) -> bool:
+    """Whether there is more than the beginning of a marker, which a kill may have left."""
+    return any(not file.name.startswith(f".{MARKER}.") for file in folder.iterdir())
+
+
 class Workspace:
     """One workspace folder. Open it with `Workspace.open`; everything in it is reached by kind and name."""
 
@@ -111,10 +116,12 @@ class Workspace:
             cls._check_marker(marker)
         elif not create:
             raise UserError(f"expected a workspace at {path}, found no {MARKER} there; make one with `glasshouse demo`")
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(
-                f"expected a workspace or an empty folder at {path}, found other files; give --workspace DIR"
-            )
+        elif path.exists() and (not path.is_dir() or _holds_other(path)):
+            if not marker.is_file():  # another process may have made it since
+                raise UserError(
+                    f"expected a workspace or an empty folder at {path}, found other files; give --workspace DIR"
+                )
+            cls._check_marker(marker)
         else:
             path.mkdir(parents=True, exist_ok=True)
             write_atomically(marker, f'format = {FORMAT}\nmade_by = "glasshouse {version_of("glasshouse")}"\n')
