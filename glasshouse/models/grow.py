@@ -203,7 +203,7 @@ def _some_text(text: Corpus, limit: int) -> Iterator[str]:
     if text.bytes > limit:
         documents = sorted(documents, key=lambda document: document.digest)
     for document in documents:
-        limit -= len(document.text)
+        limit -= len(document.text.encode())
         yield document.text
         if limit <= 0:
             return

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from glasshouse.models import load, training
 from glasshouse.models.grow import (
     END,
+    _some_text,
     expect,
     grow,
     train_tokenizer,
@@ -317,3 +318,8 @@ def test_grow_on_a_gpu(workspace: Workspace, corpus_dir: Path) -> None:
     path = grow(corpus_dir, name="mine", ws=workspace, tokens=40_000, device="cuda", **{**TINY, "precision": "bf16"})
     losses = [line["loss"] for line in workspace.metrics("models", "mine") if "loss" in line]
     assert losses[-1] < 0.8 * losses[0] and (path / "model.safetensors").is_file()
+
+
+def test_text_for_a_tokenizer_is_counted_in_bytes() -> None:
+    text = Corpus("letters", tuple(Document(n, f"{n}", "text", "пять" * 10) for n in range(20)))
+    assert len(list(_some_text(text, 400))) == 5
