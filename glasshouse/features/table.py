@@ -161,8 +161,8 @@ class Features:
         where: list[str] = [_FLAG_SQL[flag]]
         values: list[Any] = []
         if search:
-            where.append("(contains(label_text, ?) OR contains(promoted_text, ?))")
-            values += [search.lower(), search.lower().replace("␣", " ").replace("⏎", "\n").replace("⇥", "\t")]
+            where.append("(contains(label_text, lower(?)) OR contains(promoted_text, lower(?)))")
+            values += [search, search.replace("␣", " ").replace("⏎", "\n").replace("⇥", "\t")]
         if kinds:
             where.append("list_contains(?, kind)")
             values.append(list(kinds))

@@ -76,6 +76,12 @@ def test_search_takes_labels_and_promoted_tokens_as_plain_text(table):
     assert table.query(limit=1)["total"] == N
 
 
+def test_search_lowers_as_the_list_does(table):
+    with table._lock:
+        table._db.execute("UPDATE catalogue SET label_text = lower('İSTANBUL ΣΑΣ') WHERE index = 3")
+    assert [row["index"] for row in table.query(search="İSTANBUL ΣΑΣ")["rows"]] == [3]
+
+
 def test_a_feature_is_json_with_every_key(table):
     feature = json.loads(json.dumps(table.feature(7), allow_nan=False))
     assert feature["id"] == "tiny-resid.2/7" and feature["flag"] == "live"
