@@ -152,8 +152,8 @@ def _plain(part: Part, site: Site, shape: tuple[int, ...], token_dim: int, model
         vector = fitted(part.tensors["vector"]) * part.options.get("scale", 1.0)
         if "times_norm" in part.options:
             vector = _unit(vector, site) * part.options["times_norm"] * _typical_norm(model, site)
-        cast = _cast(vector)
-        return lambda x, at: x + cast(x)
+        added = _spread(vector, site)
+        return lambda x, at: x + added(x)
     if part.kind == "patch":
         return _patched(part, site, shape, token_dim, head_dim=None if part.head is None else 2)
     if part.kind == "ablate" and part.options["how"] == "resample":
@@ -162,8 +162,23 @@ def _plain(part: Part, site: Site, shape: tuple[int, ...], token_dim: int, model
         value = part.tensors["value"] if "value" in part.tensors else torch.tensor(part.options["value"])
     else:
         value = part.tensors["mean"] if part.options["how"] == "mean" else torch.tensor(0.0)
-    cast = _cast(fitted(value))
-    return lambda x, at: cast(x).expand_as(x)
+    spread = _spread(fitted(value), site)
+    return lambda x, at: spread(x)
+
+
+def _spread(value: Tensor, site: Site) -> Callable[[Tensor], Tensor]:
+    """`value` over all of what it meets. Of a pattern it is known only then whether it fits."""
+    cast = _cast(value)
+
+    def spread(x: Tensor) -> Tensor:
+        try:
+            return cast(x).expand_as(x)
+        except RuntimeError:
+            raise UserError(
+                f"expected values that spread over {tuple(x.shape)} at {site}, got {tuple(value.shape)}"
+            ) from None
+
+    return spread
 
 
 def _cast(value: Tensor) -> Callable[[Tensor], Tensor]:
@@ -223,6 +238,8 @@ def _patched(part: Part, site: Site, shape: tuple[int, ...], token_dim: int, hea
         if site.kind == "pattern":
             rows = _columns(rows, x.shape[-1], at, site)
             rows = rows.transpose(1, 2) if token_dim == 2 else rows
+            if rows.shape != x.shape:
+                raise UserError(f"expected a pattern of {x.shape[1]} heads to patch {site}, got {rows.shape[1]}")
         return rows
 
     return apply
@@ -248,6 +265,8 @@ def _columns(rows: Tensor, seen: int, at: Pass, site: Site) -> Tensor:
 def _resampled(part: Part, site: Site, shape: tuple[int, ...], token_dim: int) -> Change:
     """The token at position p gets row order[p mod N] of the given values, `order` a permutation from the seed."""
     values = part.tensors["values"]
+    if not len(values):
+        raise UserError(f"expected at least one row of values to resample {site}, got none")
     if shape and tuple(values.shape[1:]) != shape and values[0].numel() == torch.Size(shape).numel():
         values = values.reshape(len(values), *shape)
     if tuple(values.shape[1:]) != shape:
