@@ -16,6 +16,9 @@ Shapes: B = 1 text, T tokens, D width, H heads.
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import torch
 from torch import Tensor
 
@@ -62,7 +65,8 @@ def _require_stream_places(model: Model) -> None:
 
 def _short_batch(model: Model) -> Batch:
     vocabulary = getattr(model.config, "vocab_size", None) or (len(model.tokenizer) if model.tokenizer else 8)
-    ids = torch.arange(3, 3 + 5 * _TOKENS, 5)[: model.context] % vocabulary
+    step = next(step for step in itertools.count(5) if math.gcd(step, vocabulary) == 1)  # or tokens would repeat
+    ids = torch.arange(3, 3 + step * _TOKENS, step)[: model.context] % vocabulary
     return Batch(ids[None], torch.ones(1, len(ids), dtype=torch.bool))
 
 

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 import glasshouse as gh
+from glasshouse.models.checks import _short_batch
 from glasshouse.models.model import Model
 from glasshouse.workspace import Workspace
 
@@ -144,3 +146,9 @@ def test_a_hub_that_cannot_be_reached_is_asked_once() -> None:
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
     assert "the hub cannot be reached" in done.stdout, done.stderr
     assert "Retry" not in done.stderr and done.stdout.count("\n") == 1
+
+
+def test_the_tokens_of_the_check_differ_whatever_the_vocabulary() -> None:
+    for vocabulary in (7, 10, 30, 2310, 50_280):
+        model = SimpleNamespace(config=SimpleNamespace(vocab_size=vocabulary), tokenizer=None, context=64)
+        assert len(set(_short_batch(model).ids(0))) == 7  # type: ignore[arg-type]
