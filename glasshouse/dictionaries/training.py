@@ -257,12 +257,14 @@ class Trainer:
         }
 
     @torch.no_grad()
-    def unexplained(self, x_ND: Tensor) -> float:
-        """The share of the rows' variance that is left, with the activation function of training."""
+    def unexplained(self, x_ND: Tensor) -> float | None:
+        """The share of the rows' variance that is left, with the activation function of training; None of rows that do
+        not vary."""
         missed = 0.0
         for x_BD in x_ND.split(self.config.batch):
             missed += float((self.forward(x_BD)[1] - x_BD).square().sum())
-        return missed / float((x_ND - x_ND.mean(0)).square().sum())
+        varied = float((x_ND - x_ND.mean(0)).square().sum())
+        return missed / varied if varied else None
 
     def _backward(self, forward: Forward, gradients: Gradients) -> None:
         """From the gradients of reconstruction and codes to those of the weights, in `.grad`."""

@@ -61,6 +61,10 @@ def test_decoder_rows_stay_of_length_one_and_steps_lower_the_loss() -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
+def test_rows_that_do_not_vary_have_no_share_unexplained() -> None:
+    assert trainer().unexplained(torch.ones(8, D)) is None
+
+
 def test_clipping_bounds_the_gradient() -> None:
     state = trainer(clip=1e-3)
     state.step(torch.randn(64, D))
