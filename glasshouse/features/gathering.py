@@ -78,7 +78,8 @@ def active_features(dictionary: Any) -> float:
     where neither says."""
     if dictionary.activation.k is not None:
         return float(min(dictionary.activation.k, dictionary.n_features))
-    return float(dictionary.report["l0"]["value"]) if "l0" in dictionary.report else 32.0
+    counted = dictionary.report.get("l0")
+    return float(counted["value"]) if isinstance(counted, dict) else 32.0
 
 
 def expect(
