@@ -303,6 +303,23 @@ def test_the_matrix_of_behaviours_opens_a_cell(chromium: Any, chatting: Any, tmp
     (row,) = [one for one in compared(ws, small, ticking)["cells"] if one["behaviour"] == "certainly"]
     with serving(ws) as root:
         page = Page(chromium, root)
+def test_an_address_that_names_a_feature_twice_shows_both(page: Page) -> None:
+    page.open(f"/features/{NAME}?flag=live")
+    page.until("document.querySelector('.all .row .index a')")
+    index = page.all(".all .row .index a")[0]
+    page.open(f"/steer/{NAME}?f={index}:set:8&f={index}:add:0.5")
+    page.until("document.querySelectorAll('.strengths .amount').length === 2")
+    page.until("[...document.querySelectorAll('.strengths .unit')].every(one => one.innerText.includes('='))")
+    page.click(".strengths .x")
+    page.until("document.querySelectorAll('.strengths .amount').length === 1")
+    assert page.query["f"] == [f"{index}:add:0.5"]
+
+
+def test_an_address_that_is_no_encoding_shows_a_page(page: Page) -> None:
+    page.open(f"/features/{NAME}/%E0%A4%A")
+    page.has("96 features")
+
+
         page.open("/behaviours?base=small")
         page.until("document.querySelectorAll('tbody .cell').length > 0")
         assert "certainly" in page.all("tbody th")[0] or "certainly" in " ".join(page.all("tbody th"))

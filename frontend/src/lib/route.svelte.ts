@@ -1,12 +1,21 @@
 // Where the page is: a path and a query, both real addresses that the server answers with this page.
 
+/** A part of a path in plain words; as it stands where a % in it is no escape. */
+function plain(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 class Place {
   path = $state(location.pathname);
   search = $state(location.search);
   visit = $state(0); // counts arrivals: a view that reads its query once begins anew with each
 
   get parts(): string[] {
-    return this.path.split("/").filter(Boolean).map(decodeURIComponent);
+    return this.path.split("/").filter(Boolean).map(plain);
   }
 
   get query(): URLSearchParams {
