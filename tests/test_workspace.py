@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -9,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -391,6 +393,41 @@ def test_a_failed_run_says_so(ws: Workspace) -> None:
     with pytest.raises(KeyboardInterrupt), ws.running("grow", "models", "a", total=1, unit="tokens"):
         raise KeyboardInterrupt
     assert [r["state"] for r in ws.runs()] == ["failed", "stopped"]
+
+
+def test_a_workspace_that_cannot_be_written_is_read() -> None:
+    """As another user, who may look and not write; `tmp_path` may not even be looked into by one."""
+    with tempfile.TemporaryDirectory() as folder:
+        ws = Workspace.open(Path(folder) / "w s%")
+        bare = Workspace.open(Path(folder) / "bare")
+        make(ws)
+        with ws.running("grow", "models", "a", total=1, unit="tokens"):
+            pass
+        whole = [(row["command"], row["state"]) for row in ws.runs()]
+        for place in (Path(folder), *Path(folder).rglob("*")):
+            place.chmod(0o555 if place.is_dir() else 0o444)
+        root = os.geteuid() == 0
+        try:
+            if root:
+                os.seteuid(65534)
+            assert [(row["command"], row["state"]) for row in ws.runs()] == whole == [("grow", "done")]
+            for one in (ws, bare):
+                with contextlib.closing(one.index()) as db:
+                    assert db.execute("SELECT * FROM thumbs").fetchall() == []
+                with pytest.raises(UserError, match="readonly database; see that you may write"):
+                    with one.running("grow", "models", "b", total=1, unit="tokens"):
+                        pass
+        finally:
+            if root:
+                os.seteuid(0)
+            for place in (Path(folder), *Path(folder).rglob("*")):
+                place.chmod(0o755)
+
+
+def test_an_index_that_is_none_gets_one_line(ws: Workspace) -> None:
+    (ws.root / "index.sqlite").write_text("no database " * 100)
+    with pytest.raises(UserError, match="not a database"):
+        ws.runs()
 
 
 def test_another_process_of_the_same_number_is_not_the_run(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ Legend: T tokens, D width, K features active on a token.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -238,6 +239,8 @@ class Workbench:
             side: begin_chat(ws, edited(ws, name, model=model.name, edit=one))
             for side, (name, one) in zip(SIDES, sides, strict=True)
         }
+        if not os.access(ws.root, os.W_OK):  # one that may only be read keeps no chats
+            return None
 
     def asked(self, model: Any, steering: Steering) -> Any:
         """The prompt as the model gets it."""

@@ -64,6 +64,37 @@ CREATE TABLE IF NOT EXISTS thumbs (
 """
 
 
+class _Index(sqlite3.Connection):
+    def execute(self, *words: Any) -> sqlite3.Cursor:
+        try:
+            return super().execute(*words)
+        except sqlite3.Error as error:
+            raise _refused(error) from None
+
+
+def _refused(error: sqlite3.Error) -> UserError:
+    return UserError(
+        f"expected to read and write index.sqlite of the workspace, got {error}; see that you may write there, and "
+        "that nothing else holds it"
+    )
+
+
+def _copied(file: Path) -> sqlite3.Connection:
+    """The index in memory, for reading only. `immutable`: where what SQLite keeps beside it cannot be made."""
+    copy = sqlite3.connect(":memory:", factory=_Index)
+    for how in ("mode=ro", "immutable=1") if file.is_file() else ():
+        try:
+            with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?{how}", uri=True)) as found:
+                found.backup(copy)
+            break
+        except sqlite3.Error as error:
+            if how == "immutable=1":
+                raise _refused(error) from None
+    copy.executescript(_SCHEMA)
+    copy.execute("PRAGMA query_only=1")
+    return copy
+
+
 class Stopped(Exception):
     """Raised in a long run by whoever asked for it and wants it no more; asked for again, it goes on."""
 
@@ -273,11 +304,20 @@ class Workspace:
     # -- the log of runs -------------------------------------------------------------------------------------------
 
     def index(self) -> sqlite3.Connection:
-        """A connection to index.sqlite (WAL), with the schema in place. The caller closes it."""
-        connection = sqlite3.connect(self.root / "index.sqlite", timeout=30)
+        """A connection to index.sqlite (WAL), with the schema in place; where that cannot be written, to a copy of it
+        that can only be read. Mistakes of SQLite are `UserError`. The caller closes it."""
+        file = self.root / "index.sqlite"
+        connection: sqlite3.Connection | None = None
+        try:
+            connection = sqlite3.connect(file, timeout=30, factory=_Index)
+            connection.executescript(f"PRAGMA journal_mode=WAL; {_SCHEMA}")
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+                raise _refused(error) from None
+            connection = _copied(file)
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.executescript(_SCHEMA)
         return connection
 
     @contextlib.contextmanager

@@ -12,14 +12,13 @@ class Workspace {
   beat = $state(0); // grows with every answer, for views that read more
 
   async refresh(): Promise<void> {
-    try {
-      const [status, contents] = await Promise.all([get<Status>("/status"), get<Contents>("/workspace")]);
-      this.status = status;
-      if (JSON.stringify(contents) !== JSON.stringify(this.contents)) this.contents = contents;
-      this.error = "";
-    } catch (error) {
-      this.error = `the server does not answer: ${message(error)}`;
-    }
+    const answers = await Promise.allSettled([get<Status>("/status"), get<Contents>("/workspace")]);
+    const [status, contents] = answers; // one that fails does not take the other with it
+    if (status.status === "fulfilled") this.status = status.value;
+    if (contents.status === "fulfilled" && JSON.stringify(contents.value) !== JSON.stringify(this.contents))
+      this.contents = contents.value;
+    const failed = answers.find((one) => one.status === "rejected");
+    this.error = failed ? `the server does not answer: ${message(failed.reason)}` : "";
     this.beat += 1;
   }
 
