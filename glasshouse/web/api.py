@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -11,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from glasshouse.behaviours.chats import is_text
 from glasshouse.features.kept import kept_concepts
 from glasshouse.steering import kept_dose
 from glasshouse.types import NAME_PATTERN, FeatureId, UserError
@@ -47,15 +50,13 @@ def api_routes(library: Library, bench: Workbench) -> list[BaseRoute]:
         return Json(library.table(request.path_params["name"]).summary)
 
     def get_feature(request: Request) -> Response:
-        table, index = library.table(request.path_params["name"]), request.path_params["index"]
-        if index >= len(table):
-            raise fail(404, f"expected a feature from 0 to {len(table) - 1} of {table.name}, got {index}")
-        return Json(table.feature(index))
+        place = feature_at(library, request)
+        return Json(library.table(place.dictionary).feature(place.index))
 
     def get_context(request: Request) -> Response:
         table = library.table(request.path_params["name"])
         try:
-            return Json(table.context(_small(request.path_params["id"])))
+            return Json(table.context(numbered(request, "id")))
         except UserError as error:
             raise fail(404, str(error)) from error
 
@@ -102,15 +103,15 @@ def api_routes(library: Library, bench: Workbench) -> list[BaseRoute]:
         return lines(streamed(bench, partial(bench.steer, steering)), begin)
 
     def get_dose(request: Request) -> Response:
-        name, index = request.path_params["name"], request.path_params["index"]
-        library.require("features", name)
-        learnt = library.ws.exists("dictionaries", name)  # without it there is nothing to steer with
-        return Json({how: kept_dose(library.ws, FeatureId(name, index), how) if learnt else None for how in HOW})
+        place = feature_at(library, request)
+        learnt = library.ws.exists("dictionaries", place.dictionary)  # without it there is nothing to steer with
+        return Json({how: kept_dose(library.ws, place, how) if learnt else None for how in HOW})
 
     async def post_dose(request: Request) -> Response:
         body = await read_body(request)
         name, index, how = field(body, "features", str), field(body, "index", int), field(body, "how", str, "add")
         library.require("features", name)
+        library.require("dictionaries", name)
         size = len(library.table(name))
         if how not in HOW or not 0 <= index < size:
             raise UserError(f"expected a feature from 0 to {size - 1}, to {' or to '.join(HOW)}; got {index}, {how!r}")
@@ -126,9 +127,9 @@ def api_routes(library: Library, bench: Workbench) -> list[BaseRoute]:
         Route(f"{PREFIX}/features/{{name}}", get_features),
         Route(f"{PREFIX}/features/{{name}}/summary", get_summary),
         Route(f"{PREFIX}/features/{{name}}/concepts", get_concepts),
-        Route(f"{PREFIX}/features/{{name}}/{{index:int}}", get_feature),
-        Route(f"{PREFIX}/features/{{name}}/{{index:int}}/dose", get_dose),
-        Route(f"{PREFIX}/features/{{name}}/contexts/{{id:int}}", get_context),
+        Route(f"{PREFIX}/features/{{name}}/{{index}}", get_feature),
+        Route(f"{PREFIX}/features/{{name}}/{{index}}/dose", get_dose),
+        Route(f"{PREFIX}/features/{{name}}/contexts/{{id}}", get_context),
         Route(f"{PREFIX}/dictionaries/{{name}}/report", get_report),
         Route(f"{PREFIX}/versions", get_versions),
         Route(f"{PREFIX}/versions/{{base}}/against/{{new}}", get_comparison),
@@ -166,6 +167,22 @@ def named(request: Request, key: str) -> str:
     return name
 
 
+def numbered(request: Request, key: str) -> int:
+    """The number in an address; 404 for what could not be one of ours."""
+    text: str = request.path_params[key]
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise fail(404, f"expected a number of at most 9 digits for {key}, got {text[:40]!r}")
+    return int(text)
+
+
+def feature_at(library: Library, request: Request) -> FeatureId:
+    """The feature in an address; 404 for one that there is not."""
+    table, index = library.table(request.path_params["name"]), numbered(request, "index")
+    if index >= len(table):
+        raise fail(404, f"expected a feature from 0 to {len(table) - 1} of {table.name}, got {index}")
+    return FeatureId(table.name, index)
+
+
 def list_query(request: Request) -> dict[str, Any]:
     """The arguments of `Features.query` from an address. Raises `UserError` for one that does not read."""
     given = request.query_params
@@ -175,8 +192,11 @@ def list_query(request: Request) -> dict[str, Any]:
     order = given.get("order", "desc")
     if order not in ("asc", "desc"):
         raise UserError(f"expected order asc or desc, got {order[:40]!r}")
+    search = given.get("search", "")[:200]
+    if "\0" in search:
+        raise UserError(f"expected text to search for, got {search[:40]!r}, which no text holds")
     return {
-        "search": given.get("search", "")[:200],
+        "search": search,
         "kinds": given.getlist("kind"),
         "flag": given.get("flag", ""),
         "sort": given.get("sort", "rate"),
@@ -220,9 +240,11 @@ def field(body: dict[str, Any], key: str, kind: type, default: Any = None) -> An
     """`body[key]`, of the kind wanted; whole numbers pass as floats. Raises `UserError`."""
     value = body.get(key, default)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 2**1000 else math.inf
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise UserError(f"expected {key!r} of type {kind.__name__} in the request, got {json.dumps(value)[:60]}")
+    if kind is str and not is_text(value):
+        raise UserError(f"expected {key!r} of whole characters in the request, got half of one; leave it out")
     return value
 
 

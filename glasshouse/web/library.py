@@ -142,6 +142,8 @@ class Library:
 
     def _read(self, name: str) -> dict[str, Any]:
         summary = json.loads((self.ws.path("features", name) / "summary.json").read_text(encoding="utf-8"))
+        if not isinstance(summary, dict):
+            raise UserError(f"expected a summary of {name}, got {str(summary)[:40]}; gather its features again")
         return {key: value for key, value in summary.items() if not key.startswith("position_")}
 
     def report(self, name: str) -> dict[str, Any]:

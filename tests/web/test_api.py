@@ -61,6 +61,10 @@ def test_a_feature_holds_all_its_evidence(client: TestClient) -> None:
         (f"/api/v1/features/{NAME}/99999999999999999999", 404),
         (f"/api/v1/features/{NAME}/contexts/9999999999", 404),
         (f"/api/v1/features/{NAME}/x", 404),
+        (f"/api/v1/features/{NAME}/{'9' * 5_000}", 404),
+        (f"/api/v1/features/{NAME}/contexts/{'9' * 5_000}", 404),
+        (f"/api/v1/features/{NAME}/64/dose", 404),
+        (f"/api/v1/features/{NAME}?search=%00", 400),
         ("/api/v1/features/other", 404),
         ("/api/v1/dictionaries/other/report", 404),
         ("/api/v1/versions/none/against/other", 404),
@@ -157,6 +161,9 @@ def test_a_damaged_artefact_says_so_and_the_rest_is_served(tmp_path, evidence: W
     answer = client.get(f"/api/v1/features/{NAME}")
     assert answer.status_code == 500 and "examples.parquet" in answer.json()["error"]
     assert client.get("/api/v1/status").status_code == 200
+    (ws.path("features", NAME) / "summary.json").write_text("[]")
+    (found,) = client.get("/api/v1/workspace").json()["features"]
+    assert found["name"] == NAME and "expected a summary" in found["error"]
 
 
 def test_an_artefact_made_anew_is_read_anew(tmp_path) -> None:

@@ -71,11 +71,12 @@ def test_every_token_has_the_features_that_the_dictionary_finds(bench: TestClien
         {"features": NAME, "text": 3},
         {"features": NAME, "text": "a" * 20_001},
         {"features": NAME, "text": "word " * 4000},
+        {"features": NAME, "text": "half of \ud83d"},
         [],
     ],
 )
 def test_try_says_what_is_wrong_in_one_line(bench: TestClient, body: object) -> None:
-    answer = bench.post("/api/v1/try", json=body)
+    answer = bench.post("/api/v1/try", content=json.dumps(body))
     assert answer.status_code == 400 and "expected" in answer.json()["error"]
 
 
@@ -175,14 +176,18 @@ def test_a_folder_with_other_weights_than_it_was_opened_with_is_refused(opened, 
 )
 def test_steer_says_what_is_wrong_in_one_line(bench: TestClient, change: dict) -> None:
     body = {"features": NAME, "prompt": "The", "strengths": [], **change}
-    answer = bench.post("/api/v1/steer", json=body)
+    answer = bench.post("/api/v1/steer", content=json.dumps(body))
     line = answer.json()["error"] if answer.status_code == 400 else json.loads(answer.text.splitlines()[-1])["error"]
     assert "expected" in line and "\n" not in line
 
 
 def test_the_report_shows_what_is_unexplained(bench: TestClient) -> None:
     report = bench.get(f"/api/v1/dictionaries/{NAME}/report").json()
+        {"strengths": [{"index": 1, "how": "set", "amount": 10**400}]},
+        {"strengths": [{"index": 10**400, "how": "set", "amount": 1}]},
     assert report["finished"] and 0 < report["report"]["unexplained"]["value"] < 2
+        {"temperature": 10**400},
+        {"prompt": "half of \ud83d"},
     assert report["config"]["k"] == 6
 
 
