@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import types
 import urllib.parse
 from typing import Any
 
@@ -169,6 +170,34 @@ def test_a_feature_shows_its_evidence_and_a_context(page: Page, opened: Any) -> 
     page.until("document.querySelector('.crumbs').innerText.split(/\\s+/)[2] === arguments[0]", str(first + 1))
     page.until("document.querySelectorAll('.example').length > 0")
     assert not page.all(".context"), "what was opened was an example of the feature before"
+
+
+def test_text_that_runs_from_right_to_left_keeps_its_peaks_in_a_column(
+    chromium: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line is mirrored: before the peak on its right, what follows on its left."""
+    from glasshouse.workspace import Workspace
+    from tests.features import example
+
+    text = "كتب الرجل رسالة إلى أخيه في المدينة، ثم عاد إلى البيت. " * 30
+    (tmp_path / "letters").write_text(text, encoding="utf-8")
+    letters = types.SimpleNamespace(__file__=str(tmp_path / "letters"), __name__="letters", __doc__=text)
+    monkeypatch.setattr(example, "MODULES", (letters,))
+    ws = Workspace.open(tmp_path / "ws")
+    example.write_example_features(ws, NAME, 8)
+    places = (
+        "[...document.querySelectorAll('.example .line')].slice(0, 6).map(line => { const at = (e) => "
+        "e.getBoundingClientRect(), peak = at(line.querySelector('.peak')); return [line.querySelector('.peak')"
+        ".getClientRects().length, at(line.querySelector('.left')).left - peak.right, peak.left - "
+        "at(line.querySelector('.after')).right] })"
+    )
+    with serving(ws) as root:
+        page = Page(chromium, root)
+        for index in range(3, 8):
+            page.open(f"/features/{NAME}/{index}")
+            page.until("document.querySelectorAll('.example .line').length > 3")
+            for boxes, before, after in page.until(places):
+                assert boxes == 1 and abs(before) < 1 and abs(after) < 1, (index, boxes, before, after)
 
 
 def test_dose_and_response_is_measured_when_asked_for(page: Page) -> None:
