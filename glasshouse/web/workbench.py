@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from glasshouse.behaviours.chats import begin_chat
 from glasshouse.behaviours.versions import Version, edited
-from glasshouse.types import FeatureId, UserError
+from glasshouse.types import NAME_PATTERN, FeatureId, UserError
 from glasshouse.web.library import Library
 from glasshouse.workspace import Stopped
 
@@ -123,6 +123,11 @@ class Workbench:
         if self._given is not None and self._given.name == name:
             return self._given
         ws = self.library.ws
+        if NAME_PATTERN.fullmatch(name) and not ws.exists("models", name):  # the hub is not asked for it
+            raise UserError(
+                f"expected model {name} in the workspace, found {', '.join(ws.names('models')) or 'none'}; copy it "
+                "back to models/, or open it again"
+            )
         stamp = ws.manifest("models", name)["hash"] if ws.exists("models", name) else ""
         if self._weights.get(name) != stamp:
             self._loaded.pop(name, None)
@@ -234,13 +239,13 @@ class Workbench:
         ws = self.library.ws
         if model.is_encoder or not steering.chat or not ws.exists("models", model.name):
             return None
+        if not os.access(ws.root, os.W_OK):  # one that may only be read keeps no chats
+            return None
         sides = ((model.name, None), (f"{model.name} steered", edit or None))
         return {
             side: begin_chat(ws, edited(ws, name, model=model.name, edit=one))
             for side, (name, one) in zip(SIDES, sides, strict=True)
         }
-        if not os.access(ws.root, os.W_OK):  # one that may only be read keeps no chats
-            return None
 
     def asked(self, model: Any, steering: Steering) -> Any:
         """The prompt as the model gets it."""

@@ -158,6 +158,21 @@ def test_a_folder_with_other_weights_than_it_was_opened_with_is_refused(opened, 
     bench.close()
 
 
+def test_a_model_that_has_gone_from_the_workspace_is_not_looked_for_elsewhere(opened, tmp_path, monkeypatch) -> None:
+    ws = Workspace.open(shutil.copytree(opened.root, tmp_path / "ws"))
+    shutil.rmtree(ws.path("models", "tiny"))
+    monkeypatch.setattr("glasshouse.models.load", lambda *_, **__: pytest.fail("it was looked for"))
+    app = create_app(ws)
+    with TestClient(app, base_url=ADDRESS, headers={TOKEN_HEADER: app.state.token}) as client:
+        for route in ("try", "steer"):
+            body = {"features": NAME, "text": TEXT, "prompt": TEXT}
+            answer = client.post(f"/api/v1/{route}", json=body)
+            assert answer.status_code == 400 and "expected model tiny in the workspace" in answer.json()["error"]
+        shutil.rmtree(ws.path("dictionaries", NAME))
+        answer = client.post("/api/v1/dose", json={"features": NAME, "index": 1})
+        assert answer.status_code == 404 and "expected one of dictionaries" in answer.json()["error"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -168,7 +183,11 @@ def test_a_folder_with_other_weights_than_it_was_opened_with_is_refused(opened, 
         {"strengths": [{"index": 10**6, "how": "set", "amount": 1}]},
         {"strengths": [{"index": 1, "how": "shout", "amount": 1}]},
         {"strengths": [{"index": 1, "how": "set", "amount": 1e9}]},
+        {"strengths": [{"index": 1, "how": "set", "amount": 10**400}]},
+        {"strengths": [{"index": 10**400, "how": "set", "amount": 1}]},
         {"strengths": [{"index": 1}]},
+        {"temperature": 10**400},
+        {"prompt": "half of \ud83d"},
         {"strengths": [{"index": 1, "how": "set", "amount": 1}], "positions": "old"},
         {"strengths": "loud"},
         {"prompt": "word " * 3000},
@@ -183,11 +202,7 @@ def test_steer_says_what_is_wrong_in_one_line(bench: TestClient, change: dict) -
 
 def test_the_report_shows_what_is_unexplained(bench: TestClient) -> None:
     report = bench.get(f"/api/v1/dictionaries/{NAME}/report").json()
-        {"strengths": [{"index": 1, "how": "set", "amount": 10**400}]},
-        {"strengths": [{"index": 10**400, "how": "set", "amount": 1}]},
     assert report["finished"] and 0 < report["report"]["unexplained"]["value"] < 2
-        {"temperature": 10**400},
-        {"prompt": "half of \ud83d"},
     assert report["config"]["k"] == 6
 
 
