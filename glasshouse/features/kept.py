@@ -112,7 +112,8 @@ def labelled_file(path: str | Path) -> tuple[Corpus, list[list[Span]]]:
                 try:
                     row = json.loads(line)
                     text, own = str(row["text"]), [(int(a), int(b), str(c)) for a, b, c in row["spans"]]
-                except (ValueError, KeyError, TypeError) as error:
+                    json.dumps(row, ensure_ascii=False).encode()  # half of a surrogate pair could not be kept
+                except (ValueError, KeyError, TypeError, OverflowError) as error:
                     raise UserError(
                         f"expected JSON with text and spans of [first, past the last, concept] in line {number + 1} of "
                         f"{path}, got {line[:60]!r}; make it so, or take it out"

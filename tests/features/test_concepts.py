@@ -233,7 +233,13 @@ def test_scores_are_kept_until_the_dictionary_changes(opened_ws: Any, tiny_model
 
 @pytest.mark.parametrize(
     ("line", "said"),
-    [("{", "line 2"), ('{"text": "a"}', "line 2"), ('{"text": "a", "spans": [[0, "b"]]}', "line 2")],
+    [
+        ("{", "line 2"),
+        ('{"text": "a"}', "line 2"),
+        ('{"text": "a", "spans": [[0, "b"]]}', "line 2"),
+        ('{"text": "a", "spans": [[0, 1e999, "b"]]}', "line 2"),
+        ('{"text": "half of \\ud83d", "spans": []}', "line 2"),
+    ],
 )
 def test_a_line_that_is_no_labelled_text_is_named(tmp_path: Path, line: str, said: str) -> None:
     file = tmp_path / "x.jsonl"
