@@ -11,7 +11,7 @@ from __future__ import annotations
 import html
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def table_card(table: Features) -> str:
 
 def _card(feature: dict[str, Any], examples: int | None = None) -> str:
     rate = feature["rate"]
-    numbers = [f"fires on {_percent(rate['value'])} of tokens [{_percent(rate['low'])}, {_percent(rate['high'])}]"]
+    numbers = [f"fires on {_percent(rate['value'])} of tokens{_interval(rate, _percent)}"]
     numbers.append(f"largest activation {feature['max_activation']:.3g}")
     if feature["label"]:
         scores = feature["label"]
@@ -190,4 +190,10 @@ def _percent(value: float) -> str:
 
 
 def _estimate(estimate: dict[str, Any]) -> str:
-    return f"{estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
+    return f"{estimate['value']:.2f}{_interval(estimate, '{:.2f}'.format)}"
+
+
+def _interval(estimate: dict[str, Any], said: Callable[[float], str]) -> str:
+    """Nothing where one document says nothing of the spread: the interval is infinite then."""
+    low, high = estimate["low"], estimate["high"]
+    return f" [{said(low)}, {said(high)}]" if math.isfinite(low) and math.isfinite(high) else ""

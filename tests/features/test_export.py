@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from html.parser import HTMLParser
 
 import pytest
 
 import glasshouse as gh
-from glasshouse.features.export import _text, export_html
+from glasshouse.features.export import _text, export_html, feature_card
 from glasshouse.types import UserError
 from tests.features.example import write_example_features
 
@@ -42,6 +43,14 @@ class Reader(HTMLParser):
 def table(workspace):
     write_example_features(workspace, "tiny-resid.2", 32)
     return gh.features("tiny-resid.2", ws=workspace)
+
+
+def test_an_interval_that_knows_nothing_is_left_out(table):
+    feature = table.feature(7)
+    assert "% of tokens [" in feature_card(feature)
+    feature["rate"] |= {"low": -math.inf, "high": math.inf}
+    card = feature_card(feature)
+    assert "% of tokens ·" in card and "inf" not in card.partition("</style>")[2].partition("<table>")[0]
 
 
 def test_page_is_whole_and_runs_nothing(table, tmp_path):
