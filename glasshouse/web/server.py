@@ -31,6 +31,7 @@ from glasshouse.web.workbench import Workbench
 from glasshouse.workspace import Workspace
 
 HOST, PORT = "127.0.0.1", 8421
+LONGEST_ADDRESS = 1 << 18  # bytes, with the headers: the page writes a text to try into its own, up to 12 a character
 
 
 def create_app(ws: Workspace, *, model: Any = None, host: str = HOST) -> Starlette:
@@ -97,8 +98,9 @@ def serve(
     door = listen(host, port) if listener is None else socket.socket(fileno=listener)
     address = f"http://{f'[{host}]' if ':' in host else host}:{door.getsockname()[1]}/"
     config = uvicorn.Config(
-        create_app(ws, model=model, host=host), log_level="warning", access_log=False, timeout_graceful_shutdown=2
-    )
+        create_app(ws, model=model, host=host), log_level="warning", access_log=False, timeout_graceful_shutdown=2,
+        http="h11", h11_max_incomplete_event_size=LONGEST_ADDRESS,
+    )  # fmt: skip
     print(f"the page is at {address} (Ctrl-C stops it)", file=sys.stderr, flush=True)
     if open_browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()

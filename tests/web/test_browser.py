@@ -253,6 +253,28 @@ def test_try_text_and_go_to_a_feature(page: Page) -> None:
     assert page.path == wanted
 
 
+def test_a_long_text_is_an_address(page: Page) -> None:
+    page.open(f"/try/{NAME}?{urllib.parse.urlencode({'text': '€' * 20_000, 'feature': 'abc'})}")
+    page.until("document.querySelector('#text')?.value.length === 20000")
+    page.until("document.querySelector('[role=alert]') || document.querySelector('.token')")  # tokens, or too many
+    assert "feature" not in page.query, "one that is no number is left out"
+    page.chrome.get_log("browser")  # the 400 itself is logged, as it should be
+
+
+def test_a_box_that_is_cleared_waits_for_nothing(page: Page) -> None:
+    page.open(f"/try/{NAME}")
+    page.until("document.querySelectorAll('.token').length > 5")
+    page.chrome.execute_script(
+        "const real = window.fetch; window.fetch = (to, options) => new Promise((answer, refuse) => {"
+        " options.signal?.addEventListener('abort', () => refuse(options.signal.reason));"
+        " if (!to.endsWith('/try')) answer(real(to, options)); })"
+    )
+    page.chrome.find_element("css selector", "#text").send_keys("more")
+    page.has("reading…")
+    page.chrome.find_element("css selector", "#text").send_keys("\ue009a\ue000\ue017")  # all of it, deleted
+    page.until("!document.body.innerText.includes('reading…')")
+
+
 def test_steer_and_share_it_by_its_address(page: Page) -> None:
     page.open(f"/features/{NAME}?flag=live")
     page.until("document.querySelector('.all .row .index a')")
@@ -279,6 +301,23 @@ def test_steer_and_share_it_by_its_address(page: Page) -> None:
     page.until("location.search.includes('chat=0')")
     page.click(".knobs option[value=new]")
     page.until("location.search.includes('at=new')")
+
+
+def test_an_address_that_names_a_feature_twice_shows_both(page: Page) -> None:
+    page.open(f"/features/{NAME}?flag=live")
+    page.until("document.querySelector('.all .row .index a')")
+    index = page.all(".all .row .index a")[0]
+    page.open(f"/steer/{NAME}?f={index}:set:8&f={index}:add:0.5")
+    page.until("document.querySelectorAll('.strengths .amount').length === 2")
+    page.until("[...document.querySelectorAll('.strengths .unit')].every(one => one.innerText.includes('='))")
+    page.click(".strengths .x")
+    page.until("document.querySelectorAll('.strengths .amount').length === 1")
+    assert page.query["f"] == [f"{index}:add:0.5"]
+
+
+def test_an_address_that_is_no_encoding_shows_a_page(page: Page) -> None:
+    page.open(f"/features/{NAME}/%E0%A4%A")
+    page.has("96 features")
 
 
 def test_the_report_says_first_what_is_not_explained(page: Page) -> None:
@@ -310,6 +349,9 @@ def test_the_tree_of_concepts_leads_to_features(page: Page, opened: Any, labelle
     page.until("document.querySelectorAll('.tree tbody tr').length === arguments[0]", len(kept["concepts"]))
     first = min(kept["concepts"], key=lambda one: one["concept"])
     assert page.all(".tree tbody td")[0] == first["concept"].rpartition("/")[2]
+    page.chrome.set_window_size(500, 900)
+    assert page.chrome.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    page.chrome.set_window_size(1400, 900)
     page.click(".tree tbody a")
     page.until("location.pathname === arguments[0]", f"/features/{NAME}/{first['best']['units'][0]}")
     page.has("fires on")
@@ -332,23 +374,6 @@ def test_the_matrix_of_behaviours_opens_a_cell(chromium: Any, chatting: Any, tmp
     (row,) = [one for one in compared(ws, small, ticking)["cells"] if one["behaviour"] == "certainly"]
     with serving(ws) as root:
         page = Page(chromium, root)
-def test_an_address_that_names_a_feature_twice_shows_both(page: Page) -> None:
-    page.open(f"/features/{NAME}?flag=live")
-    page.until("document.querySelector('.all .row .index a')")
-    index = page.all(".all .row .index a")[0]
-    page.open(f"/steer/{NAME}?f={index}:set:8&f={index}:add:0.5")
-    page.until("document.querySelectorAll('.strengths .amount').length === 2")
-    page.until("[...document.querySelectorAll('.strengths .unit')].every(one => one.innerText.includes('='))")
-    page.click(".strengths .x")
-    page.until("document.querySelectorAll('.strengths .amount').length === 1")
-    assert page.query["f"] == [f"{index}:add:0.5"]
-
-
-def test_an_address_that_is_no_encoding_shows_a_page(page: Page) -> None:
-    page.open(f"/features/{NAME}/%E0%A4%A")
-    page.has("96 features")
-
-
         page.open("/behaviours?base=small")
         page.until("document.querySelectorAll('tbody .cell').length > 0")
         assert "certainly" in page.all("tbody th")[0] or "certainly" in " ".join(page.all("tbody th"))
