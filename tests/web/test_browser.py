@@ -154,8 +154,9 @@ def test_a_filtered_list_is_an_address(page: Page, opened: Any) -> None:
 def test_a_feature_shows_its_evidence_and_a_context(page: Page, opened: Any) -> None:
     from glasshouse.features import features
 
-    live = {row["index"] for row in features(NAME, ws=opened).query(flag="live", limit=96)["rows"]}
-    first = next(index for index in sorted(live) if index + 1 in live)
+    table = features(NAME, ws=opened)
+    live = {row["index"] for row in table.query(flag="live", limit=96)["rows"]}
+    first = next(i for i in sorted(live) if i + 1 in live and table.feature(i)["firings"] > 20)
     page.open(f"/features/{NAME}/{first}")
     for heading in ("Strongest", "tokens it fires on", "promotes", "suppresses", "nearest by direction"):
         page.until("document.body.innerText.toLowerCase().includes(arguments[0])", heading.lower())
