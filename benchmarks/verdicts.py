@@ -168,20 +168,23 @@ def false_comfort(draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def ceiling(draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Of a base that is always right, of which each family falls all the way with a chance: the share called
-    equivalent, and of intervals that hold the true change. At a chance as large as the margin 5% at most may be."""
+    """Of a base that is always right, of which each family falls all the way with a chance: how often it is called
+    equivalent, and how often the interval holds the true change; exact, over how many fall. At a chance as large as the
+    margin 5% at most may be called equivalent."""
+    from scipy.stats import binom
+
     rows = []
     for families, fall in itertools.product((20, 35, 60, 100, 200, 300), (0.0, 0.01, MARGIN)):
-        called = held = 0
-        for _ in range(draws):
-            fell_G = rng.random(families) < fall
-            before, after = ([Scored(str(i), "0", 1.0 - x) for i, x in enumerate(s)] for s in (0 * fell_G, fell_G))
+        called = held = 0.0
+        for fell in range(families + 1):
+            chance = float(binom.pmf(fell, families, fall))
+            if chance < 1e-9:
+                continue
+            before, after = ([Scored(str(i), "0", float(i >= some)) for i in range(families)] for some in (0, fell))
             found = judged([cell(paired(before, after, bounded=True))])[0]
-            called += found.verdict == "equivalent"
-            held += found.change.change.low <= -fall <= found.change.change.high
-        rows.append(
-            {"families": families, "fall": fall, "equivalent": share(called, draws), "covered": share(held, draws)}
-        )
+            called += chance * (found.verdict == "equivalent")
+            held += chance * (found.change.change.low <= -fall <= found.change.change.high)
+        rows.append({"families": families, "fall": fall, "equivalent": called, "covered": held})
     return rows
 
 
