@@ -144,9 +144,7 @@ def _comparison(ws: Workspace, base: Version, new: Version, recorded: Ledger) ->
     for one in (found, *compared_again):
         unsound |= one["unsound"]
         for cell in one["cells"]:
-            before = worst.setdefault(cell["behaviour"], cell)
-            if cell["problem"] or _gained(cell) < _gained(before):
-                worst[cell["behaviour"]] = cell
+            worst[cell["behaviour"]] = min(cell, worst.get(cell["behaviour"], cell), key=_sound_and_gained)
     cells = []
     for cell in worst.values():
         touched = _touched(ws, new, cell["sources"][1])
@@ -196,9 +194,10 @@ def _asked(one: Recorded) -> tuple[str, int]:
     return one.behaviour, one.seed
 
 
-def _gained(cell: Mapping[str, Any]) -> float:
+def _sound_and_gained(cell: Mapping[str, Any]) -> tuple[bool, float]:
+    """The least of several counts: one that is not sound, else the one that has fallen most."""
     change = float(cell["change"]["value"])
-    return change if cell["good"] == "up" else -change
+    return not cell["problem"], change if cell["good"] == "up" else -change
 
 
 def _imported(ws: Workspace, evaluation: str) -> bool:
@@ -340,7 +339,7 @@ def _not_made_of(ws: Workspace, one: Version, judged: Version) -> str:
 def _problem(ws: Workspace, evaluation: str, version: Version, recorded: Ledger) -> str:
     """Why an evaluation cannot be evidence of the version: gone, altered, another's, or not in the ledger as it is; ""
     for one that was never made."""
-    from glasshouse.behaviours import read_evaluation
+    from glasshouse.behaviours.evaluation import SAID
 
     at = recorded.get(evaluation)
     if not ws.exists("evals", evaluation):
@@ -355,7 +354,7 @@ def _problem(ws: Workspace, evaluation: str, version: Version, recorded: Ledger)
         return f"{evaluation} is not what the ledger has recorded"
     if manifest["name"] != evaluation or manifest["config"].get("version") != version.hash:
         return f"{evaluation} holds {manifest['name']}, of another version"
-    made = read_evaluation(ws, evaluation).created
+    made = manifest["choices"].get(SAID, manifest["created"])
     if at.made and made != at.made:
         return f"{evaluation} is dated {made}, the ledger has {at.made}"
     try:

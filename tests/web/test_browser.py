@@ -274,6 +274,8 @@ def test_a_box_that_is_cleared_waits_for_nothing(page: Page) -> None:
     page.has("reading…")
     page.chrome.find_element("css selector", "#text").send_keys("\ue009a\ue000\ue017")  # all of it, deleted
     page.until("!document.body.innerText.includes('reading…')")
+    assert page.chrome.execute_script("return document.querySelector('#text').value") == ""
+    assert not page.all("[role=alert]")
 
 
 def test_steer_and_share_it_by_its_address(page: Page) -> None:
@@ -319,6 +321,7 @@ def test_an_address_that_names_a_feature_twice_shows_both(page: Page) -> None:
 def test_an_address_that_is_no_encoding_shows_a_page(page: Page) -> None:
     page.open(f"/features/{NAME}/%E0%A4%A")
     page.has("96 features")
+    assert page.all(".all .row .index a") and not page.all("[role=alert]")
 
 
 def test_the_report_says_first_what_is_not_explained(page: Page) -> None:
