@@ -33,12 +33,16 @@ class UserError(Exception):
     """A user's mistake, in one line: what was expected, what came, what to do. The command line exits with 2."""
 
 
+def is_text(value: Any) -> bool:
+    """Whether it is text that UTF-8 can encode: half of a surrogate pair, as JSON may hold one, cannot be kept or
+    read by a tokenizer."""
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+
+
 def check_text(text: str) -> str:
-    """The text itself if UTF-8 can encode it, which is what tokenizers read; else `UserError`."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a pair of UTF-16, as JSON may hold it and bytes that are no UTF-8 become it
-        raise UserError("expected text that UTF-8 can encode, got a lone surrogate in it; take it out") from None
+    """The text itself if it `is_text`; else `UserError`."""
+    if not is_text(text):
+        raise UserError("expected text that UTF-8 can encode, got a lone surrogate in it; take it out")
     return text
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from glasshouse.behaviours.ratings import check_who
 from glasshouse.behaviours.versions import Version
-from glasshouse.types import UserError
+from glasshouse.types import UserError, is_text
 from glasshouse.workspace import Workspace
 
 LONGEST_NOTE = 2_000
@@ -93,11 +93,6 @@ def check_turns(turns: Sequence[Any], last: str) -> list[dict[str, str]]:
             f"expected texts of user and assistant, one after the other, the last by the {last}; got {roles!r:.120}"
         )
     return [{"role": one["role"], "content": one["content"]} for one in turns]
-
-
-def is_text(value: Any) -> bool:
-    """Whether it is text that can be kept: half of a surrogate pair cannot."""
-    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def thumb(

@@ -307,15 +307,9 @@ class _Job:
         from glasshouse.features.gathering import gather
 
         gather(
-            self.model,
-            found,
-            self.text,
-            ws=self.ws,
-            name=self.name,
-            tokens=tokens,
-            context=self.context,
+            self.model, found, self.text, ws=self.ws, name=self.name, tokens=tokens, context=self.context,
             seed=self.seed,
-        )
+        )  # fmt: skip
 
 
 def _completed(given: Dictionary, source: Any, model: Any) -> Dictionary:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -13,10 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from glasshouse.behaviours.chats import is_text
 from glasshouse.features.kept import kept_concepts
 from glasshouse.steering import kept_dose
-from glasshouse.types import NAME_PATTERN, FeatureId, UserError
+from glasshouse.types import NAME_PATTERN, NUMBER, FeatureId, UserError, is_text
 from glasshouse.web.answers import Json, dump, fail
 from glasshouse.web.library import Library
 from glasshouse.web.progress import metrics, status
@@ -170,7 +168,7 @@ def named(request: Request, key: str) -> str:
 def numbered(request: Request, key: str) -> int:
     """The number in an address; 404 for what could not be one of ours."""
     text: str = request.path_params[key]
-    if not re.fullmatch("[0-9]{1,9}", text):
+    if not NUMBER.fullmatch(text):
         raise fail(404, f"expected a number of at most 9 digits for {key}, got {text[:40]!r}")
     return int(text)
 
