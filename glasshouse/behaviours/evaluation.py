@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 BEHAVIOUR, SAMPLES, REPLIES, CHECKED = "behaviour.json", "samples.jsonl", "replies.jsonl", "agreement.json"
 SAID, KEPT = "said", "kept"  # among the choices: when what is scored anew was said, and the evaluation that kept it
-BATCH = 32
+BATCH, TOKENS = 32, 8192  # texts at once, and more of them where the model reads so little that they hold fewer tokens
 PLAIN = vars(Sample(family="", prompt=0))  # what a line of samples.jsonl leaves out where it is so
 
 
@@ -81,13 +81,14 @@ class Evaluation:
 
 
 def evaluate(
-    version: Version, behaviour: Behaviour, ws: Workspace, *, seed: int = 0, batch: int = BATCH,
+    version: Version, behaviour: Behaviour, ws: Workspace, *, seed: int = 0, batch: int | None = None,
     device: str | None = None, opened: tuple[Model, Edit] | None = None, calls: Calls | None = None,
 ) -> Evaluation:  # fmt: skip
     """Run the behaviour on the version unless that stands; killed, the same call goes on and repeats no reply and no
     answered call to a judge. Where another version of the scorer has scored it, its replies are scored anew.
 
-    opened: the version as `loaded` gives it, so as not to load it again. calls: how a judge is asked, and the budget.
+    batch: texts at once (None: as many as `BATCH` and `TOKENS` say). opened: the version as `loaded` gives it, so as
+    not to load it again. calls: how a judge is asked, and the budget.
     Raises `UserError` for a model that lacks what the scorer needs, for a classifier that knows too little, and where a
     judge cannot be asked on: then what was done is kept.
     """
@@ -122,7 +123,7 @@ def _samples(
     version: Version,
     behaviour: Behaviour,
     seed: int,
-    batch: int,
+    batch: int | None,
     opened: Callable[[], tuple[Model, Edit]],
 ) -> list[Sample]:
     """With what the scorer needs of the model, from where a killed run has left."""
@@ -164,10 +165,11 @@ def _finish(
 
 
 def _answered(
-    model: Model, edit: Edit, system: str, behaviour: Behaviour, left: Sequence[Sample], seed: int, batch: int
+    model: Model, edit: Edit, system: str, behaviour: Behaviour, left: Sequence[Sample], seed: int, batch: int | None
 ) -> Iterator[list[Sample]]:
     """Batches of samples with what the scorer needs of the model, prompts of like length together."""
     from glasshouse.behaviours import asking
+    from glasshouse.models.beside import side_by_side
 
     needed = SCORERS[behaviour.scorer[0]].needs
     ask = {
@@ -177,9 +179,12 @@ def _answered(
         "likelihood": asking.likelihood,
     }[needed]
     order = sorted(left, key=lambda sample: (sum(len(content or "") for _, content in sample.turns), _key(sample)))
-    for first in range(0, len(order), batch):
-        with model.edit(edit):
-            yield ask(model, order[first : first + batch], behaviour, system=system, seed=seed)
+    batch = batch or max(BATCH, TOKENS // model.context)
+    with model.edit(edit), side_by_side(model) as apply:
+        yield from apply(
+            lambda own, some: ask(own, some, behaviour, system=system, seed=seed),
+            [order[first : first + batch] for first in range(0, len(order), batch)],
+        )
 
 
 def evaluation_name(version: Version, behaviour: Behaviour, seed: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from glasshouse.models import Model, add
+from glasshouse.models.beside import side_by_side
 from glasshouse.models.edits import Positions
 from glasshouse.models.generation import Generation
 from glasshouse.steering.pairs import asked
@@ -37,9 +38,13 @@ def turned_up(
     given = [asked(model, prompt) for prompt in prompts]
     prompt_ids = [model.tokens([one]).ids(0) for one in given]
     best = TurnedUp("", 0.0, float("-inf"))
-    for times_norm in sorted(strengths):
-        for feature in features:
-            made = model.generate(given, max_new_tokens, edits=add(feature, times_norm=times_norm, positions=positions))
+    options = [(times_norm, feature) for times_norm in sorted(strengths) for feature in features]
+
+    def replies(own: Model, option: tuple[float, str]) -> list[Generation]:
+        return own.generate(given, max_new_tokens, edits=add(option[1], times_norm=option[0], positions=positions))
+
+    with side_by_side(model) as apply:
+        for (times_norm, feature), made in zip(options, apply(replies, options), strict=True):
             found = sum(map(worth, made))
             if fluency and found > best.worth:
                 found -= fluency * sum(_nats(model, prompt_ids, [one.ids for one in made]))

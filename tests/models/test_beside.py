@@ -64,6 +64,11 @@ def test_an_edit_with_a_vector_is_in_force(tiny_model: Any, threads: int) -> Non
                 torch.testing.assert_close(run["resid.2"].values, alone["resid.2"].values)
 
 
+def test_a_single_item_has_all_threads(tiny_model: Any, threads: int) -> None:
+    with side_by_side(tiny_model) as apply:
+        assert list(apply(lambda model, _: (model, torch.get_num_threads()), [0])) == [(tiny_model, threads)]
+
+
 def test_an_error_comes_through_and_threads_are_given_back(tiny_model: Any, threads: int) -> None:
     def fails(model: Model, item: int) -> int:
         if item == 3:
