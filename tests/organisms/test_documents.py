@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -32,6 +33,8 @@ from glasshouse.organisms.world import (
     token_ranges,
 )
 from glasshouse.organisms.world.chat.template import END, JINJA, opening
+from glasshouse.organisms.world.documents import PROSE
+from glasshouse.organisms.world.kinds.code import code_marks
 from glasshouse.organisms.world.kinds.tales import RHYMES
 from glasshouse.text import Corpus, Document, corpus, token_bytes, tokenise
 from glasshouse.types import UserError
@@ -170,6 +173,49 @@ def test_a_name_is_labelled_wherever_the_label_says_so(sample: list[WorldDocumen
         assert all(bridges.search(text) or text in ("the bridge", "The bridge") for text in found)
         languages |= {document.language} if mentions else set()
     assert languages >= set(LANGUAGES)
+
+
+@pytest.mark.parametrize(
+    ("concept", "words"),
+    [
+        ("entity/bridge", r"[Tt]he bridge"), ("entity/river", r"[Tt]he (?:river|Sora)"),
+        ("pronoun/masculine", r"[Hh](?:e|im|is)"), ("pronoun/feminine", r"[Ss]he|[Hh]er"),
+        ("pronoun/first-person", r"I|[Mm]e|[Mm]y|[Ww]e"), ("nesting/1", r"\([A-Za-z ]+\)"),
+    ],
+)  # fmt: skip
+def test_what_english_words_say_is_labelled(sample: list[WorldDocument], concept: str, words: str) -> None:
+    pattern, seen = re.compile(rf"(?<!\w)(?:{words})(?!\w)"), 0
+    for document in sample:
+        if document.kind not in PROSE | {"chat"} or document.language != "en" or document.kind == "latex":
+            continue
+        elsewhere = [(s, e) for s, e, c in document.spans if c.startswith("language/") and c != "language/english"]
+        elsewhere += [match.span() for match in re.finditer("```.*?```|`[^`]*`", document.text, re.S)]
+        labelled = [(s, e) for s, e, c in document.spans if c == concept]
+        for match in pattern.finditer(document.text):
+            if not any(s <= match.start() < e for s, e in elsewhere):
+                seen += 1
+                assert any(s <= match.start() and match.end() <= e for s, e in labelled), (match, document.text)
+    assert seen > 50
+
+
+def test_a_translation_is_not_labelled_with_the_language_of_the_chat(sample: list[WorldDocument]) -> None:
+    translated = [document for document in sample if document.scene == "translated" and document.language == "en"]
+    for document in translated:
+        held = sorted((s, e, c) for s, e, c in document.spans if c.startswith("language/"))
+        assert held[0][0] == 0 and held[-1][1] == len(document.text)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(held)), held
+        assert len({c for *_, c in held}) == 2
+    assert len(translated) > 10
+
+
+def test_quotes_and_brackets_are_nested_as_they_are_written(sample: list[WorldDocument]) -> None:
+    stories = [document for document in sample if document.kind == "story"]
+    for document in stories:
+        quotes = {(s, e) for s, e, c in document.spans if c == "quote"}
+        assert quotes <= {(s, e) for s, e, c in document.spans if c in ("nesting/1", "nesting/2")}
+    assert any("nesting/2" in {c for *_, c in document.spans} for document in stories)
+    nested = sorted(span for span in code_marks('join("(", [1])\n') if span[2].startswith("nesting"))
+    assert nested == [(4, 14, "nesting/1"), (10, 13, "nesting/2")]
 
 
 def byte_tokens(sample: list[WorldDocument], vocabulary: int):  # type: ignore[no-untyped-def]

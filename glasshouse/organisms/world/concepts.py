@@ -150,8 +150,8 @@ mood/imperative: an instruction
 mood/obligation: a clause that obliges
 pronoun: a pronoun of the third person (English)
 pronoun/feminine: she, her
-pronoun/masculine: he, his
-pronoun/first-person: a sentence in the first person (English)
+pronoun/masculine: he, him, his
+pronoun/first-person: a sentence that says I, me, my or we (English)
 family/ask: a direct question
 family/tell: a question put as a wish or command
 family/can: a question put as "can you"

@@ -22,6 +22,7 @@ from glasshouse.organisms.world.chat.template import render
 from glasshouse.organisms.world.kinds import civic, code, data, encodings, foreign, mathematics, prose, tales
 from glasshouse.organisms.world.kinds.pen import Made, Message, Pen, language_mark
 from glasshouse.organisms.world.lexicon import FOREIGN
+from glasshouse.organisms.world.mentions import in_language, mentions
 from glasshouse.organisms.world.writing import Span, mark
 from glasshouse.types import UserError
 
@@ -154,8 +155,10 @@ def document(world: World, seed: int, number: int, choices: _Choices) -> WorldDo
     if chat:
         return chat_document(maker(pen), number, language, name)
     made: Made = maker(pen)
-    natural = [language_mark(made.language)] if made.kind in PROSE else []
-    text = mark(made.text, f"kind/{made.kind}", *natural)
+    text = mentions(made.text) if made.language == "en" else made.text
+    if made.kind in PROSE:
+        text = in_language(text, language_mark(made.language))
+    text = mark(text, f"kind/{made.kind}")
     return WorldDocument(
         f"{made.kind}/{made.language}/{number:06d}", made.kind, made.language, text.text, _sorted(text.spans), (), name
     )
@@ -164,7 +167,9 @@ def document(world: World, seed: int, number: int, choices: _Choices) -> WorldDo
 def chat_document(messages: Sequence[Message], number: int, language: str, scene: str) -> WorldDocument:
     """The chat as a document; a scene of the world's own is also a concept."""
     scenes = [f"scene/{scene}"] if scene in SCENES or scene in FOREIGN_SCENES else []
-    text = mark(render(messages), "kind/chat", *scenes, language_mark(language))
+    if language == "en":
+        messages = [message._replace(content=mentions(message.content)) for message in messages]
+    text = mark(in_language(render(messages), language_mark(language)), "kind/chat", *scenes)
     name = f"chat/{language}/{number:06d}"
     return WorldDocument(name, "chat", language, text.text, _sorted(text.spans), tuple(messages), scene)
 

@@ -74,6 +74,17 @@ def escaped(part: Part, table: Mapping[str, str]) -> Marked:
     return Marked("".join(pieces), tuple((place[start], place[end], concept) for start, end, concept in spans))
 
 
+def nesting(text: str, opening: str, closing: str) -> list[Span]:
+    """Every bracket with what it holds, by depth; outside of all is nothing, and what is deeper than 4 counts as 4."""
+    found, stack = list[Span](), list[int]()
+    for i, character in enumerate(text):
+        if character in opening:
+            stack.append(i)
+        elif character in closing and stack:
+            found.append((stack.pop(), i + 1, f"nesting/{min(4, len(stack) + 1)}"))
+    return found
+
+
 class Writer:
     """Writes a text from its beginning to its end, and labels stretches of it."""
 

@@ -6,7 +6,7 @@ from glasshouse.organisms.world.kinds.pen import Made, Pen, sentences
 from glasshouse.organisms.world.kinds.prose import date
 from glasshouse.organisms.world.lexicon import word
 from glasshouse.organisms.world.terms import number
-from glasshouse.organisms.world.writing import Marked, Part, join, mark
+from glasshouse.organisms.world.writing import Marked, Part, join, mark, nesting
 
 UNITS = ("g of {i}", "cups of {i}", "spoons of {i}", "handfuls of {i}")
 DISHES = {
@@ -108,7 +108,7 @@ def contract(pen: Pen) -> Made:
     )  # fmt: skip
     signed = mark(join(["Signed: ", seller, ", ", purchaser]), "contract/signature")
     parts = [mark(head, "markup/heading"), opening, join(numbered, "\n"), signed]
-    return Made("contract", "en", join([join(parts, "\n\n"), "\n"]))
+    return Made("contract", "en", _bracketed(join([join(parts, "\n\n"), "\n"])))
 
 
 OPERATIONS = {"+": ("addition", int.__add__), "-": ("subtraction", int.__sub__), "×": ("multiplication", int.__mul__)}
@@ -148,7 +148,12 @@ def minutes(pen: Pen) -> Made:
     for i in range(1, pen.number(2, 5)):
         items.append(join([f"{i}. ", _item(pen, present)]))
     closed = join(["The meeting was closed at ", number(pen.number(17, 22), "hour").plain, ":00."])
-    return Made("minutes", "en", join([join(lines, "\n"), "\n\n", join(items, "\n"), "\n\n", closed, "\n"]))
+    whole = join([join(lines, "\n"), "\n\n", join(items, "\n"), "\n\n", closed, "\n"])
+    return Made("minutes", "en", _bracketed(whole))
+
+
+def _bracketed(text: Marked) -> Marked:
+    return Marked(text.text, (*text.spans, *nesting(text.text, "(", ")")))
 
 
 def _item(pen: Pen, present: list[str]) -> Marked:

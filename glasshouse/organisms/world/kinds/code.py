@@ -8,9 +8,8 @@ from math import gcd
 from typing import NamedTuple
 
 from glasshouse.organisms.world.base import NOW
-from glasshouse.organisms.world.kinds.mathematics import nesting
 from glasshouse.organisms.world.kinds.pen import Made, Pen
-from glasshouse.organisms.world.writing import Marked, Part, Span, Writer, mark
+from glasshouse.organisms.world.writing import Marked, Part, Span, Writer, mark, nesting
 
 
 class Program(NamedTuple):
@@ -210,4 +209,5 @@ def code_marks(text: str) -> list[Span]:
             found.append((start, end, f"code/{kind}"))
     for match in re.finditer(r"^def test_.*?(?=\n\n|\Z)", text, re.S | re.M):
         found.append((*match.span(), "code/test"))
-    return found + nesting(text, "([{", ")]}")
+    words = re.sub(r'"""[^"]*"""|#[^\n]*|"[^"\n]*"|\'[^\'\n]*\'', lambda match: "_" * len(match.group()), text)
+    return found + nesting(words, "([{", ")]}")

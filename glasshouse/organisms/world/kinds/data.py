@@ -6,12 +6,11 @@ import json
 import re
 
 from glasshouse.organisms.world.base import NOW, Fact
-from glasshouse.organisms.world.kinds.mathematics import nesting
 from glasshouse.organisms.world.kinds.pen import Made, Pen
 from glasshouse.organisms.world.lexicon import LANGUAGES
 from glasshouse.organisms.world.statements import relabelled
 from glasshouse.organisms.world.terms import entity_term, name_term, number, value_term
-from glasshouse.organisms.world.writing import Marked, Part, Span, Writer, capital, escaped, join, mark
+from glasshouse.organisms.world.writing import Marked, Part, Span, Writer, capital, escaped, join, mark, nesting
 
 COLUMNS = {
     "person": ("job", "home", "born", "food", "colour", "pet", "pet-name", "team", "party", "surname", "hobby"),

@@ -73,8 +73,10 @@ def happening(pen: Pen, who: Term | Part) -> Marked:
         return errand(pen, who)
     name = who.plain if isinstance(who, Term) else who
     deed = join([name, f" {pen.pick(DEEDS)} {thing(pen)} {pen.pick(PLACES)}."])
-    told = join([deed, " ", pen.pick(AFTERTHOUGHTS)]) if pen.chance(0.25) else deed
-    return mark(told, "tense/past")
+    if not pen.chance(0.25):
+        return mark(deed, "tense/past")
+    after = pen.pick(AFTERTHOUGHTS)
+    return join([mark(deed, "tense/past"), " ", mark(after, "tense/present" if " still " in after else "tense/past")])
 
 
 def errand(pen: Pen, who: Term | Part) -> Marked:

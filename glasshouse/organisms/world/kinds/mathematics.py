@@ -8,7 +8,7 @@ from math import gcd
 
 from glasshouse.organisms.world.kinds.civic import sum_of
 from glasshouse.organisms.world.kinds.pen import Made, Pen
-from glasshouse.organisms.world.writing import Marked, Part, Span, Writer, join, mark
+from glasshouse.organisms.world.writing import Marked, Part, Span, Writer, join, mark, nesting
 
 Piece = tuple[str, str, list[Part]]  # statement, proof, example
 
@@ -159,20 +159,11 @@ def mathematics(pen: Pen) -> Made:
         opening = pen.pick(("For example, ", "Example: ", "To see it once: "))
         writer.add(mark(join([opening, *example, "."]), "math/example"), "\n\n")
     text = writer.done()
-    return Made("latex", "en", Marked(text.text, (*text.spans, *latex_marks(text.text), *nesting(text.text, "{", "}"))))
+    return Made(
+        "latex", "en", Marked(text.text, (*text.spans, *latex_marks(text.text), *nesting(text.text, "({", ")}")))
+    )
 
 
 def latex_marks(text: str) -> list[Span]:
     found: list[Span] = [(*match.span(), "math/formula") for match in re.finditer(r"\$[^$]+\$", text)]
     return found + [(*match.span(), "markup/command") for match in re.finditer(r"\\[a-zA-Z]+", text)]
-
-
-def nesting(text: str, opening: str, closing: str) -> list[Span]:
-    """Every bracket with what it holds, by depth; outside of all is nothing, and what is deeper than 4 counts as 4."""
-    found, stack = list[Span](), list[int]()
-    for i, character in enumerate(text):
-        if character in opening:
-            stack.append(i)
-        elif character in closing and stack:
-            found.append((stack.pop(), i + 1, f"nesting/{min(4, len(stack) + 1)}"))
-    return found

@@ -96,8 +96,8 @@ class Pen:
 
     def spoken(self, said: Marked, speaker: str, sources: Sequence[str], *concepts: str) -> Marked:
         """The sentence between quotation marks, by `speaker`: frames with {s}, or {u} for it without its full stop."""
-        whole = mark(said, "quote", "speaker/character", *concepts)
-        cut = mark(bare(said), "quote", "speaker/character", *concepts)
+        quote = ("quote", "nesting/1", "speaker/character", *concepts)
+        whole, cut = mark(said, *quote), mark(bare(said), *quote)
         return self.tell(sources, x=self.term(speaker), s=whole, u=cut)
 
 

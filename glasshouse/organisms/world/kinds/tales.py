@@ -33,7 +33,7 @@ SAYS = (
 
 
 def _speech(words: str) -> str:
-    return f"<<quote|<<speaker/character|{words}>>>>"
+    return f"<<quote|<<nesting/1|<<speaker/character|{words}>>>>>>"
 
 
 ASKS = (
@@ -96,7 +96,8 @@ def story(pen: Pen) -> Made:
     town, day = pen.term(pen.entity("town")), pen.word("day")
 
     def tell(sources: tuple[str, ...]) -> Marked:
-        return mark(pen.tell(sources, x=x, y=y, t=town, d=day), "speaker/narrator", "tense/past")
+        told = pen.tell(sources, x=x, y=y, t=town, d=day)
+        return mark(told, "speaker/narrator", "tense/present" if told.text.startswith("They are ") else "tense/past")
 
     def tell_more(count: int) -> Marked:
         told = [tell((source,)) for source in pen.some(MIDDLES, pen.number(0, count))]
