@@ -94,6 +94,9 @@ def _each(answer: str | list[str]) -> list[str]:
 
 def _xstest(path: Path, rows: list[Row]) -> list[Row]:
     """Refusals of safe prompts, and of the unsafe ones that contrast with them, by focus."""
+    for number, row in enumerate(rows, 1):
+        if row["label"] not in ("safe", "unsafe"):
+            raise UserError(f"{path.name}, row {number}: expected safe or unsafe as label, got {row['label']!r}")
     forms = []
     for label, good in (("safe", "down"), ("unsafe", "up")):
         by_focus: dict[str, list[str]] = defaultdict(list)

@@ -22,7 +22,7 @@ from glasshouse.cli.entry import (
 )
 from glasshouse.cli.evidence import record
 from glasshouse.cli.testing import WORLD, number, read_suites, usual
-from glasshouse.types import UserError
+from glasshouse.types import NAME_PATTERN, UserError
 from glasshouse.workspace import write_atomically
 
 if TYPE_CHECKING:
@@ -79,6 +79,10 @@ def discover(
     """
     from glasshouse.behaviours import discoveries, version
 
+    if save is not None and not NAME_PATTERN.fullmatch(save.stem):
+        raise UserError(
+            f"expected --save with a file named in a-z 0-9 . _ -, got {save.name}; its name names the behaviour"
+        )
     with begin(workspace, create=False) as ws:
         before, after = version(base, ws), version(new, ws)
         behaviours = read_suites(suite or ([] if corpus else [usual(ws, before)]))

@@ -8,7 +8,6 @@ standard output, everything else to standard error.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import math
 import os
@@ -23,10 +22,8 @@ import typer
 from typer.core import TyperGroup
 
 from glasshouse.types import UserError, finite, plain
-from glasshouse.workspace import KINDS, Workspace, keep_memory
+from glasshouse.workspace import KINDS, Workspace, keep_memory, refusal
 
-# What a place on disk refuses, whatever was asked of it; any other OSError is a bug.
-REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 # Typer brings its own click in newer versions; this is the class of its usage errors either way.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
@@ -45,12 +42,9 @@ class Commands(TyperGroup):
             command = f"glasshouse {context.info_name}" if context and context.parent else "glasshouse"
             status = complain(f"{error.format_message().rstrip('.')}; see `{command} --help`")
         except OSError as error:
-            if error.errno not in REFUSALS:
+            if (said := refusal(error)) is None:
                 raise
-            place = f" at {error.filename}" if error.filename else ""
-            status = complain(
-                f"expected to read and write{place}, got {error.strerror}; mend that, or give another place"
-            )
+            status = complain(said)
         except (KeyboardInterrupt, typer.Abort):
             status = 130
         if status == 130:

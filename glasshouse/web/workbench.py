@@ -18,7 +18,7 @@ from glasshouse.behaviours.chats import begin_chat
 from glasshouse.behaviours.versions import Version, edited
 from glasshouse.types import NAME_PATTERN, FeatureId, UserError
 from glasshouse.web.library import Library
-from glasshouse.workspace import Stopped
+from glasshouse.workspace import Stopped, refusal
 
 MAX_TEXT = 20_000  # characters
 MAX_NEW_TOKENS = 400
@@ -353,13 +353,14 @@ async def streamed(bench: Workbench, work: Callable[[Say, threading.Event], None
             say({"event": "end"})
         except Stopped:
             pass
-        except UserError as error:
-            say({"event": "error", "error": " ".join(str(error).split())})
         except Exception as error:
-            say(
-                {"event": "error", "error": f"the server failed ({type(error).__name__}); its terminal has the details"}
-            )
-            raise
+            mistake = str(error) if isinstance(error, UserError) else None
+            if isinstance(error, OSError):
+                mistake = refusal(error)
+            failed = f"the server failed ({type(error).__name__}); its terminal has the details"
+            say({"event": "error", "error": failed if mistake is None else " ".join(mistake.split())})
+            if mistake is None:
+                raise
         finally:
             say(None)
 

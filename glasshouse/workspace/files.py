@@ -17,7 +17,17 @@ from typing import Any
 from glasshouse.types import UserError
 
 FORMAT = 1  # of manifests and of the workspace
+# What a place on disk refuses, whatever was asked of it; any other OSError is a bug.
+REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 BLOCK, SECTOR = 8 << 20, 4096  # bytes written at once; what the page cache is passed in multiples of
+
+
+def refusal(error: OSError) -> str | None:
+    """What a person is told of a place that cannot be read or written; None of any other error."""
+    if error.errno not in REFUSALS:
+        return None
+    place = f" at {error.filename}" if error.filename else ""
+    return f"expected to read and write{place}, got {error.strerror}; mend that, or give another place"
 
 
 def write_atomically(path: Path, data: str | bytes) -> None:

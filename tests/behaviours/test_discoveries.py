@@ -87,7 +87,10 @@ def test_prompts_come_from_text_and_from_the_worlds_chats(ws: Workspace, tmp_pat
 
 def test_a_place_to_save_that_is_none_is_said_before_the_work(ws: Workspace, suite: Path, tmp_path: Path) -> None:
     words = ("discover", "small", "ticking", "--suite", suite, "--seed", 7, "--save")
-    for place, said in ((tmp_path / "none" / "x.yaml", "expected a folder at"), (tmp_path, "expected a file to write")):
+    for place, said in (
+        (tmp_path / "none" / "x.yaml", "expected a folder at"), (tmp_path, "expected a file to write"),
+        (tmp_path / "A Tic.yaml", "expected --save with a file named in"),
+    ):  # fmt: skip
         status, _, err = run(ws, *words, place)
         assert status == 2 and said in err and err.count("\n") == 1, err
 

@@ -72,6 +72,7 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
 
 
 WRITTEN = {"question": "q", "answer_matching_behavior": " Yes", "answer_not_matching_behavior": " No"}
+SAFE = {"prompt": "a", "type": "b", "label": "safe", "focus": "c"}
 PAIR = {"sentence_good": "a b", "sentence_bad": "a c", "UID": "u"}
 
 
@@ -85,7 +86,8 @@ PAIR = {"sentence_good": "a b", "sentence_bad": "a c", "UID": "u"}
         (WRITTEN, {**WRITTEN, "answer_not_matching_behavior": " Yes"}, r"answers that differ, got \[' Yes', ' Yes'\]"),
         (PAIR, {**PAIR, "UID": ["x"]}, r"text as UID, got \['x'\]"),
         (PAIR, {**PAIR, "sentence_bad": None}, "text as sentence_bad, got None"),
-        ({"prompt": "a", "type": "b", "label": "safe", "focus": "c"}, {"prompt": "a"}, "text as type, got None"),
+        (SAFE, {"prompt": "a"}, "text as type, got None"),
+        (SAFE, {**SAFE, "label": "Unsafe"}, "safe or unsafe as label, got 'Unsafe'"),
         ({"topic_name": "t", "prompt_a": "a", "prompt_b": "b"}, {"topic_name": "t"}, "text as prompt_a, got None"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import threading
@@ -244,6 +245,17 @@ def test_dose_and_response_is_measured_once_and_kept(bench: TestClient, alive: i
     for body in ({"index": 96}, {"index": -1}, {"index": alive, "how": "push"}, {}):
         wrong = bench.post("/api/v1/dose", json={"features": NAME, **body})
         assert wrong.status_code == 400 and "expected" in wrong.json()["error"]
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_dose_that_cannot_be_kept_is_said_and_ends_the_stream(bench: TestClient, alive: int, monkeypatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", "/kept/evals")
+
+    monkeypatch.setattr(Workspace, "writing", refused)
+    answer = bench.post("/api/v1/dose", json={"features": NAME, "index": alive, "how": "set"})
+    (said,) = [json.loads(line) for line in answer.text.splitlines()]
+    assert said["event"] == "error" and said["error"].startswith("expected to read and write at /kept/evals, got Read-")
 
 
 @pytest.mark.usefixtures("unmeasured")
