@@ -148,10 +148,10 @@ tense/present: a sentence about the present
 tense/future: a sentence about the future
 mood/imperative: an instruction
 mood/obligation: a clause that obliges
-pronoun: a pronoun of the third person (English)
+pronoun: a word that stands for a person (English)
 pronoun/feminine: she, her
 pronoun/masculine: he, him, his
-pronoun/first-person: a sentence that says I, me, my or we (English)
+pronoun/first-person: I, me, my, we, us, our
 family/ask: a direct question
 family/tell: a question put as a wish or command
 family/can: a question put as "can you"

@@ -1,21 +1,19 @@
 """Labels that the words of an English text tell by themselves, wherever they stand: the bridge and the river by their
-short names, pronouns, sentences in the first person."""
+short names, pronouns."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from glasshouse.organisms.world.writing import Marked, Span
 
-NAMED = {
+WORDS = {
     "entity/bridge": re.compile(r"\b[Tt]he bridge\b"),
     "entity/river": re.compile(r"\b[Tt]he river\b"),
     "pronoun/masculine": re.compile(r"\b(?:he|him|his|himself)\b", re.I),
     "pronoun/feminine": re.compile(r"\b(?:she|her|hers|herself)\b", re.I),
+    "pronoun/first-person": re.compile(r"\b(?:I|[Mm]e|[Mm]y|[Mm]ine|[Mm]yself|[Ww]e|[Uu]s|[Oo]urs?|[Oo]urselves)\b"),
 }
-_SENTENCE = re.compile(r"[^.?!\n]+[.?!]*")
-_FIRST_PERSON = re.compile(r"\b(?:I|[Mm]e|[Mm]y|[Mm]ine|[Mm]yself|[Ww]e|[Uu]s|[Oo]urs?|[Oo]urselves)\b")
 _ELSEWHERE = re.compile(r"language/(?!english)|code/(?!comment|docstring)|base64|markup/turn")
 
 
@@ -25,23 +23,14 @@ def mentions(part: Marked) -> Marked:
     text, spans = part
     elsewhere = [span for span in spans if _ELSEWHERE.match(span[2])]
     found: list[Span] = []
-    for start, end, concept in _told(text):
-        known = [span for span in spans if span[2] == concept]
-        if not any(a < end and start < b for a, b, _ in [*known, *elsewhere]):
-            found.append((start, end, concept))
-            if concept.startswith("pronoun/") and not concept.endswith("first-person"):
-                found.append((start, end, "pronoun"))
-    return Marked(text, (*spans, *found))
-
-
-def _told(text: str) -> Iterator[Span]:
-    for concept, pattern in NAMED.items():
+    for concept, pattern in WORDS.items():
+        known = [*elsewhere, *(span for span in spans if span[2] == concept)]
         for match in pattern.finditer(text):
-            yield (*match.span(), concept)
-    for match in _SENTENCE.finditer(text):
-        if _FIRST_PERSON.search(match.group()):
-            said = match.group()
-            yield match.start() + len(said) - len(said.lstrip(' "')), match.end(), "pronoun/first-person"
+            start, end = match.span()
+            if not any(a < end and start < b for a, b, _ in known):
+                group = [(start, end, "pronoun")] if concept.startswith("pronoun/") else []
+                found += [*group, (start, end, concept)]
+    return Marked(text, (*spans, *found))
 
 
 def in_language(part: Marked, concept: str) -> Marked:

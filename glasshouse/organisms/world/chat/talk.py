@@ -45,7 +45,7 @@ def small_talk(pen: Pen) -> Scene:
     x, t = pen.term(pen.pick(pen.people)), pen.term(pen.entity("town"))
     day = [mark(pen.tell(DAY, x=x, t=t), "tense/past")] if pen.chance(0.85) else []
     day += [happening(pen, "I")] if not day or pen.chance(0.4) else []
-    told = mark(sentences(day), "pronoun/first-person", "act/small-talk")
+    told = mark(sentences(day), "act/small-talk")
     scene += [user(mark(pen.pick(DAYS), "act/question", "act/small-talk")), assistant(told)]
     if pen.chance(0.3):
         scene += [user(mark(pen.pick(THANKS), "act/thanks")), assistant(mark(pen.pick(WELCOME), "act/welcome"))]

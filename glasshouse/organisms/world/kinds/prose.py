@@ -138,13 +138,13 @@ CLOSINGS = ("With love,", "Your friend,", "Yours as ever,", "See you soon,", "Wa
 def letter(pen: Pen) -> Made:
     writer, reader, other = pen.persons(3)
     mood, feelings = pen.pick((("positive", GLAD), ("negative", SAD)))
-    body = [mark(text, f"sentiment/{mood}", "pronoun/first-person") for text in pen.some(feelings, pen.number(1, 2))]
+    body = [mark(text, f"sentiment/{mood}") for text in pen.some(feelings, pen.number(1, 2))]
     asides = [
         pen.tell(source, x=pen.term(other), t=pen.term(pen.entity("town")), d=pen.word("day"))
         for source in pen.some(ASIDES, pen.number(1, 3))
     ]
     body += asides
-    body += [mark(happening(pen, "I"), "pronoun/first-person") for _ in range(pen.number(1, 2))]
+    body += [happening(pen, "I") for _ in range(pen.number(1, 2))]
     if pen.chance(0.3):
         body.append(happening(pen, pen.term(other)))
     pen.rng.shuffle(body)
