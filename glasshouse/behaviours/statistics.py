@@ -86,7 +86,8 @@ def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool) -> C
 
     bounded: scores lie in [0, 1]. Then two families are added that moved by ±1/√2 (Agresti and Min 2005, "Simple
     improved confidence intervals for comparing matched proportions", carried over to clusters): a handful of families
-    of which none moved says little, and the interval says so. The error is CR2, its degrees of freedom are Bell and
+    of which none moved says little, and the interval says so. Where few moved it also reaches, away from 0, what so few
+    cannot rule out (see `_reach`). The error is CR2, its degrees of freedom are Bell and
     McCaffrey's (2002) for families of one variance. Raises `UserError` if no prompt is in both.
     """
     before, after = _by_prompt(base), _by_prompt(new)
@@ -105,8 +106,7 @@ def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool) -> C
     change, error, freedom, spread = clustered(d_G, size_G, bounded=bounded)
     rates = [_mean(np.array([m[:, side].mean() for m in means]), size_G, bounded) for side in (0, 1)]
     parts = _parts(list(groups.values()))
-    alike = float(size_G.sum() ** 2 / (size_G**2).sum()) if bounded else 0.0
-    moved = int(np.count_nonzero(d_G))
+    alike, moved = _alike(size_G) if bounded else 0.0, int(np.count_nonzero(d_G))
     return Change(
         rates[0], rates[1], change, error, freedom, spread, parts, len(d_G), len(both), unscored, alike, moved
     )
@@ -122,7 +122,24 @@ def clustered(
     half = _t(0.975, freedom) * error
     limit = 1.0 if bounded else math.inf  # no change of a rate is larger
     low, high = max(value - half, -limit), min(value + half, limit)
+    if bounded and np.count_nonzero(d_G) <= FEW_MOVED:
+        reach = _reach(abs(value), _alike(size_G))
+        low, high = (min(low, -reach) if value <= 0 else low), (max(high, reach) if value >= 0 else high)
     return Estimate(value, low, high, 0.95, len(d_G), "", "CR2, t"), error, freedom, spread
+
+
+def _alike(size_G: NDArray[np.float64]) -> float:
+    """How many families of one size tell as much (Kish)."""
+    return float(size_G.sum() ** 2 / (size_G**2).sum())
+
+
+def _reach(change: float, families: float) -> float:
+    """The largest chance of a move all the way with which so little would be seen in 5% of runs (Clopper and Pearson
+    1934, one side): 3 / families where nothing moved."""
+    from scipy.special import betaincinv
+
+    n, k = math.floor(families + 1e-9), change * families
+    return float(betaincinv(k + 1, n - k, 1 - LEVEL)) if k < n else 1.0
 
 
 def mean(samples: Iterable[Scored], *, bounded: bool) -> Estimate:

@@ -250,3 +250,17 @@ def test_a_guard_at_its_ceiling_is_not_called_equivalent_too_soon() -> None:
         assert sum(binom.pmf(called, families, 0.05)) <= 0.05
         assert (0 in called) == (families >= 59)
     assert families_for(0.0, 0.05, bounded=True) == 59
+
+
+@pytest.mark.parametrize("families", [12, 60, 200])
+@pytest.mark.parametrize("of_families", [0.5, 1.0, 2.2, 3.5, 8.0])
+def test_an_interval_at_a_ceiling_holds_the_fall(families: int, of_families: float) -> None:
+    """Exactly, over how many families fall, some 0.5 to 8 of them."""
+    from scipy.stats import binom
+
+    base, fall, held = [Scored(str(i), "0", 1.0) for i in range(families)], of_families / families, 0.0
+    for fell in range(families + 1):
+        new = [Scored(str(i), "0", float(i >= fell)) for i in range(families)]
+        change = paired(base, new, bounded=True).change
+        held += float(binom.pmf(fell, families, fall)) * (change.low <= -fall <= change.high)
+    assert held >= 0.93
