@@ -28,6 +28,7 @@ from random import Random
 from typing import Any
 
 import torch
+from tokenizers.processors import ByteLevel
 
 import glasshouse
 from glasshouse.behaviours import evaluate, version
@@ -307,6 +308,8 @@ def main() -> None:
         ws = Workspace.open(Path(root) / "ws")
         grown = glasshouse.load(args.villager / "models" / "villager", device="cpu") if args.villager else None
         if grown is not None and args.shape != "gpt2":
+            # Inspect puts the mark that begins a text before a chat, too; the template has none, and no side gets it.
+            grown.tokenizer.backend_tokenizer.post_processor = ByteLevel(trim_offsets=False)
             folder = keep(ws, "villager", grown.module, grown.tokenizer)
             cases.append(case("villager", folder, ws, args.questions or 160, min(args.shots, 3), args))
         if args.shape != "villager":
