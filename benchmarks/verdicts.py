@@ -1,6 +1,6 @@
 """Claim: verdicts on changes err as often as they say, also with few families of prompts, and under peeking.
 
-    python benchmarks/verdicts.py                               # a few minutes of one core
+    python benchmarks/verdicts.py                               # half an hour of one core
     python benchmarks/verdicts.py --draws 50 --out verdicts.json
 
 Simulated scores of two versions on the same prompts: families differ, wordings within them differ, samples are drawn.
