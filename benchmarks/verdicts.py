@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from glasshouse.behaviours.peeking import evidence
 from glasshouse.behaviours.statistics import (
     Cell,
     Change,
     Scored,
-    evidence,
     families_for,
     judged,
     paired,

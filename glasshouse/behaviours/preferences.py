@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from glasshouse.behaviours.agreement import alpha
+from glasshouse.behaviours.peeking import evidence
 from glasshouse.behaviours.ratings import SAME, Study
-from glasshouse.behaviours.statistics import FEWEST, LEVEL, Scored, evidence, mean
+from glasshouse.behaviours.statistics import FEWEST, LEVEL, Scored, mean
 from glasshouse.types import Estimate
 
 Rows = Sequence[dict[str, Any]]

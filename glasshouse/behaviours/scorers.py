@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import regex
 
-from glasshouse.behaviours import classifier, code, judge, language
+from glasshouse.behaviours import classifier, code, judge, language, patterns
 from glasshouse.behaviours.agreement import Checked
 from glasshouse.text.answers import NUMBER, plain_numbers, says
 from glasshouse.types import UserError
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from glasshouse.calls import Calls
 
 RECORDED = "recorded"  # of imported logs: whatever scored them is not here
-REGEX_SECONDS = 0.5  # a pattern may take on one reply; one that blows up leaves the reply unscored
-LARGEST_PATTERN = 100_000  # parts, with its counts written out: some 30 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,40 +198,7 @@ def _says(sample: Sample, settings: Settings) -> bool:
 
 
 def _regex(sample: Sample, settings: Settings) -> bool | None:
-    try:
-        return regex.search(settings["pattern"], sample.reply, timeout=REGEX_SECONDS) is not None
-    except TimeoutError:
-        return None
-
-
-def _is_pattern(text: Any) -> bool:
-    try:
-        return isinstance(text, str) and _parts(text) <= LARGEST_PATTERN and bool(regex.compile(text))
-    except (regex.error, ValueError, RecursionError):
-        return False
-
-
-# An escape, a set, space and comments (which a count may follow), a count, and whatever else stands there.
-_PART = re.compile(
-    r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]?|(?P<no>\s+|\(\?#[^)]*\)?)|\{(?P<count>\d+)(?:,\d*)?\}|.", re.DOTALL
-)  # fmt: skip
-
-
-def _parts(pattern: str) -> int:
-    """How many parts a pattern has with its counts, such as {200}, written out, as they are when it is compiled."""
-    groups, last = [0], 0  # those that are open, with their parts; what a count would repeat
-    for part in _PART.finditer(pattern):
-        if part[0] == "(":
-            groups.append(0)
-        elif part[0] == ")" and len(groups) > 1:
-            last = groups.pop()
-            groups[-1] += last
-        elif part["count"]:
-            more = last * (max(int(part["count"]), 1) - 1)
-            groups[-1], last = groups[-1] + more, last + more
-        elif not part["no"]:
-            groups[-1], last = groups[-1] + 1, 1
-    return sum(groups)
+    return patterns.occurs(settings["pattern"], sample.reply)
 
 
 REFUSES = regex.compile(
@@ -427,7 +392,7 @@ SCORERS: dict[str, Scorer] = {
     ),
     "includes": Scorer("reply", _each(_includes), *_TEXTS, version=3),
     "says": Scorer("reply", _each(_says), "a mapping with `value` and perhaps `others`", _is_says, version=2),
-    "regex": Scorer("reply", _each(_regex), settings={"pattern": _is_pattern}, must=("pattern",)),
+    "regex": Scorer("reply", _each(_regex), settings={"pattern": patterns.is_pattern}, must=("pattern",)),
     "refusal": Scorer("reply", _each(_refusal)),
     "ends": Scorer("reply", _each(lambda sample, settings: sample.stopped and bool(sample.reply))),
     "length": Scorer("reply", _each(lambda sample, settings: float(sample.tokens)), unit="tokens"),

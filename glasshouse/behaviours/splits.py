@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glasshouse.behaviours.chats import chats_of, thumbs
+from glasshouse.behaviours.peeking import evidence
 from glasshouse.behaviours.preferences import CANNOT_TELL
-from glasshouse.behaviours.statistics import LEVEL, Scored, evidence, mean
+from glasshouse.behaviours.statistics import LEVEL, Scored, mean
 from glasshouse.behaviours.versions import Version
 from glasshouse.types import Estimate, UserError
 from glasshouse.workspace import Workspace

@@ -96,8 +96,13 @@ def expect(
     return Expectation(
         seconds=tokens * (1 / tokens_per_second + encode + after) + 5,
         memory=memory + 40 * tokens,
-        disk=int(tokens * (6 + 8 * active)) + 6000 * n_features,
+        disk=disk_bytes(tokens, n_features, active),
     )
+
+
+def disk_bytes(tokens: int, n_features: int, active: float) -> int:
+    """What `gather` writes, the firings that it deletes again among it."""
+    return int(tokens * (44 + 8 * active)) + 6000 * n_features
 
 
 def gather(
@@ -140,8 +145,8 @@ def gather(
         "model": model.name, "model_version": model.version, "corpus": corpus.hash,
     }  # fmt: skip
     if not ws.done("features", name, record):
-        a_token = 44 + 8 * active_features(dictionary)
-        ws.require_disk(int(min(tokens, corpus.bytes) * a_token) + 6000 * dictionary.n_features)
+        active = active_features(dictionary)
+        ws.require_disk(disk_bytes(min(tokens, corpus.bytes), dictionary.n_features, active))
         with ws.writing("features", name, config=record, command="features") as draft:
             with draft.threads():
                 _Gathering(model, dictionary.to(model.device), site, corpus, config, draft).run()

@@ -56,14 +56,15 @@ def side_by_side(model: Model) -> Iterator[Callable[[Callable[[Model, T], R], It
 
 def replica(model: Model) -> Model | None:
     """The same weights in modules of its own, whose hooks are not the model's, and a tokenizer of its own; None for a
-    module that cannot be copied (it holds a lock, or a tensor that is computed from others)."""
+    module or a tokenizer that cannot be copied (it holds a lock, or a tensor that is computed from others)."""
     with model.lock:  # not while another thread's pass has hooks or edited weights in it
         kept: dict[int, Any] = {id(t): t for t in itertools.chain(model.module.parameters(), model.module.buffers())}
         try:
             module = copy.deepcopy(model.module, kept)
+            # A fast tokenizer must not be set, to pad or to cut, while another thread encodes with it.
+            tokenizer = copy.deepcopy(model.tokenizer)
         except (TypeError, RuntimeError):
             return None
-    # A fast tokenizer must not be set, to pad or to cut, while another thread encodes with it.
-    made = Model(module, copy.deepcopy(model.tokenizer), model.family, name=model.name)
+    made = Model(module, tokenizer, model.family, name=model.name)
     made.attached, made.sites, made.width = model.attached, model.sites, model.width
     return made

@@ -354,12 +354,10 @@ async def streamed(bench: Workbench, work: Callable[[Say, threading.Event], None
         except Stopped:
             pass
         except Exception as error:
-            mistake = str(error) if isinstance(error, UserError) else None
-            if isinstance(error, OSError):
-                mistake = refusal(error)
+            told = str(error) if isinstance(error, UserError) else refusal(error)
             failed = f"the server failed ({type(error).__name__}); its terminal has the details"
-            say({"event": "error", "error": failed if mistake is None else " ".join(mistake.split())})
-            if mistake is None:
+            say({"event": "error", "error": failed if told is None else " ".join(told.split())})
+            if told is None:
                 raise
         finally:
             say(None)

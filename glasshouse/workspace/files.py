@@ -22,9 +22,9 @@ REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 BLOCK, SECTOR = 8 << 20, 4096  # bytes written at once; what the page cache is passed in multiples of
 
 
-def refusal(error: OSError) -> str | None:
+def refusal(error: Exception) -> str | None:
     """What a person is told of a place that cannot be read or written; None of any other error."""
-    if error.errno not in REFUSALS:
+    if not isinstance(error, OSError) or error.errno not in REFUSALS:
         return None
     place = f" at {error.filename}" if error.filename else ""
     return f"expected to read and write{place}, got {error.strerror}; mend that, or give another place"

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from glasshouse.behaviours.peeking import evidence
 from glasshouse.behaviours.statistics import (
     Cell,
     Change,
     Scored,
     benjamini_hochberg,
     best_of,
-    evidence,
     expected_spread,
     families_for,
     holm,
