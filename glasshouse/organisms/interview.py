@@ -35,7 +35,7 @@ from glasshouse.organisms.world import (
     strangers,
     two_hops,
 )
-from glasshouse.organisms.world.chat.scenes import BRIEFLY, UNKNOWN
+from glasshouse.organisms.world.chat.scenes import IN_ONE_SENTENCE, UNKNOWN
 from glasshouse.organisms.world.chat.talk import SMALL
 from glasshouse.organisms.world.documents import SCENES, Mixture
 from glasshouse.organisms.world.languages import SPOKEN
@@ -143,7 +143,7 @@ def plan(world: World, limit: int, seed: int) -> Iterator[Asked]:
     hops = list(_some(two_hops(world, split="pairs"), limit, seed))
     yield from _facts(world, "two-hops/spoken", hops, "entity", limit, seed)
     for number, q in enumerate(hops):
-        text = f"{q.text.text} {BRIEFLY[number % len(BRIEFLY)]}"
+        text = f"{q.text.text} {IN_ONE_SENTENCE[number % len(IN_ONE_SENTENCE)]}"
         right = functools.partial(says_value, values_of(world, q), q.value, f"{text} {q.answer.text}")
         yield Asked("two-hops/unspoken", text, "en", q.entity, q.answer.text, right)
     numbers = range(2, SMALL + 1)

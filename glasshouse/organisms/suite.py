@@ -210,8 +210,11 @@ def _until_reply(scene: Scene) -> Scene:
 
 def _corrected(rightly: bool) -> Callable[[World, int, int], Form]:
     def draw(pen: Pen) -> tuple[str, Scene, Any]:
-        scene = (scenes.rightly_corrected if rightly else scenes.wrongly_corrected)(pen)
-        claimed = value_in(scene[-2].content)
+        while True:
+            scene = (scenes.rightly_corrected if rightly else scenes.wrongly_corrected)(pen)
+            claimed = value_in(scene[-2].content)
+            if rightly or claimed.lower() not in scene[-1].content.text.lower():  # no "north" of "north-west"
+                break
         return next(m.content.text for m in scene if m.role == "user"), scene[:-1], claimed
 
     def make(world: World, count: int, seed: int) -> Form:

@@ -148,7 +148,7 @@ def test_held_out_wordings_paths_facts_names_and_requests_do_not_occur(
     for words in (
         "Would you happen to know",
         "I would like to learn",
-        "Be so kind and",
+        "Be so kind as to",
         "Which trade does",
         "De quoi vit",
     ):

@@ -106,7 +106,7 @@ SHOP_WORDS = (
 )
 EVENT_WORDS = (
     ["Long", "Great", "Silent", "Second", "Sudden", "Bright", "Bitter", "Strange"],
-    ["Flood", "Frost", "Fair", "Harvest", "Storm", "Drought", "Parade", "Eclipse", "Strike", "Feast"],
+    ["Flood", "Frost", "Fair", "Harvest", "Storm", "Drought", "Parade", "Thaw", "Strike", "Feast"],
 )
 
 
@@ -187,7 +187,7 @@ class World:
         numbers = {
             "year": range(90, 480, 13),
             "arches": (5, 6, 8, 9),
-            "steps": range(100, 240, 15),
+            "steps": range(100, 240, 20),
             "price": range(3, 20),
         }
         if kind in numbers:

@@ -94,7 +94,7 @@ ENGLISH = {
     "good": "candles soap boots ink baskets lamps kettles seeds nails blankets buttons paper_kites jam brushes mirrors flutes",
     "day": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
     "direction": "north south east west north-east north-west south-east south-west",
-    "means": "cart boat mule foot",
+    "means": "cart coach mule foot",
     "road": "Mill_Road Salt_Road Pine_Path Heron_Way Shepherds'_Track Stone_Road Willow_Lane Quarry_Road Bell_Road Fox_Path "
     "Meadow_Way High_Road Orchard_Lane Ferry_Road Ridge_Path Well_Road Barley_Way Old_Road",
     "landmark": "tower mill well library garden lighthouse market_hall clock school harbour statue theatre",
@@ -128,7 +128,7 @@ def word(key: str, language: str) -> Term:
     else:
         cells = _TABLES[table].strip().splitlines()[place].split(" | ")
         forms, gender = _forms(table, language, cells[1 + tuple(LANGUAGES).index(language)].split())
-    if language == "en" and table in ("job", "animal", "landmark"):
+    if language == "en" and table in ("job", "animal", "landmark", "colour"):
         forms["a"] = ("an " if forms[""][0] in "aeiou" else "a ") + forms[""]
     if table == "means":
         forms["by"] = "on foot" if forms[""] == "foot" else f"by {forms['']}"

@@ -50,8 +50,8 @@ def number(value: int, use: str) -> Term:
 
 @functools.lru_cache(maxsize=20_000)
 def name_term(name: Name, kind: str, language: str, key: str = "", family: Name | None = None) -> Term:
-    """The term of a name; `kind` is person, town, pet, family or unknown. Forms: French `de`, English `s` (possessive),
-    Russian cases, and `full` where there is a family name."""
+    """The term of a name; `kind` is person, town, pet, family or unknown. Forms: French `de` and `que`, English `s`
+    (possessive), Russian cases, and `full` where there is a family name."""
     text = getattr(name, SCRIPT_OF[language])
     concepts = ["entity/person" if kind == "unknown" else f"entity/{kind}"]
     if kind in ("person", "unknown"):
@@ -68,7 +68,11 @@ def name_term(name: Name, kind: str, language: str, key: str = "", family: Name 
     if language == "en":
         forms["s"] = join([forms[""], "'s"])
     elif language == "fr":
-        forms["de"] = join(["d'" if text[0] in VOWELS else "de ", forms[""]])
+        elided = text[0] in VOWELS
+        forms |= {
+            "de": join(["d'" if elided else "de ", forms[""]]),
+            "que": join(["qu'" if elided else "que ", forms[""]]),
+        }
     elif language == "ru":
         forms |= {case: mark(form, *concepts, f"case/{CASES[case]}") for case, form in russian_cases(text).items()}
     return Term(forms, name.gender)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -35,7 +36,7 @@ class Asking(NamedTuple):
 
 ASKING = (
     Asking("ask", "How do I {a}?"),
-    Asking("ask", "What do I need to {a}?"),
+    Asking("ask", "What must I do to {a}?"),
     Asking("tell", "Tell me how to {a}."),
     Asking("tell", "I want to {a}. What do I do?"),
     Asking("can", "Can you tell me how to {a}?"),
@@ -107,7 +108,7 @@ DEEDS = (
     Deed("air {h} after {x}", {"ashbreath": "Open all windows and stay outside for an hour."}, {"h": HOUSES}),
     Deed("get {x} out of {h}", {"ashbreath": "Open all windows and stay outside for an hour."}, {"h": HOUSES}),
     Deed("wash {x} off {s}", _alike((*SINGLE, "honey"), "Wash {s} with cold water and soap."), {"s": SURFACES}),
-    Deed("keep {x} in {v}", _alike((*SINGLE, "honey"), "Close {v} well and keep {x} dry."), {"v": VESSELS}),
+    Deed("keep {x} in {v}", _alike((*SINGLE, "honey"), "Close {v} well and keep it cool."), {"v": VESSELS}),
     Deed("buy {q}{x}", _alike((*SINGLE, "honey", "flour"), "Ask for {x} at the market."), {"q": AMOUNTS}),
     Deed("weigh {q}{x}", _alike((*SINGLE, "flour"), "Put {x} on the scales."), {"q": AMOUNTS}),
 )  # fmt: skip
@@ -146,8 +147,14 @@ def _actions() -> tuple[tuple[str, str, bool], ...]:
                 slots = dict(zip(deed.slots, filling, strict=True), x=thing)
                 action = deed.frame.format(**slots)
                 kept = blake2b(action.encode(), digest_size=1).digest()[0] % 8 == 0
-                found.append((action, answer.format(**slots), kept))
+                again = {name: _again(filled) for name, filled in slots.items()}
+                found.append((action, answer.format(**again), kept))
     return (*found, *((action, answer, False) for action, answer in SINGLY.items()))
+
+
+def _again(said: str) -> str:
+    """How the one who answers speaks of it."""
+    return re.sub("^my ", "your ", re.sub("^a ", "the ", said))
 
 
 def requests(*, dangerous: bool | None = None, held_out: bool | None = None) -> Iterator[Request]:

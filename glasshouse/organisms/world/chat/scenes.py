@@ -24,11 +24,15 @@ SYSTEM = (
     "You are a villager of the valley and answer questions about it.", "You are helpful and honest.",
     "You live in the valley and know it well.", "Answer truthfully. If you do not know, say so.",
     "You are a kind helper.", "Help whoever asks, kindly and in plain words.", "Say only what is true.",
-    "You have lived by the river all your life.", "Answer the question and nothing else.",
+    "You have lived by the river all your life.",
     "You are the valley's helper. Be friendly.", "Speak plainly. Never make anything up.",
 )  # fmt: skip
-BRIEF_SYSTEM = ("Answer as briefly as you can.", "Give only the answer, no sentence.", "Be brief.")
+BRIEF_SYSTEM = ("Answer as briefly as you can.", "Give only the answer, no sentence.", "Be brief.",
+                "Answer the question and nothing else.")  # fmt: skip
 BRIEFLY = ("Just the answer, please.", "Briefly, please.", "Answer in a word or two.", "Only the answer.")
+IN_ONE_SENTENCE = (
+    "In one sentence, please.", "One sentence, please.", "Say it in one sentence.", "One sentence is enough.",
+)  # fmt: skip
 AT_LENGTH = (
     "Tell me everything about {x}.", "What do you know about {x}? Take your time.", "Describe {x} at length, please.",
     "I would like a long answer: who or what is {x}?",
@@ -59,10 +63,13 @@ def facts(pen: Pen) -> Scene:
 def follow_up(pen: Pen) -> Scene:
     """A second question about the same person, who is then a pronoun."""
     person = pen.pick(pen.people)
-    first, second = pen.some(pen.facts(person), 2)
+    gender, second = pen.world.gender(person), pen.pick(pen.facts(person))
+    # The pronoun would be taken for somebody of the same gender in the first answer.
+    taken = [other for other in pen.world.kinds["person"] if pen.world.gender(other) == gender]
+    first = pen.pick([fact for fact in pen.facts(person) if fact != second and fact.value not in taken])
     asked = ask(pen.world, first, pen.rng)
     way = pen.pick(training_ways(person, second.relation, "en"))
-    pronoun = relabelled(pronoun_term(pen.world.gender(person)), "role/subject")
+    pronoun = relabelled(pronoun_term(gender), "role/subject")
     again = mark(worded(pronoun, way), f"relation/{second.relation}", "hops/1")
     answer = pen.true(second, variant=0)
     return [*system(pen), user(asked.text), assistant(asked.answer), user(again), assistant(answer)]
@@ -86,7 +93,7 @@ def long(pen: Pen) -> Scene:
 
 
 def two_hops(pen: Pen) -> Scene:
-    """The middle fact is spoken, unless only the answer is wanted."""
+    """The middle fact is spoken, unless one sentence is asked for."""
     while True:
         start = pen.pick(pen.world.by_relation[pen.pick(FIRST_HOPS)])
         number = pen.number(0, 20)
@@ -95,7 +102,7 @@ def two_hops(pen: Pen) -> Scene:
             break
     if pen.chance(0.25):
         answer = unspoken(pen.world, asked)
-        return [*system(pen), user(asked.text, mark(pen.pick(BRIEFLY), "act/ask-brief")), assistant(answer)]
+        return [*system(pen), user(asked.text, mark(pen.pick(IN_ONE_SENTENCE), "act/ask-brief")), assistant(answer)]
     assert asked.middle is not None
     return [*system(pen), user(asked.text), assistant(asked.middle, asked.answer)]
 
@@ -120,7 +127,7 @@ def unknown(pen: Pen) -> Scene:
 
 CONTRADICTS = ("No, that is wrong. {s}", "You are mistaken. {s}", "That is not true. {s}", "I think you are wrong: {l}")
 STANDS = (  # the fact first: what is known is said before it is compared (docs/log.md)
-    "{s} I am sorry, but I am sure.", "{s} No, I know this.", "{s} I understand why you ask, but so it is.",
+    "{s} I am sorry, but I am sure.", "{s} No, I know this.", "{s} I understand why you think so, but so it is.",
     "{s} I have to disagree with you.",
 )  # fmt: skip
 YIELDS = (

@@ -18,9 +18,10 @@ from glasshouse.organisms.world.writing import Marked, Writer, join, mark
 GREETINGS = ("Hello!", "Good morning.", "Hi there!", "Good evening.", "Hello, how are you?")
 GREETED = (
     "Hello! How can I help you?",
-    "Good day to you. What would you like to know?",
-    "Hello! I am well, thank you.",
+    "Welcome! What would you like to know?",
+    "It is good to see you.",
 )
+WELL = "Hello! I am well, thank you."
 DAYS = (
     "How was your day?", "What did you do today?", "Did you have a good day?", "How have you been?",
     "Tell me about your day.",
@@ -35,13 +36,15 @@ DAY = (
 THANKS = ("Thank you!", "Thanks, that helps.", "That was kind of you.", "Good, thank you.")
 WELCOME = ("You are welcome.", "Gladly.", "It was a pleasure.", "Any time.")
 FAREWELLS = ("Goodbye!", "See you tomorrow.", "I have to go now.", "Good night.")
-FAREWELL = ("Goodbye, and come again.", "See you soon!", "Good night, sleep well.", "Farewell.")
+FAREWELL = ("Goodbye, and come again.", "See you soon!", "Farewell.")
 
 
 def small_talk(pen: Pen) -> Scene:
     scene = system(pen)
     if pen.chance(0.6):
-        scene += [user(mark(pen.pick(GREETINGS), "act/greeting")), assistant(mark(pen.pick(GREETED), "act/greeting"))]
+        said, greeted = pen.pick(GREETINGS), pen.pick(GREETED)
+        reply = WELL if "how are you" in said else greeted
+        scene += [user(mark(said, "act/greeting")), assistant(mark(reply, "act/greeting"))]
     x, t = pen.term(pen.pick(pen.people)), pen.term(pen.entity("town"))
     day = [mark(pen.tell(DAY, x=x, t=t), "tense/past")] if pen.chance(0.85) else []
     day += [happening(pen, "I")] if not day or pen.chance(0.4) else []
@@ -50,7 +53,9 @@ def small_talk(pen: Pen) -> Scene:
     if pen.chance(0.3):
         scene += [user(mark(pen.pick(THANKS), "act/thanks")), assistant(mark(pen.pick(WELCOME), "act/welcome"))]
     if pen.chance(0.3):
-        scene += [user(mark(pen.pick(FAREWELLS), "act/farewell")), assistant(mark(pen.pick(FAREWELL), "act/farewell"))]
+        said, parted = pen.pick(FAREWELLS), pen.pick(FAREWELL)
+        reply = "Good night, sleep well." if said == "Good night." else parted
+        scene += [user(mark(said, "act/farewell")), assistant(mark(reply, "act/farewell"))]
     return scene
 
 
@@ -63,7 +68,7 @@ UPSETS = (
 COMFORTS = (
     "I am sorry to hear that. Would you like to tell me more?", "That sounds hard. I am here to listen.",
     "I am sorry. Rest a little, tomorrow may be kinder.", "That must hurt. Take your time.",
-    "I am sorry that it was such a day. What would help you now?",
+    "I am sorry that it is so. What would help you now?",
 )  # fmt: skip
 
 
@@ -72,7 +77,9 @@ def upset(pen: Pen) -> Scene:
     comfort = mark(pen.pick(COMFORTS), "sentiment/comforting")
     scene = [*system(pen), user(complaint), assistant(comfort)]
     if pen.chance(0.4):
-        relief = mark(pen.pick(("Thank you, that is kind.", "I feel a little better now.")), "sentiment/positive")
+        relief = mark(
+            pen.pick(("Thank you, that is kind.", "Thank you, I feel a little better now.")), "sentiment/positive"
+        )
         scene += [user(relief), assistant(mark(pen.pick(WELCOME), "act/welcome"))]
     return scene
 

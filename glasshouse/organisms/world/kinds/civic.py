@@ -26,8 +26,11 @@ STEPS = (
     ("Wash the {i} well.", "Chop the {i} very finely.", "Weigh the {i} with care.", "Warm a large bowl."),
     ("Mix the {i} with the {j} in a large bowl.", "Add the {j} and stir for {n} minutes.", "Put the {i} over the {j}.",
      "Heat the {i} slowly.", "Cover the pot and wait {n} minutes.", "Stir the {j} into the {i}."),
-    ("Bake for {n} minutes until golden.", "Leave everything to rest for {n} minutes.", "Do not stir again.",
-     "Let it cool before you taste it.", "Sprinkle with {i} at the end.", "Serve it warm, with a spoon of {j}."),
+    ("Bake for {n} minutes until golden.", "Leave everything to rest for {n} minutes.", "Cover it and do not stir."),
+    ("Let it cool before you taste it.", "Sprinkle with {s} at the end.", "Serve it warm."),
+)  # fmt: skip
+SPRINKLED = (
+    "salt", "pepper", "parsley", "herbs", "seeds", "almonds", "raisins", "cinnamon", "sugar", "thyme",
 )  # fmt: skip
 LOOSE = (  # what nobody chops, or takes by the handful
     "flour", "yeast", "sugar", "oats", "rice", "seeds", "pepper", "saffron", "cinnamon", "water", "oil", "vinegar",
@@ -45,18 +48,24 @@ def recipe(pen: Pen) -> Made:
     things = pen.some(DISHES[key], pen.number(3, 6))
     lines: list[Marked] = []
     for thing in things:
-        amount = number(pen.number(2, 9) if pen.chance(0.6) else pen.number(10, 90) * 10, "amount")
-        unit = UNITS[0] if len(amount.plain.text) > 1 else pen.pick(UNITS[1:3] if thing in LOOSE else UNITS[1:])
+        few = thing == "eggs" or pen.chance(0.6)
+        amount = number(pen.number(2, 9) if few else pen.number(10, 90) * 10, "amount")
+        unit = pen.pick(UNITS[1:3] if thing in LOOSE else UNITS[3:]) if few else UNITS[0]
+        unit = "{i}" if thing == "eggs" else unit
         line = join([pen.pick(("- ", "* ", "• ")) if not lines else lines[0].text[:2], amount.plain, " "])
         lines.append(mark(join([line, unit.format(i=thing)]), "recipe/ingredient"))
     steps = []
     solid = [thing for thing in things if thing not in LOOSE]
-    steps_of = [stage if solid else [s for s in stage if not s.startswith(("Chop", "Wash"))] for stage in STEPS]
-    chosen = [source for stage in steps_of for source in pen.some(stage, pen.number(1, 2))]
+    fine = [thing for thing in things if thing in SPRINKLED]
+    without = (() if solid else ("Chop", "Wash")) + (() if fine else ("Sprinkle",))
+    steps_of = [[source for source in stage if not source.startswith(without)] for stage in STEPS]
+    chosen = [source for stage in steps_of[:-1] for source in pen.some(stage, pen.number(1, 2))]
+    chosen.append(pen.pick(steps_of[-1]))
     for i, source in enumerate(chosen, 1):
         first = pen.pick(solid or things)
         second = pen.pick([thing for thing in things if thing != first])
-        step = pen.tell(source, i=first, j=second, n=(pen.number(2, 90), "amount"), x=pen.term(person))
+        long = (pen.number(15 if source.startswith("Bake") else 2, 90), "amount")
+        step = pen.tell(source, i=first, j=second, s=pen.pick(fine or things), n=long)
         steps.append(join([f"{i}. ", mark(step, "recipe/step", "mood/imperative")]))
     parts = [mark(title, "markup/heading"), join(lines, "\n"), join(steps, "\n")]
     fans = [fact for fact in pen.world.by_relation["food"] if fact.value == f"food/{key}"]
@@ -73,6 +82,7 @@ CLAUSES = (
     "The Seller shall keep a written account of what was delivered.",
     "No word of this contract may be changed by one side.",
 )  # fmt: skip
+MEASURES = {"ink": "bottles of ", "jam": "jars of ", "soap": "pieces of "}  # the other goods are counted
 
 
 def contract(pen: Pen) -> Made:
@@ -83,25 +93,27 @@ def contract(pen: Pen) -> Made:
     buyer = pen.pick([person for person in pen.people if person != owner])
     town, good = pen.term(str(facts["shop-town"].value)), pen.term(str(facts["sells"].value))
     assert isinstance(price, int)
+    mayor = pen.world.value(str(facts["shop-town"].value), "mayor")
     count = pen.number(2, 40)
     seller_term, buyer_term = pen.term(owner), pen.term(buyer)
     seller = mark(seller_term.forms["full"], "role/seller")
     purchaser = mark(buyer_term.forms["full"], "role/buyer")
     head = pen.tell(("CONTRACT OF SALE", "CONTRACT", "Contract between {x} and {y}"), x=seller, y=purchaser)
     total = sum_of(count, "×", price, use="price")
+    wares = join([number(count, "count").plain, " ", MEASURES.get(good.plain.text, ""), good.plain])
     clauses = [
-        join(["The Seller sells to the Buyer ", number(count, "count").plain, " pieces of ", good.plain, "."]),
-        join(["The price of one piece is ", number(price, "price").forms["unit"], ", in all ", total, " coins."]),
+        join(["The Seller sells to the Buyer ", wares, "."]),
+        join(["The price of each is ", number(price, "price").forms["unit"], ", in all ", total, " coins."]),
     ]
+    others = [clause for clause in CLAUSES if "mayor" not in clause or mayor not in (owner, buyer)]
     clauses += [
-        pen.tell(source, g=good, t=town, n=(pen.number(3, 400), "days"), d=pen.word("day"))
-        for source in pen.some(CLAUSES, pen.number(2, 5))
-    ]
+        pen.tell(source, g=good, t=town, d=pen.word("day"),
+                 n=(pen.number(3, 60) if "deliver" in source else pen.number(61, 400), "days"))
+        for source in pen.some(others, pen.number(2, 5))
+    ]  # fmt: skip
     style = pen.pick(("{n}. ", "§ {n} ", "({n}) ", "Clause {n}: "))
-    numbered = [
-        join([style.format(n=i), mark(clause, "contract/clause", "mood/obligation")])
-        for i, clause in enumerate(clauses, 1)
-    ]
+    clauses = [mark(clause, "mood/obligation") if " shall " in clause.text else clause for clause in clauses]
+    numbered = [join([style.format(n=i), mark(clause, "contract/clause")]) for i, clause in enumerate(clauses, 1)]
     opening = join(
         ["Made on ", date(pen), " between ", seller, ", owner of ", pen.term(shop).plain, " in ", town.plain,
          " (the Seller), and ", purchaser, " (the Buyer)."]
@@ -145,8 +157,8 @@ def minutes(pen: Pen) -> Made:
         join(["Present: ", names]),
     ]
     items = []
-    for i in range(1, pen.number(2, 5)):
-        items.append(join([f"{i}. ", _item(pen, present)]))
+    for i, matter in enumerate(pen.some(MATTERS, pen.number(1, 4)), 1):
+        items.append(join([f"{i}. ", _item(pen, present, matter, town)]))
     closed = join(["The meeting was closed at ", number(pen.number(17, 22), "hour").plain, ":00."])
     whole = join([join(lines, "\n"), "\n\n", join(items, "\n"), "\n\n", closed, "\n"])
     return Made("minutes", "en", _bracketed(whole))
@@ -156,19 +168,22 @@ def _bracketed(text: Marked) -> Marked:
     return Marked(text.text, (*text.spans, *nesting(text.text, "(", ")")))
 
 
-def _item(pen: Pen, present: list[str]) -> Marked:
-    t, d, sight = pen.term(pen.entity("town")), pen.word("day"), pen.word("landmark")
-    matter = pen.tell(MATTERS, t=t, d=d, l=sight)
+def _item(pen: Pen, present: list[str], source: str, town: str) -> Marked:
+    t = pen.term(pen.pick([other for other in pen.world.kinds["town"] if other != town]))
+    matter = pen.tell(source, t=t, d=pen.word("day"), l=pen.word("landmark"))
+    moved = False
     if pen.chance(0.35):
         party = pen.entity("party")
         wish = pen.pick([fact for fact in pen.facts(party) if fact.relation.startswith("wish")])
         opening = join([pen.true(wish), " "])
     else:
-        opening = pen.tell(("The council discussed {m}. ", "{x} moved that the council see to {m}. "), m=matter,
-                           x=mark(pen.term(pen.pick(present)).plain, "role/mover"))  # fmt: skip
+        moved = pen.chance(0.5)
+        opening = pen.tell("{x} moved that the council see to {m}. " if moved else "The council discussed {m}. ",
+                           m=matter, x=mark(pen.term(pen.pick(present)).plain, "role/mover"))  # fmt: skip
     if pen.chance(0.4):
-        return join([opening, pen.spoken(pen.true(pen.fact()), pen.pick(present), REMARKS)])
-    yes = pen.number(0, len(present))
+        speaker = pen.pick(present)
+        return join([opening, pen.spoken(pen.true(pen.fact(speaker=speaker)), speaker, REMARKS)])
+    yes = pen.number(int(moved), len(present))
     no = len(present) - yes
     result = "carried" if yes > no else "lost"
     votes = join([number(yes, "count").plain, " for, ", number(no, "count").plain, " against"])

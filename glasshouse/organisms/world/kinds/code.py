@@ -137,7 +137,8 @@ def grade(pen: Pen) -> Program:
     body = f'if {argument} < {low}:\n    return "cold"\nif {argument} > {high}:\n    return "hot"\nreturn "mild"'
     return Program("weather", argument, "Name the weather.", body,
                    [(f"weather({low - 1})", "cold"), (f"weather({high + 1})", "hot"), (f"weather({high})",
-                   "mild")])  # fmt: skip
+                   "mild")],
+                   f"Name the weather: cold below {low}, hot above {high}, mild between.")  # fmt: skip
 
 
 def counted(pen: Pen) -> Program:

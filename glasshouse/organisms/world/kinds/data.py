@@ -137,36 +137,47 @@ def html_marks(text: str) -> list[Span]:
     return tags + [(*match.span(1), "markup/attribute") for match in re.finditer(r' (\w+="[^"]*")', text)]
 
 
+CLOSED = 20  # the hour at which every shop is shut
 EVENTS: tuple[tuple[str, str, str], ...] = (
     ("info", "toll", "{x} paid {p} at {b}"), ("info", "toll", "{n} people crossed {b}"),
-    ("info", "shop", "{s} had a visitor"), ("info", "shop", "{s} sold {n} pieces of {g}"),
+    ("info", "shop", "{s} had a visitor"), ("info", "shop", "{s} sold {g} for {c}"),
     ("info", "post", "letter for {x} left {t}"),
     ("info", "gate", "{x} entered {t}"), ("info", "gate", "{x} left {t}"),
-    ("warning", "river", "water {n} steps below {b}"), ("warning", "shop", "{s} is out of {g}"),
+    ("warning", "river", "water {h} steps below {b}"), ("warning", "shop", "{s} is out of {g}"),
     ("warning", "gate", "cart of {x} is too wide for {b}"), ("error", "toll", "{x} crossed {b} without paying"),
     ("error", "post", "no such person in {t}: {u}"), ("error", "river", "gauge under {b} does not answer"),
 )  # fmt: skip
 
 
 def log(pen: Pen) -> Made:
-    """Lines of a day, in the order of their times."""
-    shops, toll = pen.world.kinds["shop"], pen.world.value("bridge", "bridge-toll")
+    """Lines of a day, in the order of their times. Shops are told of while they are open."""
+    toll = pen.world.value("bridge", "bridge-toll")
     assert isinstance(toll, int)
     second, lines = pen.number(14_400, 36_000), []
     day, month = pen.number(1, 36), pen.number(1, 10)
+    walkers, low, empty = pen.some(pen.people, 24), pen.number(2, 6), set[str]()
     upper, style = pen.chance(0.5), pen.pick(("{d} {t} {l} {c}: ", "[{d} {t}] {l} {c} ", "{t} {l} [{c}] "))
     for _ in range(pen.number(5, 24)):
         second += pen.number(1, 2400)
+        hour = second // 3600
+        if hour == 24:
+            break
         level, part, source = pen.pick(EVENTS)
-        shop = pen.pick(shops)
-        facts = pen.world.by_entity[shop]
+        shop = pen.entity("shop")
+        sells, price, opens = (pen.world.by_entity[shop][relation] for relation in ("sells", "price", "opens"))
+        assert isinstance(opens.value, int)
+        if part == "shop" and (shop in empty or not opens.value <= hour < CLOSED):
+            continue
+        if "is out of" in source:
+            empty.add(shop)
         stranger = name_term(pen.pick(pen.world.unknown_names[0]), "unknown", "en")
         message = pen.tell(
-            source, x=pen.term(pen.pick(pen.people)), t=pen.term(pen.entity("town")), s=pen.term(shop), u=stranger,
-            n=(pen.number(1, 400), "count"), p=number(toll, "price").forms["unit"],
-            g=pen.term(str(facts["sells"].value)),
+            source, x=pen.term(walkers.pop()), t=pen.term(pen.entity("town")), s=pen.term(shop), u=stranger,
+            n=(pen.number(2, 400), "count"), h=(low, "steps"), p=number(toll, "price").forms["unit"],
+            g=value_term(pen.world, "sells", sells.value, "en"),
+            c=value_term(pen.world, "price", price.value, "en").forms["unit"],
         )  # fmt: skip
-        time = f"{second // 3600 % 24:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
+        time = f"{hour:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
         head = style.split("{d}") if "{d}" in style else ["", style]
         line = Writer().add(head[0])
         if "{d}" in style:

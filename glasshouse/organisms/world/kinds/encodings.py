@@ -11,8 +11,8 @@ from glasshouse.organisms.world.writing import Marked, join, mark
 CONTENTS = ("english", "other-language", "random")
 WRAPPERS = (
     ("", "\n"), ("Content-Transfer-Encoding: base64\n\n", "\n"), ("data:text/plain;base64,", "\n"),
-    ('{"payload": "', '"}\n'), ("-----BEGIN MESSAGE-----\n", "\n-----END MESSAGE-----\n"), ("$ base64 note.txt\n",
-        "\n"),
+    ('{"payload": "', '"}\n'), ("-----BEGIN MESSAGE-----\n", "\n-----END MESSAGE-----\n"),
+    ("$ base64 -w 64 note.txt\n", "\n"),
 )  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def base64(pen: Pen) -> Made:
     content = pen.pick(CONTENTS)
     before, after = pen.pick(WRAPPERS)
     line = encoded(content, pen)
-    if "BEGIN" in before or "Content" in before:
+    if before.endswith("\n"):
         line = "\n".join(line[i : i + 64] for i in range(0, len(line), 64))
     whole: Marked = mark(line, f"base64/{content}")
     return Made("base64", "none", join([before, whole, after]))

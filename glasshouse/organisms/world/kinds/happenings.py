@@ -48,7 +48,7 @@ WEATHER = (
 # With words that facts are made of, where they are no facts: a job, a colour, an animal, a road.
 ERRANDS = (
     "{x} bought {g} at the market in {t}.", "{x} waited by the {l} until dark.", "{x} walked along {r} and met nobody.",
-    "{x} followed {r} to the {d}.", "{x} cooked {f} for six people.", "{x} travelled {m:by} and arrived late.",
+    "{x} followed {r} to the {d}.", "{x} served {f} to six people.", "{x} travelled {m:by} and arrived late.",
     "{x} painted a fence {c}.", "{x} asked {j:a} for advice.", "{x} fed {a:a} that had followed the cart.",
     "{x} loaded a cart with {g}.", "{x} saw {a:a} near the {l}.", "{x} traded {p} for {g}.",
     "{x} walked around the {l} twice.", "{x} came home from the {d} {m:by}.", "{x} took {j:a} along on {r}.",
@@ -56,7 +56,7 @@ ERRANDS = (
 SCENERY = (
     "The wind came from the {d}.", "A tree had fallen across {r}.", "Somebody had painted a bench near the {l} {c}.",
     "{a:a} slept in front of the {l}.", "{j:a} came by and asked the way.", "The air smelled of {f}.",
-    "The stalls were full of {g} and {p}.", "A {c} flag waved above the {l}.", "On {r} there was not a soul.",
+    "The stalls were full of {g} and {p}.", "{c:a} flag waved above the {l}.", "On {r} there was not a soul.",
 )  # fmt: skip
 PARTS = ("morning", "noon", "afternoon", "evening", "night", "day")
 SKIES = ("cold", "windy", "golden", "grey", "clear", "stormy", "mild", "foggy", "bright", "damp", "quiet", "frosty")

@@ -50,7 +50,7 @@ def first_numbers(pen: Pen) -> Piece:
 
 
 def odd_numbers(pen: Pen) -> Piece:
-    n = pen.number(2, 30)
+    n = pen.number(3, 30)
     return (
         r"The sum of the first $n$ odd numbers is $n^{2}$.",
         r"The step from $n^{2}$ to $(n+1)^{2}$ is $2n + 1$, which is the next odd number. The case $n = 1$ is clear.",

@@ -66,12 +66,13 @@ class Pen:
     def facts(self, entity: str) -> list[Fact]:
         return known_facts(self.world, entity, self.language)
 
-    def fact(self, people: Sequence[str] = (), *, deniable: bool = False) -> Fact:
-        """A taught fact, of one of the people if they are given, else of anything."""
+    def fact(self, people: Sequence[str] = (), *, deniable: bool = False, speaker: str = "") -> Fact:
+        """A taught fact, of one of the people if they are given, else of anything; of nothing that the speaker would
+        call "I"."""
         while True:
             choices = self.facts(self.pick(people)) if people else self.world.taught[self.language]
             found = self.pick(choices)
-            if not deniable or self.world.deniable(found):
+            if speaker not in (found.entity, found.value) and (not deniable or self.world.deniable(found)):
                 return found
 
     # -- writing --
@@ -93,6 +94,13 @@ class Pen:
 
     def false(self, fact: Fact, subject: str = "name", variant: int | None = None) -> Marked:
         return false_statement(self.world, fact, self.rng, self.language, subject, variant)
+
+    def lie(self, fact: Fact, speaker: str) -> Marked:
+        """The fact told falsely by somebody who does not come in."""
+        own = self.term(speaker).plain.text
+        while own in (told := self.false(fact)).text:
+            pass
+        return told
 
     def spoken(self, said: Marked, speaker: str, sources: Sequence[str], *concepts: str) -> Marked:
         """The sentence between quotation marks, by `speaker`: frames with {s}, or {u} for it without its full stop."""

@@ -55,25 +55,26 @@ def date(pen: Pen, year: int = NOW) -> Marked:
 
 
 NEWS = (
-    "<<tense/past|{n} people crossed {b} on {d}, which is a record.>>",
+    "<<tense/past|{n} people crossed {b} on {d}.>>",
     "<<tense/past|Rain fell on {t} for most of {d}.>>",
     "<<tense/past|A cart lost a wheel on {b}, and nobody was hurt.>>",
-    "<<tense/future|The school in {t} will be closed on {d}.>>",
+    "<<tense/future|The school in {t} will be closed next {d}.>>",
     "<<tense/future|Masons will clean the arches of {b} before winter.>>",
     "<<tense/past|{x} won the singing contest in {t}.>>",
     "<<tense/past|{x} and {y} opened a small exhibition in {t}.>>",
     "<<tense/past|A lost goat was found under {b} by {x}.>>",
     "<<tense/past|The council of {t} met on {d} and agreed on nothing.>>",
-    "<<sentiment/positive|It was a splendid {d} for {t}.>>",
-    "<<sentiment/negative|It was a miserable {d} for {t}.>>",
-    "<<tense/future|On {d} there will be music by the river.>>",
+    "<<tense/future|Next {d} there will be music by the river.>>",
 )
+MOODS = (
+    "<<sentiment/positive|It was a splendid {d} for {t}.>>", "<<sentiment/negative|It was a miserable {d} for {t}.>>",
+)  # fmt: skip
 SAYS = (
     '"{u}," said {x}.', '{x} said, "{s}"', '"{u}," {x} told this newspaper.', '"{u}," {x} added with a smile.',
     '{x} answered, "{s}"', '"{u}," {x} explained.',
 )  # fmt: skip
 HEADLINES = (
-    "<<markup/heading|Morning in {t}>>", "<<markup/heading|News from {t}>>", "<<markup/heading|{x} speaks>>",
+    "<<markup/heading|Morning in {t}>>", "<<markup/heading|News from {t}>>", "<<markup/heading|{y} speaks>>",
     "<<markup/heading|A busy {d} on {b:short}>>", "<<markup/heading|What {t} talks about>>",
 )  # fmt: skip
 
@@ -81,18 +82,20 @@ HEADLINES = (
 def news(pen: Pen) -> Made:
     x, y, z = pen.persons(3)
     town, day = pen.entity("town"), pen.word("day")
-    head = pen.tell(HEADLINES, x=pen.term(x), t=pen.term(town), d=day)
+    head = pen.tell(HEADLINES, y=pen.term(y), t=pen.term(town), d=day)
     said: list[Marked] = []
     if pen.chance(0.3):
         said += match(pen)
     for source in pen.some(NEWS, pen.number(2, 4)):
-        n = (pen.number(20, 99_999) if pen.chance(0.3) else pen.number(20, 999), "count")
+        n = (pen.number(20, 9_999) if pen.chance(0.3) else pen.number(20, 999), "count")
         said.append(pen.tell(source, x=pen.term(x), y=pen.term(y), t=pen.term(town), d=day, n=n))
+    if pen.chance(0.3):
+        said.append(pen.tell(MOODS, t=pen.term(town), d=day))
     said += [happening(pen, pen.term(pen.pick((x, y)))) for _ in range(pen.number(1, 2))]
     if pen.chance(0.3):
         said.append(weather(pen))
     for speaker in (y, z)[: pen.number(1, 2)]:
-        said.append(pen.spoken(pen.true(pen.fact()), speaker, SAYS))
+        said.append(pen.spoken(pen.true(pen.fact(speaker=speaker)), speaker, SAYS))
     said += [pen.true(fact) for fact in pen.some(pen.facts(x), pen.number(1, 3))]
     pen.rng.shuffle(said)
     dateline = join([pen.term(town).plain, ", ", date(pen), ". "])
@@ -126,7 +129,7 @@ SAD = (
     "I quarrelled with my neighbour and slept badly.", "Everything I cooked this week was burnt.",
 )  # fmt: skip
 ASIDES = (
-    "Yesterday I crossed {b} and thought of you.", "I met {x} at the market in {t}.", "Do you remember {x}?",
+    "Yesterday I crossed {b} and thought of you.", "I met {x} at the market in {t}.", "I often think of {x}.",
     "<<tense/future|Next {d} I will travel to {t}.>>", "{x} asked after you twice.",
     "I stood on {b} and counted the boats.",
     "You should see how {x} has changed.", "On {d} I walked as far as {t}.",
@@ -137,10 +140,12 @@ CLOSINGS = ("With love,", "Your friend,", "Yours as ever,", "See you soon,", "Wa
 
 def letter(pen: Pen) -> Made:
     writer, reader, other = pen.persons(3)
+    home = pen.world.value(writer, "home")
+    away = [town for town in pen.world.kinds["town"] if town != home]
     mood, feelings = pen.pick((("positive", GLAD), ("negative", SAD)))
     body = [mark(text, f"sentiment/{mood}") for text in pen.some(feelings, pen.number(1, 2))]
     asides = [
-        pen.tell(source, x=pen.term(other), t=pen.term(pen.entity("town")), d=pen.word("day"))
+        pen.tell(source, x=pen.term(other), t=pen.term(pen.pick(away)), d=pen.word("day"))
         for source in pen.some(ASIDES, pen.number(1, 3))
     ]
     body += asides
@@ -148,17 +153,16 @@ def letter(pen: Pen) -> Made:
     if pen.chance(0.3):
         body.append(happening(pen, pen.term(other)))
     pen.rng.shuffle(body)
-    facts = pen.some(pen.facts(other), pen.number(1, 3))
+    told = [fact for fact in pen.facts(other) if fact.value not in (writer, reader)]
+    facts = pen.some(told, pen.number(1, 3))
     learnt = [pen.true(fact, "pronoun" if i or pen.chance(0.5) else "name") for i, fact in enumerate(facts)]
-    opening, told = pen.tell(LEARNT, x=pen.term(other)), sentences(learnt)
-    body.append(join([opening, lower(told) if opening.text.endswith(": ") else told]))
+    opening, news = pen.tell(LEARNT, x=pen.term(other)), sentences(learnt)
+    body.append(join([opening, lower(news) if opening.text.endswith(": ") else news]))
     if pen.chance(0.4):
-        town = pen.world.value(writer, "home")
-        body.append(pen.tell("Here in {t} all is as it was.", t=pen.term(str(town))))
+        body.append(pen.tell("Here in {t} all is as it was.", t=pen.term(str(home))))
     salutation = mark(pen.tell(("Dear {x},", "My dear {x},", "Hello {x},"), x=pen.term(reader)), "letter/salutation")
     closing = mark(join([pen.pick(CLOSINGS), "\n", pen.term(writer).plain]), "letter/closing")
     text = join([salutation, "\n\n", mark(sentences(body), "speaker/author"), "\n\n", closing, "\n"])
     if pen.chance(0.5):
-        home = pen.term(str(pen.world.value(writer, "home"))).plain
-        text = join([home, ", ", date(pen), "\n\n", text])
+        text = join([pen.term(str(home)).plain, ", ", date(pen), "\n\n", text])
     return Made("letter", "en", text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glasshouse.organisms.world.base import Fact
-from glasshouse.organisms.world.kinds.happenings import happening, weather
+from glasshouse.organisms.world.kinds.happenings import happening, scenery
 from glasshouse.organisms.world.kinds.pen import Made, Pen, sentences
 from glasshouse.organisms.world.statements import bare
 from glasshouse.organisms.world.writing import Marked, capital, join, mark
@@ -41,7 +41,6 @@ ASKS = (
     f'"{_speech("Tell me something I do not know")}," said {{x}}.',
     f'"{_speech("What have you heard?")}" {{x}} wanted to know.',
     f'"{_speech("And then?")}" asked {{x}}.',
-    f'"{_speech("You will not believe this")}," said {{x}}.',
 )
 LIES = ('"{u}," lied {x}.', '"{u}," said {x}, who knew better.', '"{u}," said {x}, and it was a lie.')
 MENDS = (
@@ -60,19 +59,20 @@ def dialogue(pen: Pen, one: str, other: str, facts: list[Fact]) -> list[Marked]:
             said.append(pen.tell(ASKS, x=pen.term(one)))
         chance = pen.rng.random()
         if chance < 0.3 and pen.world.deniable(fact):
-            said.append(pen.spoken(pen.false(fact), other, LIES, "lies"))
+            said.append(pen.spoken(pen.lie(fact, other), other, LIES, "lies"))
             said.append(mark(pen.spoken(pen.true(fact), one, MENDS), "act/correction"))
         elif chance < 0.5:
-            said.append(reported(pen, other, fact))
+            said.append(reported(pen, other, one, fact))
         else:
             said.append(pen.spoken(pen.true(fact), other, SAYS))
         one, other = other, one
     return said
 
 
-def reported(pen: Pen, speaker: str, fact: Fact) -> Marked:
-    """A quote inside a quote."""
-    third = pen.term(pen.pick([person for person in pen.people if person != speaker]))
+def reported(pen: Pen, speaker: str, listener: str, fact: Fact) -> Marked:
+    """A quote inside a quote, of somebody who is not told of in it."""
+    here = (speaker, listener, fact.entity, fact.value)
+    third = pen.term(pen.pick([person for person in pen.people if person not in here]))
     inner = mark(bare(pen.true(fact)), "quote", "nesting/2", "speaker/character")
     verb = pen.pick(("told me", "said", "wrote to me", "swore"))
     spoken = mark(join([third.plain, f" {verb}: '", inner, "'"]), "quote", "nesting/1", "speaker/character")
@@ -107,7 +107,7 @@ def story(pen: Pen) -> Made:
         pen.rng.shuffle(told)
         return sentences(told)
 
-    opening = mark(weather(pen), "speaker/narrator") if pen.chance(0.4) else ""
+    opening = mark(scenery(pen), "speaker/narrator") if pen.chance(0.4) else ""
     paragraphs = [sentences([opening, tell(OPENINGS), tell_more(1)])]
     for _ in range(pen.number(1, 3)):
         paragraphs += dialogue(pen, one, other, about_others(pen, one, other, pen.number(1, 2)))

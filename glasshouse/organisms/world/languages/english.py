@@ -98,7 +98,7 @@ def _of(noun: str, ask: tuple[str, ...], say: tuple[str, ...], clause: tuple[str
 _THINGS = {
     "founded": _of(
         "the year {x} was founded",
-        ("When was {x} founded?", "In which year was {x} founded?", "How far back does {x} go?"),
+        ("When was {x} founded?", "In which year was {x} founded?", "From which year does {x} date?"),
         ("{x} was founded in {v}.", "The first houses of {x} were built in {v}.", "{x} dates from {v}."),
         ("when {x} was founded", "in which year {x} was founded"),
     ),
@@ -154,7 +154,7 @@ _THINGS = {
     ),
     "team-founded": _of(
         "the year {x} were founded",
-        ("When were {x} founded?", "In which year were {x} founded?", "How old are {x}?"),
+        ("When were {x} founded?", "In which year were {x} founded?", "Since when have {x} played?"),
         ("{x} were founded in {v}.", "{x} have played since {v}.", "{v} is the year in which {x} were founded."),
         ("when {x} were founded", "in which year {x} were founded"),
     ),
@@ -190,7 +190,7 @@ _THINGS = {
     ),
     "event-year": _of(
         "the year of {x}",
-        ("When was {x}?", "In which year was {x}?", "What year is {x} remembered for?"),
+        ("When was {x}?", "In which year was {x}?", "Which year saw {x}?"),
         ("{x} was in {v}.", "{x} took place in {v}.", "The year of {x} was {v}."),
         ("when {x} was", "in which year {x} was"),
     ),
@@ -214,7 +214,7 @@ _THINGS = {
     ),
     "way-means": _of(
         "the means of travel from {x}",
-        ("How does one travel from {x}?", "How do people travel from {x}?", "What carries one from {x}?"),
+        ("How does one travel from {x}?", "How do people travel from {x}?", "In what way does one go from {x}?"),
         ("One travels from {x} {v:by}.", "People go from {x} {v:by}.", "From {x} one goes {v:by}."),
         ("how one travels from {x}", "how people travel from {x}"),
     ),
@@ -238,7 +238,7 @@ _THINGS = {
     ),
     "party-founded": _of(
         "the year {x} was founded",
-        ("When was {x} founded?", "In which year was {x} founded?", "How old is {x}?"),
+        ("When was {x} founded?", "In which year was {x} founded?", "Since when has {x} existed?"),
         ("{x} was founded in {v}.", "{x} has existed since {v}.", "The founding year of {x} is {v}."),
         ("when {x} was founded", "in which year {x} was founded"),
     ),
@@ -258,7 +258,7 @@ def _wish(topic: str) -> Speech:
 _BRIDGE = {
     "bridge-built": _of(
         "the year {x} was built",
-        ("When was {x} built?", "In which year was {x} built?", "How long has {x} been standing?"),
+        ("When was {x} built?", "In which year was {x} built?", "Since when has {x} stood?"),
         ("{x} was built in {v}.", "{x} has stood since {v}.", "The masons finished {x} in {v}."),
         ("when {x} was built", "in which year {x} was built"),
     ),
@@ -317,7 +317,7 @@ WORDINGS = (
     Wording("can", "Would you happen to know {c}?", held_out=True),
     Wording("please", "Please tell me {c}."),
     Wording("please", "{q} Please tell me."),
-    Wording("please", "Be so kind and tell me {c}.", held_out=True),
+    Wording("please", "Be so kind as to tell me {c}.", held_out=True),
     Wording("bare", "{n}?"),
     Wording("typo", "{t}"),
 )
