@@ -335,18 +335,18 @@ def remember(model: Any, source: str | Path, ws: Workspace) -> None:
 
     A model that has moved is noted anew. Raises `UserError` if its weights are not those of the model noted.
     """
-    from glasshouse.models.load import SOURCE
+    from glasshouse.models.load import SOURCE, noted
 
-    note = ws.path("models", model.name) / SOURCE
+    folder = ws.path("models", model.name)
     where = str(Path(source).resolve()) if Path(source).is_dir() else str(source)
-    noted = {"source": where, "dtype": str(model.dtype).removeprefix("torch.")}
+    note = {"source": where, "dtype": str(model.dtype).removeprefix("torch.")}
     if ws.exists("models", model.name):
         check_known(model, ws)
-        if str(source) == model.name or not note.is_file() or json.loads(note.read_text())["source"] == where:
+        if str(source) == model.name or noted(folder).get("source", where) == where:
             return
-        shutil.rmtree(note.parent)
+        shutil.rmtree(folder)
     with ws.writing("models", model.name, config={"version": model.version}, command="open") as draft:
-        write_atomically(draft.path / SOURCE, json.dumps(noted, indent=1))
+        write_atomically(draft.path / SOURCE, json.dumps(note, indent=1))
         draft.finish()
 
 

@@ -56,7 +56,7 @@ def load(
     else:
         where, local_only = _find(str(source), workspace)
         here = name_here(str(source), workspace)
-        chosen_name, dtype = name or here, dtype or _noted_dtype(_root(workspace) / "models" / here)
+        chosen_name, dtype = name or here, dtype or noted(_root(workspace) / "models" / here).get("dtype", "float32")
         module, family = _from_pretrained(where, local_only, dtype, sites)
         tokenizer = tokenizer or _tokenizer(where, local_only)
         module.requires_grad_(False)
@@ -114,16 +114,25 @@ def _free_for(folder: Path, source: str) -> bool:
     moved, or the workspace was copied here: the weights tell whether it is the same)."""
     if not (folder / "manifest.json").is_file():
         return True
-    note = folder / SOURCE
-    where = str(json.loads(note.read_text(encoding="utf-8"))["source"]) if note.is_file() else str(folder)
+    where = noted(folder).get("source", str(folder))
     gone = Path(where).is_absolute() and not Path(where).is_dir()
     return where == source or gone or (Path(source).is_dir() and Path(where).resolve() == Path(source).resolve())
 
 
-def _noted_dtype(folder: Path) -> str:
-    """In which the workspace opened a model: in another its weights would be others."""
+def noted(folder: Path) -> dict[str, str]:
+    """Where the workspace opened a model of its, and in which dtype (in another its weights would be others); nothing
+    of one that was grown in it."""
     note = folder / SOURCE
-    return str(json.loads(note.read_text(encoding="utf-8")).get("dtype", "float32")) if note.is_file() else "float32"
+    if not note.is_file():
+        return {}
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+        return {"source": str(found["source"]), "dtype": str(found.get("dtype", "float32"))}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"expected {{'source': ..., 'dtype': ...}} in {note}, found a file that does not read ({error!r}); "
+            f"remove {folder} and open the model again"
+        ) from None
 
 
 def _root(workspace: Workspace | str | Path | None) -> Path:
@@ -153,7 +162,7 @@ def _find(source: str, workspace: Workspace | str | Path | None) -> tuple[str, b
         if (folder / "config.json").is_file():
             return str(folder), True
         if (folder / SOURCE).is_file():  # opened from elsewhere; its weights were not copied
-            return _elsewhere(folder / SOURCE)
+            return _elsewhere(folder)
     if Path(source).is_dir():
         if not (Path(source) / "config.json").is_file():
             raise UserError(
@@ -166,11 +175,12 @@ def _find(source: str, workspace: Workspace | str | Path | None) -> tuple[str, b
     return source, _hub_knows(source)
 
 
-def _elsewhere(note: Path) -> tuple[str, bool]:
+def _elsewhere(folder: Path) -> tuple[str, bool]:
     """Where the model of a workspace came from: a folder, or a name on the hub."""
-    where = str(json.loads(note.read_text(encoding="utf-8"))["source"])
+    where = noted(folder)["source"]
     if Path(where).is_absolute() and not Path(where).is_dir():
-        raise UserError(f"expected model {note.parent.name} at {where}, as {note} says, found none; open it again")
+        said = folder / SOURCE
+        raise UserError(f"expected model {folder.name} at {where}, as {said} says, found none; open it again")
     return (where, True) if Path(where).is_dir() else (where, _hub_knows(where))
 
 

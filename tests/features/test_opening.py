@@ -49,6 +49,17 @@ def test_a_model_is_loaded_again_in_the_dtype_in_which_it_was_opened(
         opening.check_known(load("tiny", device="cpu", dtype="float32", workspace=workspace), workspace)
 
 
+@pytest.mark.parametrize("damaged", ["", "{", "[]", '{"dtype": "float32"}'])
+def test_a_damaged_note_of_where_a_model_came_from_is_one_line(
+    damaged: str, tiny_model: Any, tiny_model_dir: Path, workspace: Workspace
+) -> None:
+    opening.remember(tiny_model, tiny_model_dir, workspace)
+    (workspace.path("models", "tiny") / "source.json").write_text(damaged)
+    for source in ("tiny", tiny_model_dir):
+        with pytest.raises(UserError, match=r"source\.json, found"):
+            load(source, device="cpu", workspace=workspace)
+
+
 @pytest.fixture
 def job(tiny_model: Any, tiny_model_dir: Path, workspace: Workspace) -> opening._Job:
     return opening._Job(
