@@ -205,7 +205,7 @@ def _margin(axis: Axis, i: int, points: Sequence[_Point]) -> float | None:
         return None
     if axis.measure in ("score", "not"):
         return points[0].runs[i].behaviour.margin
-    return COST_MARGIN * min(point.at[i].value for point in points)
+    return COST_MARGIN * min(point.at[i].value for point in points) or None  # a log may have no tokens
 
 
 def _standing(axes: tuple[Axis, Axis], points: Sequence[_Point]) -> list[dict[str, Any]]:
@@ -289,8 +289,8 @@ def _changes(
             yield Change(nothing, nothing, nothing, math.inf, 1.0, math.inf, {}, 0, 0, 0)
             continue
         size_G, d_G = size_G[some_G], sum_G[some_G] / size_G[some_G]
-        change, error, freedom, spread = clustered(d_G, size_G, bounded=bounded)
-        yield Change(nothing, nothing, change, error, freedom, spread, {}, len(d_G), int(both_X.sum()), 0)
+        change, error, freedom, spread, alike, moved = clustered(d_G, size_G, bounded=bounded)
+        yield Change(nothing, nothing, change, error, freedom, spread, {}, len(d_G), int(both_X.sum()), 0, alike, moved)
 
 
 def _sweeps(points: Sequence[_Point]) -> list[dict[str, Any]]:

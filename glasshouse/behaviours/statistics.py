@@ -103,10 +103,9 @@ def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool) -> C
     means = [np.array([(b.mean(), a.mean()) for b, a in prompts]) for prompts in groups.values()]
     size_G = np.array([len(m) for m in means], np.float64)
     d_G = np.array([(m[:, 1] - m[:, 0]).mean() for m in means])
-    change, error, freedom, spread = clustered(d_G, size_G, bounded=bounded)
+    change, error, freedom, spread, alike, moved = clustered(d_G, size_G, bounded=bounded)
     rates = [_mean(np.array([m[:, side].mean() for m in means]), size_G, bounded) for side in (0, 1)]
     parts = _parts(list(groups.values()))
-    alike, moved = _alike(size_G) if bounded else 0.0, int(np.count_nonzero(d_G))
     return Change(
         rates[0], rates[1], change, error, freedom, spread, parts, len(d_G), len(both), unscored, alike, moved
     )
@@ -114,18 +113,20 @@ def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool) -> C
 
 def clustered(
     d_G: NDArray[np.float64], size_G: NDArray[np.float64], *, bounded: bool
-) -> tuple[Estimate, float, float, float]:
-    """The mean change of families (G,) weighted by their prompts, with its error, degrees of freedom and the spread of
-    the families' changes: what `paired` says of them."""
+) -> tuple[Estimate, float, float, float, float, int]:
+    """The mean change of families (G,) weighted by their prompts, with its error, degrees of freedom, the spread of
+    the families' changes, how many families of one size tell as much, and how many moved: what `paired` says of them.
+    """
     value = float(np.average(d_G, weights=size_G))
     error, freedom, spread = _robust(d_G, size_G, bounded=bounded)
     half = _t(0.975, freedom) * error
     limit = 1.0 if bounded else math.inf  # no change of a rate is larger
     low, high = max(value - half, -limit), min(value + half, limit)
-    if bounded and np.count_nonzero(d_G) <= FEW_MOVED:
-        reach = _reach(abs(value), _alike(size_G))
+    alike, moved = _alike(size_G) if bounded else 0.0, int(np.count_nonzero(d_G))
+    if bounded and moved <= FEW_MOVED:
+        reach = _reach(abs(value), alike)
         low, high = (min(low, -reach) if value <= 0 else low), (max(high, reach) if value >= 0 else high)
-    return Estimate(value, low, high, 0.95, len(d_G), "", "CR2, t"), error, freedom, spread
+    return Estimate(value, low, high, 0.95, len(d_G), "", "CR2, t"), error, freedom, spread, alike, moved
 
 
 def _alike(size_G: NDArray[np.float64]) -> float:
