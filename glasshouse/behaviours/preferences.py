@@ -43,10 +43,12 @@ def results(study: Study) -> dict[str, Any]:
     by_pair: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         by_pair[row["id"]].append(row["rating"])
-    agreed, p = alpha(list(by_pair.values())), _p_anytime(rows)
+    first = _first(rows)
+    agreed, p = alpha(list(by_pair.values())), _p_anytime(first)
+    once = study.done and not study.extended
     return {
         "base": study.base.to_json(), "new": study.new.to_json(), **counted, "ratings": len(rows),
-        "rated_pairs": len(by_pair), "verdict": _verdict(study, preferred, p, once=study.done and not study.extended),
+        "rated_pairs": len(by_pair), "verdict": _verdict(study, preferred, None if once else (p, sum(first))),
         "preferred": _json(preferred),
         "rating": _json(_estimate([(row, row["rating"]) for row in rows], bounded=False)),
         "p_anytime": p,
@@ -77,20 +79,27 @@ def _json(found: Estimate | None) -> dict[str, Any] | None:
     return found.to_json() if found else None
 
 
-def _verdict(study: Study, preferred: Estimate | None, p: float, *, once: bool) -> str:
-    """once: there is one look, at all the pairs that were set first."""
+def _verdict(study: Study, preferred: Estimate | None, looks: tuple[float, float] | None) -> str:
+    """looks: the p-value of many looks and the sum of the first ratings, which it is of; None where there is one look,
+    at all the pairs that were set first. Where all ratings lean to the other side it cannot be told."""
     if preferred is None or preferred.n < FEWEST:
         return CANNOT_TELL
-    if (preferred.low <= 0.5 <= preferred.high) if once else p > LEVEL:
-        return CANNOT_TELL
-    return f"{(study.new if preferred.value > 0.5 else study.base).name} is preferred"
+    lean = preferred.value - 0.5
+    once = not preferred.low <= 0.5 <= preferred.high
+    told = once if looks is None else looks[0] <= LEVEL and looks[1] * lean > 0
+    return f"{(study.new if lean > 0 else study.base).name} is preferred" if told else CANNOT_TELL
 
 
-def _p_anytime(rows: Rows) -> float:
+def _first(rows: Rows) -> list[float]:
+    """The first rating of each family, in order: 1 for the new version, −1 for the base, 0 for neither."""
     first: dict[str, float] = {}
     for row in sorted(rows, key=lambda row: row["rated"]):
         first.setdefault(_family(row), 2 * _won(row) - 1)
-    odds = evidence(list(first.values()))
+    return list(first.values())
+
+
+def _p_anytime(first: Sequence[float]) -> float:
+    odds = evidence(first)
     return min(1.0, 1 / max(odds)) if len(odds) else 1.0
 
 

@@ -257,7 +257,7 @@ def _pairs(ws: Workspace, base: Version, new: Version, only: Collection[str]) ->
 
 def _of_behaviour(ws: Workspace, base: Version, new: Version, old: str, fresh: str) -> list[dict[str, Any]]:
     before, after = read_evaluation(ws, old), read_evaluation(ws, fresh)
-    if SCORERS[before.behaviour.scorer[0]].needs != "reply":
+    if SCORERS[before.behaviour.scorer[0]].needs not in ("reply", "verdict"):
         return []
     rng, name = Random(f"rate {before.behaviour.hash}"), before.behaviour.name
     families: dict[str, list[tuple[Sample, Sample]]] = {}

@@ -68,15 +68,18 @@ def split_results(ws: Workspace, base: Version, new: Version) -> dict[str, Any]:
     change = difference(list(found.values())) if both else None
     first = sorted((given[chat][0]["given"], of_new[chat], given[chat][0]["up"]) for chat in found)
     share = float(chats[0]["share"])
-    p = p_anytime([(is_new, float(up)) for _, is_new, up in first], share)
+    outcomes = [(is_new, float(up)) for _, is_new, up in first]
+    p, lean = p_anytime(outcomes, share), sum(_bets(outcomes, share))
     return {
         "base": base.to_json(), "new": new.to_json(), "share": share, "sides": sides,
-        "change": change.to_json() if change else None, "verdict": _verdict(base, new, change, p), "p_anytime": p,
+        "change": change.to_json() if change else None, "verdict": _verdict(base, new, change, p, lean), "p_anytime": p,
     }  # fmt: skip
 
 
-def _verdict(base: Version, new: Version, change: Estimate | None, p: float) -> str:
-    if change is None or p > LEVEL or not change.value:
+def _verdict(base: Version, new: Version, change: Estimate | None, p: float, lean: float) -> str:
+    """lean: the sum of the first thumbs, which the p-value is of; where all thumbs lean to the other side it cannot be
+    told."""
+    if change is None or p > LEVEL or change.value * lean <= 0:
         return CANNOT_TELL
     return f"{(new if change.value > 0 else base).name} is preferred"
 
@@ -88,10 +91,13 @@ def p_anytime(outcomes: Sequence[tuple[bool, float]], share: float) -> float:
     new version and −(score − ½) / (1 − share) for the base (Horvitz and Thompson), scaled into [−1, 1]: where the
     version makes no difference its mean is 0, whatever people are like, since chance alone assigned the chat.
     """
-    scale = 2 * min(share, 1 - share)
-    bets = [scale * (score - 0.5) * (1 / share if is_new else -1 / (1 - share)) for is_new, score in outcomes]
-    odds = evidence(bets)
+    odds = evidence(_bets(outcomes, share))
     return min(1.0, 1 / float(max(odds))) if len(odds) else 1.0
+
+
+def _bets(outcomes: Sequence[tuple[bool, float]], share: float) -> list[float]:
+    scale = 2 * min(share, 1 - share)
+    return [scale * (score - 0.5) * (1 / share if is_new else -1 / (1 - share)) for is_new, score in outcomes]
 
 
 def difference(outcomes: Sequence[Outcome], *, bounded: bool = True) -> Estimate:

@@ -14,9 +14,9 @@ from glasshouse.behaviours import read_behaviours
 from glasshouse.behaviours.cases import KINDS, keep_case
 from glasshouse.behaviours.chats import Split, begin_chat, chat_version, thumb, thumbs
 from glasshouse.behaviours.scorers import Sample, scores
-from glasshouse.behaviours.splits import Outcome, difference, p_anytime, split_results
+from glasshouse.behaviours.splits import Outcome, _verdict, difference, p_anytime, split_results
 from glasshouse.behaviours.versions import Version
-from glasshouse.types import UserError
+from glasshouse.types import Estimate, UserError
 from glasshouse.workspace import Workspace
 
 ONE = Version(name="one", model="one", weights="1")
@@ -91,6 +91,13 @@ def test_what_came_out_of_a_split(workspace: Workspace) -> None:
     assert sum(found["sides"][side]["with_thumbs"] for side in ("base", "new")) == 80
     assert found["change"]["value"] == 1.0 and found["change"]["low"] > 0.8 and found["change"]["n"] == 20
     assert found["verdict"] == "two is preferred" and found["p_anytime"] < 1e-6
+
+
+def test_first_thumbs_and_all_thumbs_have_to_say_the_same() -> None:
+    """The p-value is of the first thumb of each chat; where all thumbs lean to the other side nothing is told."""
+    for value, lean, said in ((0.3, 9.0, "two"), (-0.3, 9.0, None), (0.0, 9.0, None), (-0.3, -9.0, "one")):
+        change = Estimate(value, value - 0.1, value + 0.1, 0.95, 20, "", "")
+        assert _verdict(ONE, TWO, change, 0.001, lean) == (f"{said} is preferred" if said else "cannot tell")
 
 
 def test_a_difference_of_people_who_each_have_one_chat_is_welchs() -> None:

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from typer.testing import CliRunner
 from glasshouse.behaviours import evaluate, save_version, version
 from glasshouse.behaviours.agreement import alpha
 from glasshouse.behaviours.behaviour import behaviour_from_json
-from glasshouse.behaviours.preferences import comparisons, results
-from glasshouse.behaviours.ratings import Study, studies
+from glasshouse.behaviours.preferences import _verdict, comparisons, results
+from glasshouse.behaviours.ratings import Study, _of_behaviour, studies
 from glasshouse.cli import app
-from glasshouse.types import UserError
+from glasshouse.types import Estimate, UserError
 from glasshouse.workspace import Workspace
+from tests.behaviours.written import asked, write_evaluation
 from tests.conftest import copied
 
 
@@ -183,6 +185,22 @@ def test_pairs_added_after_a_look_leave_the_verdict_to_p_anytime(study: Study) -
     found = results(study)
     assert study.done and found["preferred"]["low"] > 0.5 and found["p_anytime"] > 0.05
     assert found["verdict"] == "cannot tell"
+
+
+def test_many_looks_and_all_ratings_have_to_say_the_same(study: Study) -> None:
+    """The p-value is of the first ratings; those that came later may say the other thing, and then nothing is told."""
+    base, even, new = (Estimate(value, value - 0.1, value + 0.1, 0.95, 20, "", "") for value in (0.33, 0.5, 0.67))
+    said = [_verdict(study, of_all, (0.001, 20.0)) for of_all in (base, even, new)]
+    assert said == ["cannot tell", "cannot tell", "ticking is preferred"]
+    assert _verdict(study, base, (0.001, -20.0)) == "small is preferred" == _verdict(study, base, None)
+
+
+def test_replies_that_a_judge_scores_are_rated_too(study: Study) -> None:
+    rows = [{"prompt": "A?", "reply": "B.", "label": "yes"}]
+    judge = {"judge": {"model": "local/small", "question": "Is it kind?", "labels": rows}}
+    one = replace(asked("kind", [1, 1], scorer="refusal"), scorer=next(iter(judge.items())))
+    old, fresh = (write_evaluation(study.ws, of, one, [float(i), 0.0]) for i, of in enumerate((study.base, study.new)))
+    assert len(_of_behaviour(study.ws, study.base, study.new, old, fresh)) == 2
 
 
 def test_comparisons_for_training(study: Study) -> None:
