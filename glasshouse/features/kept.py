@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glasshouse.text import Corpus, Document
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace, write_atomically
+from glasshouse.workspace.origin import model_ref, own_model
 
 if TYPE_CHECKING:
     from glasshouse.dictionaries import Dictionary
@@ -22,10 +24,16 @@ TOKENS = 200_000
 
 
 def kept_concepts(ws: Workspace, dictionary: str) -> dict[str, Any] | None:
-    """The newest scores of the dictionary as it stands now (docs/formats.md), or None."""
+    """The newest scores of the dictionary on its own model, both as they stand now (docs/formats.md), or None."""
     if not ws.exists("dictionaries", dictionary):
         return None
-    found = [name for name in ws.names("evals") if name.startswith(_prefix(ws, dictionary))]
+    own = own_model(ws, dictionary)
+    now = asdict(ws.ref("models", own)) if own is not None and ws.exists("models", own) else None
+    found = []
+    for name in (name for name in ws.names("evals") if name.startswith(_prefix(ws, dictionary))):
+        scored = ws.manifest("evals", name)["config"].get("model")
+        if scored is not None and (scored == now or (now is None and scored["name"] == own)):
+            found.append(name)
     if not found:
         return None
     age = lambda name: (ws.manifest("evals", name)["created"], (ws.path("evals", name) / FILE).stat().st_mtime_ns)
@@ -52,8 +60,10 @@ def score_concepts(
     from glasshouse.features.labelled import read
 
     labels = hashlib.sha256(json.dumps([list(own) for own in spans]).encode()).hexdigest()
+    of = model_ref(ws, model)
     config = {
-        "dictionary": dictionary.name, "corpus": corpus.hash, "spans": labels, "tokens": tokens, "seed": seed,
+        "dictionary": dictionary.name, "model": asdict(of), "corpus": corpus.hash, "spans": labels, "tokens": tokens,
+        "seed": seed,
     }  # fmt: skip
     name = _prefix(ws, dictionary.name) + hashlib.sha256(json.dumps(config).encode()).hexdigest()[:8]
     if ws.done("evals", name, config):
@@ -96,7 +106,7 @@ def score_concepts(
             "concepts": [one.to_json() | {"probe": taught[one.concept].f1.to_json()} for one in found.values()],
         }  # fmt: skip
         write_atomically(draft.path / FILE, json.dumps(kept, indent=1))
-        draft.finish(made_from=[ws.ref("dictionaries", dictionary.name)])
+        draft.finish(made_from=[ws.ref("dictionaries", dictionary.name), of])
     return kept
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from glasshouse.types import ArtifactRef, FeatureId
 from glasshouse.workspace import Workspace, write_atomically
 from glasshouse.workspace.files import hash_json
+from glasshouse.workspace.origin import model_ref, own_model
 
 if TYPE_CHECKING:
     from glasshouse.activations import Reading
@@ -23,7 +24,7 @@ DRAWS = 3  # random directions
 def kept_dose(ws: Workspace, feature: str | FeatureId, how: str) -> dict[str, Any] | None:
     """What `measure_dose` found for this feature in the dictionary's own model, both as they stand now, or None."""
     place = FeatureId.parse(str(feature))
-    own = _own_model(ws, place.dictionary)
+    own = own_model(ws, place.dictionary)
     if own is None or not ws.exists("models", own):
         return None
     return _found(ws, _name(ws, place, how, ws.ref("models", own)))
@@ -51,8 +52,7 @@ def measure_dose(
     The model must have the dictionary attached. Text is what was held out when the dictionary was learnt here;
     of a dictionary from elsewhere it is `otherwise(WINDOWS)`, token ids without BOS. Killed, the same call goes on.
     """
-    place, known = FeatureId.parse(str(feature)), ws.exists("models", model.name)
-    of = ws.ref("models", model.name) if known else ArtifactRef("models", model.name, model.version)
+    place, of = FeatureId.parse(str(feature)), model_ref(ws, model)
     name = _name(ws, place, how, of)
     if (found := _found(ws, name)) is not None:
         return found
@@ -95,14 +95,6 @@ def _name(ws: Workspace, place: FeatureId, how: str, model: ArtifactRef) -> str:
     another; and an organism's dose is not its villager's."""
     both = hash_json([ws.ref("dictionaries", place.dictionary).hash, model.hash])
     return f"{place.dictionary[:36]}-{place.index}-{how}-dose-{both[:8]}"
-
-
-def _own_model(ws: Workspace, dictionary: str) -> str | None:
-    """The name of the model that it was learnt on, or whose evidence was gathered."""
-    model = ws.manifest("dictionaries", dictionary).get("model")
-    if model is None and ws.exists("features", dictionary):
-        model = ws.manifest("features", dictionary)["config"].get("model")
-    return None if model is None else str(model)
 
 
 def _held_out(ws: Workspace, dictionary: str) -> tuple[Reading, ArtifactRef] | None:

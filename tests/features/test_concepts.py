@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,11 @@ def test_scores_are_kept_until_the_dictionary_changes(opened_ws: Any, tiny_model
         assert one["several"]["units"][0] == one["best"]["units"][0]
     other = score_concepts(ws, tiny_model, given, corpus, spans, tokens=10_000, seed=1)
     assert kept_concepts(ws, name) == other != kept, "the newest"
+    organism = copy.deepcopy(tiny_model.module)
+    organism.get_input_embeddings().weight.data *= 2
+    tuned = gh.load(organism, tokenizer=tiny_model.tokenizer, name="tuned")
+    assert score_concepts(ws, tuned, given, corpus, spans, tokens=10_000)["model"] == "tuned", "not the villager's"
+    assert kept_concepts(ws, name) == other, "on the dictionary's own model"
     again = score_concepts(ws, tiny_model, given, corpus, [own[:1] for own in spans], tokens=10_000, seed=1)
     assert {one["concept"] for one in again["concepts"]} == {"kind/code", "kind/stories", "kind/tables"}, "other spans"
 
