@@ -13,6 +13,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,13 @@ def test_an_artefact_appears_whole(ws: Workspace) -> None:
     manifest = ws.manifest("models", "a", verify=True)
     assert ws.names("models") == ["a"] and manifest["extra"] == 7 and not ws.partial("models", "a").exists()
     assert manifest["files"]["weights"]["bytes"] == 3 and manifest["hash"] == ws.ref("models", "a").hash
+
+
+def test_threads_that_write_one_file_leave_it_whole(tmp_path: Path) -> None:
+    file, texts = tmp_path / "kept.json", [str(n) * 5000 for n in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: write_atomically(file, texts[n % 4]), range(200)))
+    assert file.read_text() in texts and [path.name for path in tmp_path.iterdir()] == ["kept.json"]
 
 
 def test_the_hash_is_of_content_not_of_time(ws: Workspace) -> None:

@@ -9,14 +9,16 @@ people wrote in it, comments too, stays. No torch.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import fcntl
 import hashlib
 import json
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -72,11 +74,7 @@ def keep_case(
         longest = LONGEST_NAME - len(kind) - 1
         raise UserError(f"expected a behaviour's name of at most {longest} characters with {kind}, got {name!r}")
     family = _family(found, kind, words.strip())
-    for folder in (ws.root / FOLDER, ws.root / "locks"):
-        folder.mkdir(exist_ok=True)
-    file = ws.root / FOLDER / f"{full}.yaml"
-    with open(ws.root / "locks" / f"{FOLDER}.{full}", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two people who keep a case at once keep two
+    with writing_behaviour(ws, full) as file:  # two people who keep a case at once keep two
         text = file.read_text(encoding="utf-8") if file.is_file() else _head(full, KINDS[kind])
         have = [part.family for part in behaviour_of(parse_form(text, file.name)).prompts] if file.is_file() else []
         added = family["family"] not in have
@@ -85,6 +83,16 @@ def keep_case(
             have = [part.family for part in behaviour_of(parse_form(text, file.name)).prompts]
             write_atomically(file, text)
     return {"file": f"{FOLDER}/{file.name}", "families": len(set(have)), "added": added}
+
+
+@contextlib.contextmanager
+def writing_behaviour(ws: Workspace, name: str) -> Iterator[Path]:
+    """The file of a behaviour of the workspace, which nobody else writes meanwhile."""
+    for folder in (ws.root / FOLDER, ws.root / "locks"):
+        folder.mkdir(exist_ok=True)
+    with open(ws.root / "locks" / f"{FOLDER}.{name}", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield ws.root / FOLDER / f"{name}.yaml"
 
 
 def _family(turns: Sequence[dict[str, str]], kind: str, words: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from glasshouse.behaviours.behaviour import Behaviour
 from glasshouse.behaviours.breadth import NEW_TOKENS, PROMPTS, widely
-from glasshouse.behaviours.cases import FOLDER
+from glasshouse.behaviours.cases import writing_behaviour
 from glasshouse.behaviours.discovery import as_behaviour, discovered
 from glasshouse.behaviours.evaluation import evaluate, read_evaluation
 from glasshouse.behaviours.provenance import descent
@@ -106,12 +106,11 @@ def keep_behaviour(ws: Workspace, base: Version, new: Version, *, group: int, na
             f"expected a discovery between {base.name} and {new.name}, found none; run `glasshouse discover "
             f"{base.name} {new.name}`"
         )
-    file = ws.root / FOLDER / f"{check_name(name)}.yaml"
-    made = group_behaviour(ws, found, group, name)
-    if file.exists():
-        raise UserError(f"expected a name that no behaviour of the workspace has, got {name!r}; choose another")
-    file.parent.mkdir(exist_ok=True)
-    write_atomically(file, as_yaml(made))
+    made = group_behaviour(ws, found, group, check_name(name))
+    with writing_behaviour(ws, name) as file:
+        if file.exists():
+            raise UserError(f"expected a name that no behaviour of the workspace has, got {name!r}; choose another")
+        write_atomically(file, as_yaml(made))
     return file
 
 
