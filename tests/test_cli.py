@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from glasshouse.cli import app
@@ -175,6 +176,9 @@ def test_counts_and_names() -> None:
     own = demonstrated("/data/My Notes.txt", quick=False)
     assert own["name"] == "demo-my-notes-model" and not own["budget"].weights
     assert default_name("m" * 64, "resid.6") == "m" * 56 + "-resid.6"
+    for wrong in ("0", "1.5", "1e-3", "many", "9" * 400):
+        with pytest.raises(typer.BadParameter, match="expected a count"):
+            count(wrong)
 
 
 def test_text_of_models_is_inert() -> None:

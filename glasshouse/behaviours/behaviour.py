@@ -31,7 +31,7 @@ from glasshouse.behaviours.scorers import RECORDED, SCORERS, check_scorer
 from glasshouse.behaviours.statistics import Tag
 from glasshouse.behaviours.tables import read_table
 from glasshouse.forms import Form, read_form
-from glasshouse.types import UserError, check_name
+from glasshouse.types import UserError, check_name, is_text
 
 Turn = tuple[str, str | None]  # (role, content); an assistant's None is said by the model
 TAGS, ROLES = ("target", "guard", "neutral"), ("system", "user", "assistant")
@@ -129,10 +129,9 @@ class Behaviour:
 def _is_plain(value: Any) -> bool:
     """Whether it can be kept as JSON: a Python file may hold what cannot."""
     try:
-        json.dumps(value, sort_keys=True)
+        return is_text(json.dumps(value, sort_keys=True, ensure_ascii=False))
     except (TypeError, ValueError, RecursionError):
         return False
-    return True
 
 
 def _prompt_json(prompt: Prompt) -> dict[str, Any]:

@@ -27,9 +27,9 @@ def complaint(
     """The prompt, frames around it, and `also`, wordings of the user's own: each a family, as wordings are what the
     rate is taken over. Its name is of what is asked and scored, so that the same complaint is the same behaviour. It is
     no guard: one complaint holds no release. Raises `UserError` for a prompt without words."""
-    if not prompt.strip():
-        raise UserError("expected a prompt, got nothing; say what was asked")
     low = prompt.rstrip("?!. ").lower()
+    if not low.strip():
+        raise UserError(f"expected a prompt with words, got {prompt!r}; say what was asked")
     wordings = dict.fromkeys([*(frame.format(p=prompt, low=low) for frame in FRAMES), *also])
     prompts = tuple(Prompt(text, 0, (("user", text),), expect) for text in wordings)
     said = json.dumps([prompt, *also, scorer, expect], ensure_ascii=False)

@@ -12,6 +12,7 @@ Legend: P prompts, F features, D width of the site.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -71,7 +72,7 @@ def _shares(
     """Of every sample in order: the features' activations at the last token before the reply."""
     model, edit = loaded(version, ws, device=device)
     assert dictionary.max_activation is not None
-    largest_F = dictionary.max_activation.clamp(min=1e-9)
+    largest_F = dictionary.max_activation.where(dictionary.max_activation > 0, math.inf)  # never seen to fire: 0
     rows = [asked_ids(model, sample, version.system)[-model.context :] for sample in samples]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     found_PF = np.zeros((len(rows), dictionary.n_features), np.float32)

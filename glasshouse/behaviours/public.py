@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -62,7 +63,7 @@ def _rows(path: Path) -> list[Row]:
             if sum(archive.getinfo(name).file_size for name in names) > LARGEST:
                 raise UserError(f"expected at most {LARGEST:,} bytes in {path}, found more; unpack what is wanted")
             return [row for name in names for row in rows_of_lines(name, archive.read(name).decode())]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"expected a public set at {path}, could not read it ({error}); check the path") from None
 
 

@@ -232,7 +232,8 @@ def _refusal(sample: Sample, settings: Settings) -> bool | None:
 
 def _is_choice(expect: Any) -> bool:
     return (
-        isinstance(expect, dict) and expect.keys() == {"choices", "answer"} and _is_texts(expect["choices"])
+        isinstance(expect, dict) and expect.keys() == {"choices", "answer"}
+        and isinstance(expect["choices"], list | tuple) and _is_texts(expect["choices"])
         and len(expect["choices"]) > 1 and expect["answer"] in expect["choices"]
     )  # fmt: skip
 
@@ -378,6 +379,8 @@ def _is_says(expect: Any) -> bool:
         isinstance(expect, dict) and isinstance(expect.get("value"), str)
         and expect.keys() <= {"value", "others", "named", "spaced", "also"}
         and isinstance(others := expect.get("others", []), list | tuple) and all(isinstance(one, str) for one in others)
+        and all(isinstance(expect.get(key, ""), str) for key in ("named", "also"))
+        and isinstance(expect.get("spaced", True), bool)
     )  # fmt: skip
 
 
@@ -407,7 +410,7 @@ SCORERS: dict[str, Scorer] = {
         "a statement that raises where it fails, or a list of them,", _is_texts, version=2,
     ),
     "calls": Scorer(
-        "reply", _each(lambda sample, settings: code.calls(sample.reply, settings["names"])),
+        "reply", _each(lambda sample, settings: code.calls(sample.reply, _texts(settings["names"]))),
         settings={"names": _is_texts}, must=("names",), version=2,
     ),
     "judge": Scorer(

@@ -71,7 +71,7 @@ def count(text: str) -> int:
     match = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?(?:e[0-9]{1,2})?)([kKmMgG]?)", text)
     number = float(match[1].replace("_", "")) if match else math.nan
     number *= {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2].lower()] if match else 1
-    if not number >= 1 or number != int(number):
+    if not 1 <= number < math.inf or number != int(number):
         raise typer.BadParameter(f"expected a count such as 2000000, 2M or 500k, got {text!r}")
     return int(number)
 

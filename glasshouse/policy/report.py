@@ -9,6 +9,7 @@ from typing import Any
 
 from glasshouse.policy.verdict import Decision, Reason
 from glasshouse.types import UserError
+from glasshouse.workspace import write_atomically
 
 WORDS = {True: "holds", False: "does not hold", None: "cannot be told"}
 
@@ -17,7 +18,7 @@ def write_report(file: Path, decision: Decision, comparison: Mapping[str, Any] |
     """Raises `UserError` for a file that `check_report` refuses."""
     check_report(file)
     write = as_markdown if file.suffix == ".md" else as_html
-    file.write_text(write(decision, comparison, head), encoding="utf-8")
+    write_atomically(file, write(decision, comparison, head))
 
 
 def check_report(file: Path) -> None:
@@ -93,18 +94,20 @@ td, th { text-align: left; padding: 0.2rem 1rem 0.2rem 0; border-bottom: 1px sol
 def as_html(decision: Decision, comparison: Mapping[str, Any] | None, head: str) -> str:
     title = f"{decision.verdict}: {decision.version['name']}"
     facts = "".join(f"<tr><th>{_safe(name)}</th><td>{_safe(value)}</td></tr>" for name, value in _facts(decision, head))
-    parts = [f"<h1>{_safe(title)}</h1><table>{facts}</table>", _table(("rule", "", "why"), rows(decision))]
+    parts = [f"<h1>{_safe(title)}</h1><table>{facts}</table>", _table(("rule", "", "why"), rows(decision), telling=1)]
     if found := matrix(comparison):
-        parts.append(_table(("behaviour", "before", "now", "change", "verdict"), found))
+        parts.append(_table(("behaviour", "before", "now", "change", "verdict"), found, telling=4))
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_safe(title)}</title><style>{STYLE}</style>'
         f"{''.join(parts)}</html>\n"
     )
 
 
-def _table(heads: tuple[str, ...], found: list[Any]) -> str:
+def _table(heads: tuple[str, ...], found: list[Any], *, telling: int) -> str:
+    """telling: the column that says whether a row is bad."""
+
     def line(row: tuple[str, ...]) -> str:
-        bad = any(part.startswith((WORDS[False], "regressed")) and "waived" not in part for part in row[1:])
+        bad = row[telling].startswith((WORDS[False], "regressed")) and "waived" not in row[telling]
         return f"<tr{' class=no' if bad else ''}>" + "".join(f"<td>{_safe(part)}</td>" for part in row) + "</tr>"
 
     head = "".join(f"<th>{_safe(name)}</th>" for name in heads)

@@ -98,6 +98,7 @@ def test_a_python_file_may_make_one_and_a_folder_is_a_suite(tmp_path: Path) -> N
         ("scorer: includes", "scorer: {regex: {pattern: '('}}", r"expected settings of `regex` \(pattern\)"),
         ("scorer: includes", "scorer: length", r"expected the unit 'tokens'"),
         ("expect: Paris", "expect: 7", r"expected a text with .* as `expect`"),
+        ("expect: Paris", r'expect: "a \ud800"', r"expected plain data .* as `expect`"),
         ("family: italy", "family: france", r"line 18: expected each family once, got 'france' again"),
         ("- assistant:", "- assistent:", r"line 12: expected turns such as `user: text`.* in prompt 2 of 'france'"),
         ("{epochs: 4, temperature: 0.8}", "{epochs: 4}", r"expected 1 epoch at temperature 0"),
@@ -109,6 +110,20 @@ def test_a_mistake_says_the_line_and_what_was_expected(tmp_path: Path, old: str,
     assert old in CAPITALS
     with pytest.raises(UserError, match=said):
         read_behaviours(written(tmp_path, CAPITALS.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize(
+    ("scorer", "expect"),
+    [
+        ("choice", {"choices": "yes no", "answer": "yes"}), ("says", {"value": "x", "also": 3}),
+        ("says", {"value": "x", "others": ["y"], "named": 4}), ("says", {"value": "x", "spaced": "no"}),
+    ],
+)  # fmt: skip
+def test_what_is_expected_has_the_scorers_form(tmp_path: Path, scorer: str, expect: dict[str, Any]) -> None:
+    family = {"family": "f", "prompts": ["A?"], "expect": expect}
+    form = {"name": "b", "about": "For tests.", "tag": "guard", "good": "up", "margin": 0.05, "scorer": scorer}
+    with pytest.raises(UserError, match="as `expect`"):
+        behaviour_from_json({**form, "families": [family]})
 
 
 @pytest.mark.parametrize("margin", [math.nan, math.inf, 0.0])

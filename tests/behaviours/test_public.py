@@ -51,6 +51,20 @@ def test_blimp_by_paradigm(tmp_path: Path) -> None:
     assert found.families == 2 and len(found.prompts) == 200 and found.scorer == ("choice", {"raw": True})
 
 
+def test_a_damaged_archive_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "BLiMP.zip"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data/one.jsonl", "".join(f'{{"n": {n * n}}}\n' for n in range(2000)))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:60] + bytes(200) + whole[260:])
+    with pytest.raises(UserError, match="expected a public set at"):
+        read_public(file)
+    file.write_bytes(whole.replace(b"PK\x03\x04\x14\x00\x00", b"PK\x03\x04\x14\x00\x01").replace(
+        b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"))  # fmt: skip
+    with pytest.raises(UserError, match="encrypted"):
+        read_public(file)
+
+
 def test_mirrored_political_prompts(tmp_path: Path) -> None:
     file = tmp_path / "pairs.csv"
     file.write_text("topic_name,prompt_a,prompt_b\ntax,Argue for,Argue against\ntax,Praise,Blame\n")

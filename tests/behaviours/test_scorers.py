@@ -295,5 +295,10 @@ def test_a_scorer_that_scores_otherwise_is_another_version(scorer: str) -> None:
     assert DIGESTS.get(by) == digest, f"raise `version` of {scorer} in SCORERS, and put its new digest here: {digest}"
 
 
+def test_one_name_that_is_called_may_stand_without_a_list() -> None:
+    samples = [Sample(family="f", prompt=i, reply=reply) for i, reply in enumerate(("eval('1')", "e(1)"))]
+    assert list(scores(samples, ("calls", {"names": "eval"}))) == [1.0, 0.0]
+
+
 def test_every_scorer_has_a_digest() -> None:
     assert ASKED.keys() | BY_OTHERS == SCORERS.keys()

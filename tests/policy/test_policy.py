@@ -12,7 +12,7 @@ import pytest
 
 from glasshouse.policy import Decision, Evidence, decide, read_policy, write_report
 from glasshouse.policy.policy import Policy
-from glasshouse.policy.report import as_html, as_markdown
+from glasshouse.policy.report import _table, as_html, as_markdown
 from glasshouse.types import UserError
 
 TODAY = datetime.date(2026, 11, 25)
@@ -305,6 +305,12 @@ def test_its_hash_is_of_its_rules(tmp_path: Path) -> None:
     assert policy(tmp_path, TEXT + "# a comment\n").hash == found.hash
     assert policy(tmp_path, TEXT.replace("0.8", "0.7")).hash != found.hash
     assert replace(found, about="x").hash != found.hash
+
+
+def test_a_rule_that_holds_is_not_red_in_the_report() -> None:
+    rows = [("tics", "holds", "regressed, which is allowed"), ("facts", "does not hold", "0.2")]
+    page = _table(("rule", "", "why"), rows, telling=1)
+    assert page.count("class=no") == 1 and page.index("class=no") > page.index("tics")
 
 
 def test_the_report_says_it_all_and_escapes(tmp_path: Path) -> None:
