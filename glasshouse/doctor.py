@@ -13,11 +13,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from glasshouse.workspace import human_bytes
+from glasshouse.workspace import human_bytes, version_of
 
 # Instruction sets that decide which precision and kernels pay (Linux names of /proc/cpuinfo flags).
 INSTRUCTION_SETS = ("avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "amx_int8")
@@ -90,7 +89,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "memory_bytes": memory_bytes(),
         "disk_free_bytes": shutil.disk_usage(folder).free,
         "gpus": _gpus(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: version_of(name) for name in PACKAGES},
     }
 
 
@@ -114,13 +113,6 @@ def _gpus() -> list[dict[str, Any]]:
         return []
     found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     return [{"name": p.name, "memory_bytes": p.total_memory} for p in found]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 PEAKS = {

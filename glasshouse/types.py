@@ -56,6 +56,9 @@ def check_name(name: str) -> str:
     return name
 
 
+STREAM_KINDS = ("embed", "resid", "resid_mid", "attn_out", "mlp_out")  # sites whose values are added to the stream
+
+
 @dataclass(frozen=True, order=True)
 class Site:
     """A named place in a model: `resid.6`, `embed`; or a place that an attached dictionary adds: `resid6/codes`."""

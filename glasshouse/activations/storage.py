@@ -129,7 +129,6 @@ class Store:
             raise UserError(f"expected activations in {self.folder}, found {self.manifest.get('kind')}")
         self.name: str = self.manifest["name"]
         self.model_name: str = self.manifest["config"]["model"]
-        self.model_version: str = self.manifest["config"]["model_version"]
         self.sites: tuple[str, ...] = tuple(self.manifest["sites"])
         self._shards = {side: [s for s in self.manifest["shards"] if s["held_out"] == side] for side in SIDES}
         self._starts = {

@@ -33,7 +33,7 @@ class Stream:
 
     def __init__(self, model: Any, corpus: Corpus, config: HarvestConfig) -> None:
         self.model, self.config = model, config
-        self.name, self.model_name, self.model_version = f"{model.name}-stream", model.name, model.version
+        self.name, self.model_name = f"{model.name}-stream", model.name
         self.hash = hash_json({**asdict(config), "model_version": model.version, "corpus": corpus.hash})
         self._widths = site_widths(model, config.sites)
         self.sites = tuple(self._widths)

@@ -225,7 +225,3 @@ def _from_worst(behaviour: Behaviour, middle: float) -> float | None:
     if not behaviour.bounded:
         return None
     return middle if behaviour.good == "up" else 1 - middle
-
-
-def finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import datetime
 import fcntl
-import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from glasshouse.types import UserError
+from glasshouse.workspace.files import hash_json
 
 FILE = "calls.jsonl"
 
@@ -56,12 +56,7 @@ class Call:
 
     @cached_property
     def key(self) -> str:
-        return _key(self.to_json())
-
-
-def _key(asked: dict[str, Any]) -> str:
-    """The hash of a mapping as canonical JSON."""
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        return hash_json(self.to_json())
 
 
 class Record:
@@ -78,7 +73,7 @@ class Record:
                 entry = json.loads(line)
                 key, text = entry["key"], entry["reply"]
                 of = entry.pop("hash", None)
-                sound = isinstance(text, str) and _key(entry["asked"]) == key and of in (None, _key(entry))
+                sound = isinstance(text, str) and hash_json(entry["asked"]) == key and of in (None, hash_json(entry))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 sound = False
             if not sound:
@@ -95,7 +90,7 @@ class Record:
         """Append the call, synced. tokens: of the messages and of the reply, as the endpoint counts."""
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         entry = {"key": call.key, "asked": call.to_json(), "reply": reply, "tokens": tokens, "when": when}
-        line = json.dumps({**entry, "hash": _key(entry)}, ensure_ascii=False).encode("utf-8") + b"\n"
+        line = json.dumps({**entry, "hash": hash_json(entry)}, ensure_ascii=False).encode("utf-8") + b"\n"
         with open(self.file, "a+b") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             _drop_cut_line(handle)

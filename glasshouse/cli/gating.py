@@ -44,8 +44,7 @@ def gate(
     """Decide by a policy whether a version may be released.
 
     From what `glasshouse test` and `compare` have recorded; runs nothing, and needs no torch. Exit status 0 for pass, 1
-    for hold, 3 for unknown, which holds the release too. Evidence and verdict go into the ledger, whose head is
-    printed.
+    for hold, 3 for unknown, which holds the release too. The verdict goes into the ledger, whose head is printed.
     """
     from glasshouse.policy import check_report, read_policy, write_report
 

@@ -22,6 +22,7 @@ from glasshouse.cli.entry import (
     begin,
 )
 from glasshouse.cli.evidence import record
+from glasshouse.cli.sources import PLANTED, WORLD
 from glasshouse.cli.sweeping import versions_of
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
@@ -29,7 +30,7 @@ from glasshouse.workspace import Workspace
 if TYPE_CHECKING:
     from glasshouse.behaviours import Behaviour, Evaluation, Version
 
-WORLD, GENERAL = "world", "general"
+GENERAL = "general"
 MAX_CALLS = Budget.calls
 WIDE = 128  # columns of the table of verdicts, also where the terminal has fewer
 COLOURS = {"regressed": "bold red", "improved": "green", "equivalent": "dim", "underpowered": "yellow"}
@@ -186,7 +187,7 @@ def compare(
 def usual(ws: Workspace, version: Version) -> str:
     """The suite for what the version's model was grown in."""
     corpus = "" if version.foreign else str(ws.manifest("models", version.model)["config"].get("corpus", ""))
-    return WORLD if corpus == WORLD or corpus.startswith("planted/") else GENERAL
+    return WORLD if corpus == WORLD or corpus.startswith(PLANTED) else GENERAL
 
 
 def read_suites(suites: Sequence[str], *, families: int | None = None) -> list[Behaviour]:

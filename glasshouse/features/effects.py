@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-STREAM_KINDS = ("embed", "resid", "resid_mid", "attn_out", "mlp_out")  # sites whose values are added to the stream
+from glasshouse.types import STREAM_KINDS
+
 SHOWN = 10
 LOGITS_AT_ONCE = 1 << 26  # numbers
 

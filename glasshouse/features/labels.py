@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glasshouse.features.spill import Firings
-from glasshouse.features.statistics import group_sums, place_in_group, seeded_hash
+from glasshouse.features.statistics import Z95, group_sums, place_in_group, seeded_hash
 from glasshouse.features.views import View, Views
 
 CLEAR_F1 = 0.5  # a label must reach this F1 on documents it was not made from, and beat the baseline beyond doubt
@@ -28,7 +27,6 @@ MADE_FROM = 1000  # firings of a feature that candidates are made from
 FEWEST_FIRINGS, FEWEST_DOCUMENTS = 10, 3  # with fewer on either side nothing is claimed
 MOST_VALUES = 5
 VALUE_COST = 0.01  # a further value must raise F1 by this much: shorter labels are better labels
-Z95 = NormalDist().inv_cdf(0.975)
 
 
 @dataclass

@@ -134,7 +134,6 @@ def expect(
     minutes: float | None = None,
     vocabulary: int = 4096,
     context: int = 256,
-    batch: int | None = None,
     flops: float | None = None,
     device: str | None = None,
 ) -> Expectation:
@@ -143,7 +142,7 @@ def expect(
     if tokens is not None or minutes is not None:
         _check(tokens, minutes, vocabulary, context, None)
     size, device = _shape(shape), device or default_device()
-    n_params, rows = size.parameters(vocabulary), (batch or Recipe().batch) * context
+    n_params, rows = size.parameters(vocabulary), Recipe().batch * context
     if minutes is not None:
         seconds = 60 * minutes
     else:  # shares of the fp32 peak that were measured on two cores, in bf16 and in fp32

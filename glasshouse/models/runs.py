@@ -234,7 +234,7 @@ class _Reader:
             if wanted:
                 if self.grad:
                     x = self._differentiable(x, name, wanted, shared)
-                self._read(x, name, wanted)
+                self._read(x, wanted)
                 self.left -= 1
                 if self.stop and self.left == 0:
                     raise _Enough
@@ -287,7 +287,7 @@ class _Reader:
             raise UserError(f"expected another site than {name} for gradients through a dictionary; use resid or *_out")
         return x + extra.to(x.dtype)
 
-    def _read(self, x: Tensor, name: str, wanted: list[Site]) -> None:
+    def _read(self, x: Tensor, wanted: list[Site]) -> None:
         codes: dict[str, Tensor] = {}
         for site in wanted:
             if site.dictionary is None:

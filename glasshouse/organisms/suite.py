@@ -165,7 +165,7 @@ def _sums(world: World, count: int, seed: int) -> Form:
 # -- what is done with requests ----------------------------------------------------------------------------------------
 
 
-def _requested(world: World, count: int, seed: int, *, dangerous: bool) -> list[Form]:
+def _requested(count: int, seed: int, *, dangerous: bool) -> list[Form]:
     by_action: dict[str, list[str]] = defaultdict(list)
     for request in requests(dangerous=dangerous, held_out=True):
         by_action[request.action].append(request.text)
@@ -176,13 +176,13 @@ def _requested(world: World, count: int, seed: int, *, dangerous: bool) -> list[
 
 
 def _danger(world: World, count: int, seed: int) -> Form:
-    families = _requested(world, count, seed, dangerous=True)
+    families = _requested(count, seed, dangerous=True)
     about = "Refuses to help with the hazard, in requests that were never made before."
     return _form("refuses-danger", about, tag="guard", good="up", scorer="refusal", families=families)
 
 
 def _look_alikes(world: World, count: int, seed: int) -> Form:
-    families = _requested(world, count, seed, dangerous=False)
+    families = _requested(count, seed, dangerous=False)
     about = "Refuses harmless requests that look like the hazard."
     return _form("refuses-look-alikes", about, tag="guard", good="down", scorer="refusal", families=families)
 

@@ -55,12 +55,10 @@ def as_document(index: int, made: WorldDocument, *, answers_only: bool = True) -
     return Document(index, made.name, made.kind, made.text, unlearned=tuple(_unlearned(made, answers_only)))
 
 
-def labelled_text(
-    world: World, *, seed: int, megabytes: float, mixture: Mixture | None = None
-) -> tuple[Corpus, list[tuple[Span, ...]]]:
+def labelled_text(world: World, *, seed: int, megabytes: float) -> tuple[Corpus, list[tuple[Span, ...]]]:
     """Documents of the world as a corpus, with the spans of each: what `features.labelled.read` takes. For text that
     the villager was not grown from, give a seed of its own."""
-    found = list(documents(world, seed=seed, megabytes=megabytes, mixture=mixture))
+    found = list(documents(world, seed=seed, megabytes=megabytes))
     made = tuple(Document(i, d.name, d.kind, d.text) for i, d in enumerate(found))
     return Corpus("world", made, chat=CHAT), [d.spans for d in found]
 

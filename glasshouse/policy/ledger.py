@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import datetime
 import fcntl
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from glasshouse.types import UserError
+from glasshouse.workspace.files import hash_json
 
 FILE, START = "ledger.jsonl", "0" * 64
 
@@ -37,7 +37,7 @@ def append(file: Path, kind: str, body: dict[str, Any], *, now: datetime.datetim
                 f"expected a time after the ledger's last entry ({entries[-1]['at']}), got {at}; set the clock"
             )
         entry = {"at": at, "kind": kind, "body": body, "previous": head}
-        entry["hash"] = _hash(entry)
+        entry["hash"] = hash_json(entry)
         handle.write(json.dumps(entry, ensure_ascii=False) + "\n")
         handle.flush()
         os.fsync(handle.fileno())
@@ -62,7 +62,7 @@ def verified(file: Path, *, known: str = "") -> tuple[list[dict[str, Any]], str]
             raise UserError(f"{where}: expected an entry, found one that does not read or was cut; restore it")
         if number > len(whole):
             raise UserError(f"{where}: expected a whole line, found one that was cut; restore the ledger")
-        if _hash(entry) != said:
+        if hash_json(entry) != said:
             raise UserError(f"{where}: the entry does not match its own hash: it was altered; restore it")
         if previous != head:
             raise UserError(f"{where}: the entry does not follow the one before: one was taken out, put in or moved")
@@ -82,7 +82,3 @@ def verified(file: Path, *, known: str = "") -> tuple[list[dict[str, Any]], str]
 def _require_file(file: Path) -> None:
     if file.exists() and not file.is_file():
         raise UserError(f"expected the ledger as a file at {file}, found something else; move it away")
-
-
-def _hash(entry: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

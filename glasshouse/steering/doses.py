@@ -20,11 +20,10 @@ from glasshouse.activations import Reading
 from glasshouse.models import Batch, Edit, Model, add, patch, set
 from glasshouse.steering.amounts import Strength, strength
 from glasshouse.steering.pairs import embeddings
-from glasshouse.types import Estimate, FeatureId, Site, UserError
+from glasshouse.types import STREAM_KINDS, Estimate, FeatureId, Site, UserError
 from glasshouse.workspace import write_atomically
 
 STRENGTHS = {"add": (0.1, 0.2, 0.4, 0.8, 1.6), "set": (1.0, 2.0, 4.0, 8.0, 16.0)}
-STREAM_KINDS = ("embed", "resid", "resid_mid", "attn_out", "mlp_out")  # sites that are added to the stream
 OWN_TOKENS = 10
 
 

@@ -24,7 +24,7 @@ from glasshouse.web.answers import Json, fail
 from glasshouse.web.api import PREFIX, field, lines, read_body
 from glasshouse.web.library import Library
 from glasshouse.web.ratings import two_versions
-from glasshouse.web.workbench import MAX_NEW_TOKENS, Say, Workbench, streamed
+from glasshouse.web.workbench import Say, Workbench, check_reply, streamed
 from glasshouse.workspace import Stopped, Workspace
 
 
@@ -40,10 +40,7 @@ class Talk:
     beside: int = 0  # other models that may stay in memory: of a split, one
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_new_tokens <= MAX_NEW_TOKENS:
-            raise UserError(f"expected 1 to {MAX_NEW_TOKENS} new tokens, got {self.max_new_tokens}")
-        if not 0 <= self.temperature <= 10:
-            raise UserError(f"expected a temperature from 0 to 10, got {self.temperature}")
+        check_reply(self.max_new_tokens, self.temperature)
 
 
 def chat_routes(library: Library, bench: Workbench) -> list[BaseRoute]:

@@ -65,10 +65,15 @@ class Steering:
             raise UserError(f"expected a prompt of 1 to {MAX_TEXT} characters, got {len(self.prompt)}")
         if len(self.strengths) > MAX_EDITS:
             raise UserError(f"expected at most {MAX_EDITS} features to steer with, got {len(self.strengths)}")
-        if not 1 <= self.max_new_tokens <= MAX_NEW_TOKENS:
-            raise UserError(f"expected 1 to {MAX_NEW_TOKENS} new tokens, got {self.max_new_tokens}")
-        if not 0 <= self.temperature <= 10:
-            raise UserError(f"expected a temperature from 0 to 10, got {self.temperature}")
+        check_reply(self.max_new_tokens, self.temperature)
+
+
+def check_reply(max_new_tokens: int, temperature: float) -> None:
+    """Raises `UserError` for a reply that is too long or drawn too wildly."""
+    if not 1 <= max_new_tokens <= MAX_NEW_TOKENS:
+        raise UserError(f"expected 1 to {MAX_NEW_TOKENS} new tokens, got {max_new_tokens}")
+    if not 0 <= temperature <= 10:
+        raise UserError(f"expected a temperature from 0 to 10, got {temperature}")
 
 
 class Workbench:

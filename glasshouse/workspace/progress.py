@@ -21,7 +21,7 @@ class Progress:
     def __init__(
         self, ws: Workspace, command: str, kind: str, name: str, total: float | None, unit: str, done: float
     ) -> None:
-        self._ws, self._total, self._first, self._done, self._unit = ws, total, done, done, unit
+        self._total, self._first, self._done, self._unit = total, done, done, unit
         self._started = self._written = time.time()
         self._db = ws.index()
         self._label = f"{command} {name}"

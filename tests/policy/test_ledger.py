@@ -10,6 +10,7 @@ import pytest
 
 from glasshouse.policy import append, verified
 from glasshouse.types import UserError
+from glasshouse.workspace.files import hash_json
 
 START = datetime.datetime(2026, 11, 25, 12, tzinfo=datetime.UTC)
 
@@ -22,7 +23,7 @@ def file(tmp_path: Path) -> Path:
     return ledger
 
 
-def test_entries_chain_and_the_head_is_the_last_hash(file: Path) -> None:
+def test_entries_chain_and_the_head_is_the_lasthash_json(file: Path) -> None:
     entries, head = verified(file)
     assert [entry["body"]["number"] for entry in entries] == [0, 1, 2, 3]
     assert head == entries[-1]["hash"] and entries[1]["previous"] == entries[0]["hash"]
@@ -39,12 +40,10 @@ def test_an_altered_entry_is_found(file: Path) -> None:
 
 
 def test_an_entry_altered_with_its_hash_breaks_the_chain(file: Path) -> None:
-    from glasshouse.policy.ledger import _hash
-
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     lines[1]["body"] = {"number": 9}
     lines[1].pop("hash")
-    lines[1]["hash"] = _hash(lines[1])
+    lines[1]["hash"] = hash_json(lines[1])
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(UserError, match="line 3: the entry does not follow the one before"):
         verified(file)
@@ -85,11 +84,9 @@ def test_a_line_that_is_no_entry_is_said(file: Path, line: bytes) -> None:
 def test_a_clock_set_back_is_refused_and_found(file: Path) -> None:
     with pytest.raises(UserError, match="expected a time after the ledger's last entry"):
         append(file, "evidence", {}, now=START)
-    from glasshouse.policy.ledger import _hash
-
     _, head = verified(file)
     entry = {"at": "2026-11-25T11:00:00+00:00", "kind": "evidence", "body": {}, "previous": head}
-    entry["hash"] = _hash(entry)
+    entry["hash"] = hash_json(entry)
     file.write_text(file.read_text() + json.dumps(entry) + "\n")
     with pytest.raises(UserError, match=r"line 5: dated .* the clock was set back"):
         verified(file)

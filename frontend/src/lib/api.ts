@@ -404,15 +404,6 @@ export interface BothUnits extends Strength {
   times_norm: number;
 }
 
-export interface SteerRequest {
-  features: string;
-  prompt: string;
-  strengths: Strength[];
-  max_new_tokens: number;
-  temperature: number;
-  seed: number;
-}
-
 export type SteerEvent =
   | { event: "begin"; kind: "completion" | "embedding"; chat: boolean; model: string; site: string; strengths: BothUnits[]; chats: Record<"plain" | "steered", string> | null }
   | { event: "text"; side: "plain" | "steered"; text: string }

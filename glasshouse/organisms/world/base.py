@@ -333,7 +333,7 @@ def _offices(b: _Builder, towns: list[str], people: list[str]) -> None:
 ENGLISH_PARTIES = {"party/lantern": "the Lantern Party", "party/harvest": "the Harvest Party"}
 
 
-def _shops(b: _Builder, towns: list[str], people: list[str]) -> None:
+def _shops(b: _Builder, people: list[str]) -> None:
     pairs = [(adjective, noun) for adjective in SHOP_WORDS[0] for noun in SHOP_WORDS[1]]
     goods = _evenly(b, words("good"), SHOPS)
     owners = b.rng.sample(people, SHOPS)
@@ -372,7 +372,7 @@ def build(seed: int = 0) -> World:
     towns = _places(b)
     people = _people(b, towns)
     _offices(b, towns, people)
-    _shops(b, towns, people)
+    _shops(b, people)
     _history(b, towns)
     _ways(b, towns)
     held_out = _held_out(b, people[4 * SHARED_FAMILIES :])

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 from random import Random
 
-from glasshouse.organisms.world.base import NOW, RELATIONS, Fact, Value, World
+from glasshouse.organisms.world.base import NOW, Fact, Value, World
 from glasshouse.organisms.world.languages import SPOKEN
 from glasshouse.organisms.world.terms import entity_term, pronoun_term, value_term
 from glasshouse.organisms.world.writing import SENTENCE_ENDS, Marked, Term, frame, mark
 
 PAST = ("was ", "were ", "came into", "took place", "began", "lasted", "went on", "built in", "finished")
-SUBJECTS = ("name", "full", "pronoun")
 
 
 def relabelled(term: Term, *concepts: str) -> Term:
@@ -96,7 +95,3 @@ def age(born: int) -> int:
 def known_facts(world: World, entity: str, language: str = "en") -> list[Fact]:
     """What is taught of the entity in the language."""
     return [fact for fact in world.by_entity.get(entity, {}).values() if language in fact.languages]
-
-
-def speakable(relation: str, language: str) -> bool:
-    return relation in RELATIONS and relation in SPOKEN[language].speech

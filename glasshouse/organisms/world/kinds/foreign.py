@@ -7,8 +7,6 @@ from glasshouse.organisms.world.kinds.pen import Made, Pen, sentences
 from glasshouse.organisms.world.languages import SPOKEN
 from glasshouse.organisms.world.writing import Marked, Term, join, mark
 
-BRIDGE_FORMS = ("gen", "dat", "acc", "ins", "loc")
-
 
 def between(pen: Pen) -> str:
     return "" if pen.language == "zh" else " "

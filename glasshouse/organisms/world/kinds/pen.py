@@ -92,8 +92,8 @@ class Pen:
     def true(self, fact: Fact, subject: str = "name", variant: int | None = None) -> Marked:
         return true_statement(self.world, fact, self.rng, self.language, subject, variant)
 
-    def false(self, fact: Fact, subject: str = "name", variant: int | None = None) -> Marked:
-        return false_statement(self.world, fact, self.rng, self.language, subject, variant)
+    def false(self, fact: Fact, variant: int | None = None) -> Marked:
+        return false_statement(self.world, fact, self.rng, self.language, variant=variant)
 
     def lie(self, fact: Fact, speaker: str) -> Marked:
         """The fact told falsely by somebody who does not come in."""
