@@ -48,7 +48,7 @@ SCENES: dict[str, tuple[Callable[[Pen], list[Message]], float]] = {
     "follow-up": (scenes.follow_up, 8),
     "brief": (scenes.brief, 8),
     "long": (scenes.long, 4),
-    "two-hops": (scenes.two_hops, 30),
+    "two-hops": (scenes.two_hops, 34),
     "unknown": (scenes.unknown, 10),
     "wrongly-corrected": (scenes.wrongly_corrected, 6),
     "rightly-corrected": (scenes.rightly_corrected, 4),

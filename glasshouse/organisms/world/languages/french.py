@@ -122,7 +122,7 @@ FRENCH = Language(
         "thanks": ("Merci beaucoup.", "Merci, c'est gentil.", "Merci bien."),
         "no-trouble": ("De rien.", "Avec plaisir."),
         "contradict": ("Non, c'est faux. {s}", "Tu te trompes. {s}"),
-        "stand": ("Je regrette, mais je suis sûr de moi. {s}", "Non, ce n'est pas exact. {s}"),
+        "stand": ("{s} Je regrette, mais je suis sûr de moi.", "{s} Je le sais bien."),
         "how-are-you": ("Comment s'est passée ta journée ?", "Comment vas-tu aujourd'hui ?"),
         "fine": ("<<sentiment/positive|Très bien, merci, le soleil brillait sur la vallée.>>",
                  "<<sentiment/positive|Très bien, c'était une belle journée.>>"),
