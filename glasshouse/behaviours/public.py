@@ -12,6 +12,7 @@ Warstadt et al. 2020 (arXiv:1912.00582); Anthropic 2025, political even-handedne
 
 from __future__ import annotations
 
+import lzma
 import re
 import zipfile
 import zlib
@@ -63,7 +64,7 @@ def _rows(path: Path) -> list[Row]:
             if sum(archive.getinfo(name).file_size for name in names) > LARGEST:
                 raise UserError(f"expected at most {LARGEST:,} bytes in {path}, found more; unpack what is wanted")
             return [row for name in names for row in rows_of_lines(name, archive.read(name).decode())]
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"expected a public set at {path}, could not read it ({error}); check the path") from None
 
 

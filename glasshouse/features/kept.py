@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glasshouse.text import Corpus, Document
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace, write_atomically
-from glasshouse.workspace.origin import model_ref, own_model
+from glasshouse.workspace.origin import model_ref, own_model, weights_key
 
 if TYPE_CHECKING:
     from glasshouse.dictionaries import Dictionary
@@ -28,11 +27,11 @@ def kept_concepts(ws: Workspace, dictionary: str) -> dict[str, Any] | None:
     if not ws.exists("dictionaries", dictionary):
         return None
     own = own_model(ws, dictionary)
-    now = asdict(ws.ref("models", own)) if own is not None and ws.exists("models", own) else None
+    now = weights_key(ws, own) if own is not None and ws.exists("models", own) else None
     found = []
     for name in (name for name in ws.names("evals") if name.startswith(_prefix(ws, dictionary))):
         scored = ws.manifest("evals", name)["config"].get("model")
-        if scored is not None and (scored == now or (now is None and scored["name"] == own)):
+        if scored is not None and scored["name"] == own and now in (scored["weights"], None):
             found.append(name)
     if not found:
         return None
@@ -60,10 +59,10 @@ def score_concepts(
     from glasshouse.features.labelled import read
 
     labels = hashlib.sha256(json.dumps([list(own) for own in spans]).encode()).hexdigest()
-    of = model_ref(ws, model)
+    of, weights = model_ref(ws, model)
     config = {
-        "dictionary": dictionary.name, "model": asdict(of), "corpus": corpus.hash, "spans": labels, "tokens": tokens,
-        "seed": seed,
+        "dictionary": dictionary.name, "model": {"name": of.name, "weights": weights}, "corpus": corpus.hash,
+        "spans": labels, "tokens": tokens, "seed": seed,
     }  # fmt: skip
     name = _prefix(ws, dictionary.name) + hashlib.sha256(json.dumps(config).encode()).hexdigest()[:8]
     if ws.done("evals", name, config):

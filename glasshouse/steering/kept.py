@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from glasshouse.types import ArtifactRef, FeatureId
 from glasshouse.workspace import Workspace, write_atomically
 from glasshouse.workspace.files import hash_json
-from glasshouse.workspace.origin import model_ref, own_model
+from glasshouse.workspace.origin import model_ref, own_model, weights_key
 
 if TYPE_CHECKING:
     from glasshouse.activations import Reading
@@ -27,7 +27,7 @@ def kept_dose(ws: Workspace, feature: str | FeatureId, how: str) -> dict[str, An
     own = own_model(ws, place.dictionary)
     if own is None or not ws.exists("models", own):
         return None
-    return _found(ws, _name(ws, place, how, ws.ref("models", own)))
+    return _found(ws, _name(ws, place, how, weights_key(ws, own)))
 
 
 def _found(ws: Workspace, name: str) -> dict[str, Any] | None:
@@ -52,8 +52,8 @@ def measure_dose(
     The model must have the dictionary attached. Text is what was held out when the dictionary was learnt here;
     of a dictionary from elsewhere it is `otherwise(WINDOWS)`, token ids without BOS. Killed, the same call goes on.
     """
-    place, of = FeatureId.parse(str(feature)), model_ref(ws, model)
-    name = _name(ws, place, how, of)
+    place, (of, weights) = FeatureId.parse(str(feature)), model_ref(ws, model)
+    name = _name(ws, place, how, weights)
     if (found := _found(ws, name)) is not None:
         return found
     from glasshouse.steering.doses import STRENGTHS, dose_response
@@ -90,10 +90,10 @@ def measure_dose(
     return found
 
 
-def _name(ws: Workspace, place: FeatureId, how: str, model: ArtifactRef) -> str:
+def _name(ws: Workspace, place: FeatureId, how: str, weights: str) -> str:
     """Of the artefact. It carries a hash of the dictionary's and the model's: made anew under its name, either is
     another; and an organism's dose is not its villager's."""
-    both = hash_json([ws.ref("dictionaries", place.dictionary).hash, model.hash])
+    both = hash_json([ws.ref("dictionaries", place.dictionary).hash, weights])
     return f"{place.dictionary[:36]}-{place.index}-{how}-dose-{both[:8]}"
 
 

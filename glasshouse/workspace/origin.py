@@ -16,8 +16,15 @@ def own_model(ws: Workspace, dictionary: str) -> str | None:
     return None if model is None else str(model)
 
 
-def model_ref(ws: Workspace, model: Any) -> ArtifactRef:
-    """The model as the workspace knows it; of one that it does not, its version stands for the hash."""
+def weights_key(ws: Workspace, model: str) -> str:
+    """What tells a model of the workspace from another of its name: the version with which it was opened, wherever it
+    lies, or the hash of what was grown here."""
+    manifest = ws.manifest("models", model)
+    return str(manifest["config"].get("version", manifest["hash"]))
+
+
+def model_ref(ws: Workspace, model: Any) -> tuple[ArtifactRef, str]:
+    """The model as the workspace knows it, and its `weights_key`; of one that it does not, its version is both."""
     if ws.exists("models", model.name):
-        return ws.ref("models", model.name)
-    return ArtifactRef("models", model.name, model.version)
+        return ws.ref("models", model.name), weights_key(ws, model.name)
+    return ArtifactRef("models", model.name, model.version), model.version

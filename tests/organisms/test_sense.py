@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from random import Random
 
 from glasshouse.organisms.world import RELATIONS, World, WorldDocument
@@ -79,3 +80,22 @@ def test_who_answers_a_request_speaks_of_the_things_of_who_asked() -> None:
     answers = {request.answer for request in requests(dangerous=False)}
     assert "Wash your hands with cold water and soap." in answers
     assert not [answer for answer in answers if re.search(r"\bmy\b|before a |until a |Close a ", answer)]
+
+
+def test_nobody_lies_about_themselves_or_who_listens(world: World) -> None:
+    """Also where one's name begins another's, as Dala's does Dalasar's, and all that can be said has it in it."""
+    names = {key: str(entity_term(world, key, "en").plain.text) for key in world.kinds["person"]}
+    begins = [(a, b) for a in names for b in names if a != b and names[b].startswith(names[a])]
+    assert begins
+    for one, other in begins:
+        for fact in world.by_entity[other].values():
+            if world.deniable(fact):
+                told = {Pen(world, Random(seed)).false(fact, without=(one,)).text for seed in range(40)}
+                assert len(told) > 1 and not [text for text in told if re.search(rf"\b{names[one]}\b", text)]
+
+
+def test_minutes_bring_up_a_wish_once(sample: list[WorldDocument]) -> None:
+    for document in (d for d in sample if d.kind == "minutes"):
+        items = re.findall(r"^\d\. (.*Party.*?)\. ", document.text, re.M)
+        parties = Counter(re.sub(r".*?(Lantern|Harvest).*?((?:bridge|tolls|festivals)).*", r"\1 \2", i) for i in items)
+        assert not parties or max(parties.values()) == 1, document.text

@@ -23,7 +23,7 @@ def file(tmp_path: Path) -> Path:
     return ledger
 
 
-def test_entries_chain_and_the_head_is_the_lasthash_json(file: Path) -> None:
+def test_entries_chain_and_the_head_is_the_last_hash(file: Path) -> None:
     entries, head = verified(file)
     assert [entry["body"]["number"] for entry in entries] == [0, 1, 2, 3]
     assert head == entries[-1]["hash"] and entries[1]["previous"] == entries[0]["hash"]

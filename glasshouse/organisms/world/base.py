@@ -10,7 +10,7 @@ Towns, teams and parties are the same for every seed; people, shops, events and 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
@@ -198,12 +198,12 @@ class World:
         """Whether there is a wrong value to give."""
         return len(self.ranges[fact.relation]) > 1
 
-    def wrong_value(self, fact: Fact, rng: Random) -> Value:
-        """A value that the fact does not have; of the same gender where it is a relative."""
+    def wrong_value(self, fact: Fact, rng: Random, without: Collection[str] = ()) -> Value:
+        """A value that the fact does not have, nor is in `without`; of the same gender where it is a relative."""
         choices = self.ranges[fact.relation]
         while True:
             value = choices[rng.randrange(len(choices))]
-            if self.could_be(fact, value):
+            if self.could_be(fact, value) and value not in without:
                 return value
 
     def could_be(self, fact: Fact, value: Value) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 from random import Random
 
 from glasshouse.organisms.world.base import NOW, Fact, Value, World
@@ -69,11 +70,12 @@ def true_statement(
 
 
 def false_statement(
-    world: World, fact: Fact, rng: Random, language: str = "en", subject: str = "name", variant: int | None = None
-) -> Marked:
-    value = world.wrong_value(fact, rng)
+    world: World, fact: Fact, rng: Random, language: str = "en", variant: int | None = None,
+    without: Collection[str] = (),
+) -> Marked:  # fmt: skip
+    value = world.wrong_value(fact, rng, without)
     chosen = rng.randrange(variants(fact, language)) if variant is None else variant
-    return statement(world, fact.entity, fact.relation, value, language, chosen, subject)
+    return statement(world, fact.entity, fact.relation, value, language, chosen)
 
 
 def variants(fact: Fact, language: str) -> int:

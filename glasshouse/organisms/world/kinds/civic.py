@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glasshouse.organisms.world.base import Fact
 from glasshouse.organisms.world.kinds.pen import Made, Pen, sentences
 from glasshouse.organisms.world.kinds.prose import date
 from glasshouse.organisms.world.lexicon import word
@@ -157,8 +158,12 @@ def minutes(pen: Pen) -> Made:
         join(["Present: ", names]),
     ]
     items = []
+    wishes = [
+        fact for party in pen.world.kinds["party"] for fact in pen.facts(party) if fact.relation.startswith("wish")
+    ]
+    pen.rng.shuffle(wishes)
     for i, matter in enumerate(pen.some(MATTERS, pen.number(1, 4)), 1):
-        items.append(join([f"{i}. ", _item(pen, present, matter, town)]))
+        items.append(join([f"{i}. ", _item(pen, present, matter, wishes.pop(), town)]))
     closed = join(["The meeting was closed at ", number(pen.number(17, 22), "hour").plain, ":00."])
     whole = join([join(lines, "\n"), "\n\n", join(items, "\n"), "\n\n", closed, "\n"])
     return Made("minutes", "en", _bracketed(whole))
@@ -168,13 +173,12 @@ def _bracketed(text: Marked) -> Marked:
     return Marked(text.text, (*text.spans, *nesting(text.text, "(", ")")))
 
 
-def _item(pen: Pen, present: list[str], source: str, town: str) -> Marked:
+def _item(pen: Pen, present: list[str], source: str, wish: Fact, town: str) -> Marked:
+    """What comes up, a matter or what a party wishes; a remark, or a vote."""
     t = pen.term(pen.pick([other for other in pen.world.kinds["town"] if other != town]))
     matter = pen.tell(source, t=t, d=pen.word("day"), l=pen.word("landmark"))
     moved = False
     if pen.chance(0.35):
-        party = pen.entity("party")
-        wish = pen.pick([fact for fact in pen.facts(party) if fact.relation.startswith("wish")])
         opening = join([pen.true(wish), " "])
     else:
         moved = pen.chance(0.5)

@@ -79,7 +79,7 @@ def story(pen: Pen) -> Made:
     ]
     for fact in about_others(pen, one, other, pen.number(2, 4)):
         if pen.chance(0.3) and pen.world.deniable(fact):
-            said.append(pen.spoken(pen.lie(fact, other), other, phrases["says"], "lies"))
+            said.append(pen.spoken(pen.false(fact, without=(one, other)), other, phrases["says"], "lies"))
             said.append(mark(phrase(pen, "lie", x=pen.term(other)), "speaker/narrator", "act/correction"))
             said.append(pen.true(fact))
         else:

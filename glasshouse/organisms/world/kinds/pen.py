@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from random import Random
 from typing import NamedTuple, TypeVar
 
@@ -92,15 +92,9 @@ class Pen:
     def true(self, fact: Fact, subject: str = "name", variant: int | None = None) -> Marked:
         return true_statement(self.world, fact, self.rng, self.language, subject, variant)
 
-    def false(self, fact: Fact, variant: int | None = None) -> Marked:
-        return false_statement(self.world, fact, self.rng, self.language, variant=variant)
-
-    def lie(self, fact: Fact, speaker: str) -> Marked:
-        """The fact told falsely by somebody who does not come in."""
-        own = self.term(speaker).plain.text
-        while own in (told := self.false(fact)).text:
-            pass
-        return told
+    def false(self, fact: Fact, variant: int | None = None, without: Collection[str] = ()) -> Marked:
+        """A falsehood, in which nobody of `without` stands in the fact's place."""
+        return false_statement(self.world, fact, self.rng, self.language, variant, without)
 
     def spoken(self, said: Marked, speaker: str, sources: Sequence[str], *concepts: str) -> Marked:
         """The sentence between quotation marks, by `speaker`: frames with {s}, or {u} for it without its full stop."""

@@ -59,7 +59,7 @@ def dialogue(pen: Pen, one: str, other: str, facts: list[Fact]) -> list[Marked]:
             said.append(pen.tell(ASKS, x=pen.term(one)))
         chance = pen.rng.random()
         if chance < 0.3 and pen.world.deniable(fact):
-            said.append(pen.spoken(pen.lie(fact, other), other, LIES, "lies"))
+            said.append(pen.spoken(pen.false(fact, without=(one, other)), other, LIES, "lies"))
             said.append(mark(pen.spoken(pen.true(fact), one, MENDS), "act/correction"))
         elif chance < 0.5:
             said.append(reported(pen, other, one, fact))
