@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from glasshouse.features import labelled as reading
 from glasshouse.features.concepts import Codes, neurons, probe, score, summary
 from glasshouse.features.kept import kept_concepts, labelled_file, score_concepts
 from glasshouse.features.labelled import Labelled, above, read
+from glasshouse.features.opening import remember
 from glasshouse.text import Corpus, Document, token_ranges, tokenise
 from glasshouse.types import UserError
 
@@ -235,6 +237,17 @@ def test_scores_are_kept_until_the_dictionary_changes(opened_ws: Any, tiny_model
     assert kept_concepts(ws, name) == other, "on the dictionary's own model"
     again = score_concepts(ws, tiny_model, given, corpus, [own[:1] for own in spans], tokens=10_000, seed=1)
     assert {one["concept"] for one in again["concepts"]} == {"kind/code", "kind/stories", "kind/tables"}, "other spans"
+
+
+def test_scores_are_found_after_an_opened_model_has_moved(
+    opened_ws: Any, tiny_model: Any, tiny_model_dir: Path, labelled_jsonl: Path, tmp_path: Path
+) -> None:
+    ws, name = opened_ws
+    remember(tiny_model, tiny_model_dir, ws)
+    corpus, spans = labelled_file(labelled_jsonl)
+    kept = score_concepts(ws, tiny_model, dictionary(name, ws=ws), corpus, spans, tokens=10_000, seed=2)
+    remember(tiny_model, shutil.copytree(tiny_model_dir, tmp_path / "elsewhere"), ws)
+    assert kept_concepts(ws, name) == kept
 
 
 @pytest.mark.parametrize(
