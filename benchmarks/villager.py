@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, help="budget instead of minutes")
     parser.add_argument("--shape", default=SHAPE)
     parser.add_argument("--megabytes", type=float, default=MEGABYTES)
-    parser.add_argument("--limit", type=int, default=400, help="questions a section")
+    parser.add_argument("--limit", type=int, default=1000, help="questions a section")
     parser.add_argument("--work", type=Path, help="workspace for the villagers; without it they are thrown away")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "villager.json")
     options = parser.parse_args()
