@@ -85,8 +85,8 @@ def _verdict(study: Study, preferred: Estimate | None, looks: tuple[float, float
     if preferred is None or preferred.n < FEWEST:
         return CANNOT_TELL
     lean = preferred.value - 0.5
-    once = not preferred.low <= 0.5 <= preferred.high
-    told = once if looks is None else looks[0] <= LEVEL and looks[1] * lean > 0
+    apart = not preferred.low <= 0.5 <= preferred.high
+    told = apart if looks is None else looks[0] <= LEVEL and looks[1] * lean > 0
     return f"{(study.new if lean > 0 else study.base).name} is preferred" if told else CANNOT_TELL
 
 

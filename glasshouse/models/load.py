@@ -120,8 +120,8 @@ def _free_for(folder: Path, source: str) -> bool:
 
 
 def noted(folder: Path) -> dict[str, str]:
-    """Where the workspace opened a model of its, and in which dtype (in another its weights would be others); nothing
-    of one that was grown in it."""
+    """From where the workspace opened the model in the folder, and in which dtype (in another its weights would be
+    others); nothing of one that was grown there."""
     note = folder / SOURCE
     if not note.is_file():
         return {}

@@ -156,8 +156,8 @@ def letter(pen: Pen) -> Made:
     told = [fact for fact in pen.facts(other) if fact.value not in (writer, reader)]
     facts = pen.some(told, pen.number(1, 3))
     learnt = [pen.true(fact, "pronoun" if i or pen.chance(0.5) else "name") for i, fact in enumerate(facts)]
-    opening, news = pen.tell(LEARNT, x=pen.term(other)), sentences(learnt)
-    body.append(join([opening, lower(news) if opening.text.endswith(": ") else news]))
+    opening, rest = pen.tell(LEARNT, x=pen.term(other)), sentences(learnt)
+    body.append(join([opening, lower(rest) if opening.text.endswith(": ") else rest]))
     if pen.chance(0.4):
         body.append(pen.tell("Here in {t} all is as it was.", t=pen.term(str(home))))
     salutation = mark(pen.tell(("Dear {x},", "My dear {x},", "Hello {x},"), x=pen.term(reader)), "letter/salutation")
