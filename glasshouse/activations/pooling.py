@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -120,6 +120,15 @@ def median_norms(
     return medians
 
 
+class _Kept(NamedTuple):
+    """Of some windows: tokens, positions left out, those over each site's threshold, and each site's sum of rows."""
+
+    tokens: int
+    left_out: int
+    over: dict[str, int]
+    sums: dict[str, torch.Tensor]
+
+
 class _Filling:
     """A pool as it fills. Candidate j becomes row j, zero where it is left out; the order passes that over. Rows are
     moved once, when they are taken, so that no second copy of the pool is ever made."""
@@ -136,8 +145,8 @@ class _Filling:
         first: int,
         candidate_BT: torch.Tensor,
         kept_BT: torch.Tensor,
-    ) -> None:
-        """Of some windows, whose first candidate is the pool's candidate `first`."""
+    ) -> dict[str, torch.Tensor]:
+        """Of some windows, whose first candidate is the pool's candidate `first`; their sums."""
         windows, context = candidate_BT.shape
         row_M = candidate_BT.flatten().nonzero().squeeze(1)
         kept_M = kept_BT.flatten()[row_M]
@@ -146,6 +155,7 @@ class _Filling:
         self.position_N[mine] = (row_M % context).to(torch.int32)
         skipped = int(not candidate_BT[0, 0])
         whole = len(row_M) == windows * (context - skipped)
+        sums = {}
         for site, values_BTD in values.items():
             rows_MD = self.rows[site][mine]
             if whole:
@@ -155,6 +165,8 @@ class _Filling:
                 rows_MD.copy_(values_MD.index_select(0, row_M.to(values_MD.device)))
             if not kept_M.all():
                 rows_MD[~kept_M] = 0
+            sums[site] = _sum(rows_MD)
+        return sums
 
     def order(self, seed: Sequence[int], *, refill: bool) -> torch.Tensor:
         """A permutation of the rows that are kept, int64; with `refill` of all, where others stand in for the rest."""
@@ -193,7 +205,7 @@ def fill_pool(
     rows_W = reading.rows(skip_bos)
     filling = _Filling(widths, int(rows_W[windows_W].sum()))
 
-    def read(own: Any, part: tuple[NDArray[np.int64], int]) -> Future[tuple[int, int, dict[str, int]]]:
+    def read(own: Any, part: tuple[NDArray[np.int64], int]) -> Future[_Kept]:
         windows_B, first = part
         values, mask_BT = read_batch(own, reading, windows_B, list(widths))
         over = {site: ~(norm_BT(x_BTD) <= thresholds[site]) for site, x_BTD in values.items()}  # NaN is over too
@@ -202,31 +214,32 @@ def fill_pool(
     def keep(
         values: Mapping[str, torch.Tensor], over: Mapping[str, torch.Tensor], mask_BT: torch.Tensor,
         windows_B: NDArray[np.int64], first: int,
-    ) -> tuple[int, int, dict[str, int]]:  # fmt: skip
-        """Tokens, positions left out, and those over each site's threshold."""
+    ) -> _Kept:  # fmt: skip
         candidate_BT = candidates(mask_BT, drop_bos=drop_bos)
         kept_BT, counts = candidate_BT.clone(), {}
         for site, any_BT in over.items():
             over_BT = any_BT.cpu() & candidate_BT
             counts[site] = int(over_BT.sum())
             kept_BT &= ~over_BT
-        filling.add(values, windows_B, first, candidate_BT, kept_BT)
-        return int(mask_BT.sum()), int(candidate_BT.sum() - kept_BT.sum()), counts
+        sums = filling.add(values, windows_B, first, candidate_BT, kept_BT)
+        return _Kept(int(mask_BT.sum()), int(candidate_BT.sum() - kept_BT.sum()), counts, sums)
 
     outliers = dict.fromkeys(widths, 0)
+    sums = {site: torch.zeros(width, dtype=torch.float64) for site, width in widths.items()}
     left_out = tokens = 0
 
-    def count(found: tuple[int, int, dict[str, int]]) -> None:
+    def count(found: _Kept) -> None:  # in the order of the batches, so that the sums are the same every time
         nonlocal left_out, tokens
-        tokens += found[0]
-        left_out += found[1]
-        for site, number in found[2].items():
-            outliers[site] += number
+        tokens += found.tokens
+        left_out += found.left_out
+        for site in widths:
+            outliers[site] += found.over[site]
+            sums[site] += found.sums[site]
         advance(tokens)
 
     parts = 2 if model.device.type == "cpu" else 1
     with side_by_side(model) as apply, later_for(model.device) as later:
-        waiting: deque[Future[tuple[int, int, dict[str, int]]]] = deque()
+        waiting: deque[Future[_Kept]] = deque()
         for found in apply(read, _parts(batches(reading, windows_W, batch_tokens), rows_W, parts)):
             waiting.append(found)
             if len(waiting) > MOST_WAITING:
@@ -239,7 +252,7 @@ def fill_pool(
         order_N=order_N,
         window_N=filling.window_N[order_N],
         position_N=filling.position_N[order_N],
-        sums={site: _sum(tensor) for site, tensor in filling.rows.items()},
+        sums=sums,
         outliers=outliers,
         left_out=left_out,
         bos=len(windows_W) if drop_bos else 0,

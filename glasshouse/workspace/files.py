@@ -11,7 +11,7 @@ import mmap
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,8 @@ def write_past_cache(path: Path, parts: Iterable[memoryview]) -> str:
     """Write bytes one after the other into a new file and sync it; their SHA-256.
 
     Past the page cache where the file system can: of large files that are read later it would hold what others need,
-    and the first touch of its memory can cost more than the disk (docs/log.md). One block is filled and hashed while
-    the one before is written.
+    and the first touch of its memory can cost more than the disk (docs/log.md). One block is filled while the
+    one before is hashed and written.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:
@@ -72,14 +72,16 @@ def write_past_cache(path: Path, parts: Iterable[memoryview]) -> str:
         file = os.open(path, flags, 0o666)
     digest, size = hashlib.sha256(), 0
     try:
-        with ThreadPoolExecutor(1) as pool:
-            writing = pool.submit(_write, file, memoryview(b""))
+        with ThreadPoolExecutor(2) as pool:
+            before: list[Future[None]] = []
             for block, used in _blocks(parts):
-                writing.result()
-                writing = pool.submit(_write, file, block[: -(-used // SECTOR) * SECTOR])
-                digest.update(block[:used])
+                for done in before:
+                    done.result()
+                written = block[: -(-used // SECTOR) * SECTOR]
+                before = [pool.submit(_write, file, written), pool.submit(digest.update, block[:used])]
                 size += used
-            writing.result()
+            for done in before:
+                done.result()
         os.ftruncate(file, size)  # the last sector was written whole
         os.fsync(file)
     finally:
