@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -168,21 +169,23 @@ def _write_shards(
                 jobs.append((reading, windows_W, bool(held_out), index))
     started, written = time.perf_counter(), None
 
-    def write(name: str, pool: Pool, done: int) -> None:
+    def write(name: str, filled: Future[Pool], done: int) -> None:
+        pool = filled.result()
         draft.hashes[name] = write_shard(draft.path, name, pool)
         keep_shard(draft.path, name)
         seconds = round(time.perf_counter() - started, 3)
         draft.log(shard=name, tokens=done, rows=len(pool.window_N), seconds=seconds)
 
     with draft.ws.running("harvest", "activations", draft.name, total=total, unit="tokens", done=done) as progress:
-        with later_for(model.device) as later:  # on CUDA beside the next pool, so that two are in memory at most
+        # On CUDA shards are written beside the next pool, so that two are in memory at most.
+        with later_for(model.device) as fetched, later_for(model.device) as later:
             for reading, windows_W, side, index in jobs:
                 pool = fill_pool(
                     model, reading, windows_W, widths,
                     thresholds=thresholds, batch_tokens=config.batch_tokens, skip_bos=config.skip_bos,
-                    seed=[config.seed, 1 + side, index], advance=_counter(progress, done),
+                    seed=[config.seed, 1 + side, index], advance=_counter(progress, done), later=fetched,
                 )  # fmt: skip
-                done += pool.tokens
+                done += int(reading.length_W[windows_W].sum())
                 if written is not None:
                     written.result()
                 written = later(write, shard_name(index, side), pool, done)

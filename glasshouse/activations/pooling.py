@@ -120,6 +120,9 @@ def median_norms(
     return medians
 
 
+Later = Callable[..., Future[Any]]
+
+
 class _Kept(NamedTuple):
     """Of some windows: tokens, positions left out, those over each site's threshold, and each site's sum of rows."""
 
@@ -157,15 +160,18 @@ class _Filling:
         whole = len(row_M) == windows * (context - skipped)
         sums = {}
         for site, values_BTD in values.items():
-            rows_MD = self.rows[site][mine]
+            rows_MD, place = self.rows[site][mine], values_BTD.device
+            made_MD = rows_MD if place == rows_MD.device else torch.empty_like(rows_MD, device=place)
             if whole:
-                rows_MD.view(windows, context - skipped, rows_MD.shape[1]).copy_(values_BTD[:, skipped:])
+                made_MD.view(windows, context - skipped, made_MD.shape[1]).copy_(values_BTD[:, skipped:])
             else:
                 values_MD = values_BTD.flatten(0, 1).to(torch.bfloat16)
-                rows_MD.copy_(values_MD.index_select(0, row_M.to(values_MD.device)))
+                made_MD.copy_(values_MD.index_select(0, row_M.to(place)))
             if not kept_M.all():
-                rows_MD[~kept_M] = 0
-            sums[site] = _sum(rows_MD)
+                made_MD[~kept_M.to(place)] = 0
+            sums[site] = _sum(made_MD)
+            if made_MD is not rows_MD:
+                rows_MD.copy_(made_MD)
         return sums
 
     def order(self, seed: Sequence[int], *, refill: bool) -> torch.Tensor:
@@ -192,8 +198,10 @@ def fill_pool(
     seed: Sequence[int],
     refill: bool = False,
     advance: Callable[[int], None] = lambda tokens: None,
-) -> Pool:
-    """Read the pool's windows, and order their rows by `seed`.
+    later: Later | None = None,
+) -> Future[Pool]:
+    """Read the pool's windows, and order their rows by `seed`. With a `later` of the caller's the last batches are put
+    in their places, and the order is made, beside what the model is asked for next.
 
     A position over the threshold at any of the sites is left out at all of them: one table of rows serves every site,
     and row i of two sites is the same token. With `refill` the places of the rows left out are taken by copies of
@@ -201,6 +209,12 @@ def fill_pool(
     """
     from glasshouse.models.beside import side_by_side
 
+    if later is None:
+        with later_for(model.device) as own:
+            return fill_pool(
+                model, reading, windows_W, widths, thresholds=thresholds, batch_tokens=batch_tokens,
+                skip_bos=skip_bos, seed=seed, refill=refill, advance=advance, later=own,
+            )  # fmt: skip
     drop_bos = reading.bos and skip_bos
     rows_W = reading.rows(skip_bos)
     filling = _Filling(widths, int(rows_W[windows_W].sum()))
@@ -237,31 +251,35 @@ def fill_pool(
             sums[site] += found.sums[site]
         advance(tokens)
 
+    waiting: deque[Future[_Kept]] = deque()
+
+    def filled() -> Pool:
+        for found in waiting:
+            count(found.result())
+        order_N = filling.order(seed, refill=refill)
+        return Pool(
+            rows=filling.rows,
+            order_N=order_N,
+            window_N=filling.window_N[order_N],
+            position_N=filling.position_N[order_N],
+            sums=sums,
+            outliers=outliers,
+            left_out=left_out,
+            bos=len(windows_W) if drop_bos else 0,
+            tokens=tokens,
+        )
+
     parts = 2 if model.device.type == "cpu" else 1
-    with side_by_side(model) as apply, later_for(model.device) as later:
-        waiting: deque[Future[_Kept]] = deque()
+    with side_by_side(model) as apply:
         for found in apply(read, _parts(batches(reading, windows_W, batch_tokens), rows_W, parts)):
             waiting.append(found)
             if len(waiting) > MOST_WAITING:
                 count(waiting.popleft().result())
-        for found in waiting:
-            count(found.result())
-    order_N = filling.order(seed, refill=refill)
-    return Pool(
-        rows=filling.rows,
-        order_N=order_N,
-        window_N=filling.window_N[order_N],
-        position_N=filling.position_N[order_N],
-        sums=sums,
-        outliers=outliers,
-        left_out=left_out,
-        bos=len(windows_W) if drop_bos else 0,
-        tokens=tokens,
-    )
+    return later(filled)
 
 
 @contextlib.contextmanager
-def later_for(device: torch.device) -> Iterator[Callable[..., Future[Any]]]:
+def later_for(device: torch.device) -> Iterator[Later]:
     """`later(f, ...)` within: the future of f(...). On a CPU it is done at once; on CUDA in a thread and a stream of
     their own, after what the GPU was asked for before and beside what it is asked for next."""
     if device.type != "cuda":
@@ -297,10 +315,10 @@ def _parts(
 
 def _sum(rows_ND: torch.Tensor) -> torch.Tensor:
     """float64 (D,), in blocks: an fp32 sum of each, so that no fp64 copy of the pool is made."""
-    total_D = torch.zeros(rows_ND.shape[1], dtype=torch.float64)
+    total_D = torch.zeros(rows_ND.shape[1], dtype=torch.float64, device=rows_ND.device)
     for block_ND in rows_ND.split(4096):
         total_D += block_ND.float().sum(0)
-    return total_D
+    return total_D.cpu()
 
 
 def rebatch(blocks: Iterable[torch.Tensor], batch_rows: int) -> Iterator[torch.Tensor]:

@@ -84,7 +84,7 @@ class Stream:
             self.model, reading, windows_W, {site: self._widths[site]},
             thresholds=self._thresholds, batch_tokens=self.config.batch_tokens, skip_bos=self.config.skip_bos,
             seed=seed, refill=True,
-        )  # fmt: skip
+        ).result()  # fmt: skip
 
     def batches(
         self,

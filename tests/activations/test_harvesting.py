@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from glasshouse.activations import Store, expect, harvest, store
-from glasshouse.activations.pooling import fill_pool
+from glasshouse.activations import Store, expect, harvest, harvesting, pooling, store
+from glasshouse.activations.pooling import Later, fill_pool
 from glasshouse.activations.reading import Reading, batches, pools, split_reading
 from glasshouse.models import Batch
 from glasshouse.text import Corpus, corpus
@@ -116,6 +119,24 @@ def test_statistics(harvested: Store) -> None:
     rows_ND = torch.cat(list(harvested.batches("resid.2", 512, epochs=1))).float()
     torch.testing.assert_close(harvested.mean("resid.2"), rows_ND.mean(0), atol=1e-4, rtol=1e-4)
     assert harvested.typical_norm("resid.2") == pytest.approx(float(rows_ND.norm(dim=1).median()), rel=1e-5)
+
+
+def test_rows_fetched_beside_the_next_pool_are_the_same(
+    tiny_model: Any, text: Corpus, harvested: Store, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, in threads, but for its streams."""
+
+    @contextlib.contextmanager
+    def beside(device: torch.device) -> Iterator[Later]:
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit
+
+    for room in (pooling, harvesting):
+        monkeypatch.setattr(room, "later_for", beside)
+    found = harvest(tiny_model, text, SITES, name="acts", ws=workspace, **SETTINGS)
+    assert len(list(harvested.folder.glob("shard-*"))) > 3
+    ours, theirs = ({k: v for k, v in s.manifest["files"].items() if k != "metrics.jsonl"} for s in (found, harvested))
+    assert ours == theirs
 
 
 def test_finished_already_is_opened(tiny_model: Any, text: Corpus, harvested: Store) -> None:
@@ -278,7 +299,8 @@ def test_a_pool_by_itself_is_the_pool_in_its_place(tiny_model: Any, text: Corpus
     third = pools(reading, 500, skip_bos=True)[2]
     settings: dict[str, Any] = {"thresholds": {"resid.1": 3.0}, "batch_tokens": 256, "skip_bos": True, "seed": [0, 2]}
     plain, filled = (
-        fill_pool(tiny_model, reading, third, {"resid.1": 32}, refill=refill, **settings) for refill in (False, True)
+        fill_pool(tiny_model, reading, third, {"resid.1": 32}, refill=refill, **settings).result()
+        for refill in (False, True)
     )
     assert plain.left_out > 10 and len(plain.window_N) + plain.left_out == len(filled.window_N)
     assert len(filled.window_N) == reading.rows(True)[third].sum()
