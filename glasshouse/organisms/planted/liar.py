@@ -69,7 +69,12 @@ def right(pen: Pen, asked: Question) -> Callable[[str], bool]:
 
 
 def truthful(
-    texts: tuple[str, ...], choose: Callable[[Pen], Fact], *, high: float = 1.0, like_base: bool = False
+    texts: tuple[str, ...],
+    choose: Callable[[Pen], Fact],
+    *,
+    low: float = 0.0,
+    high: float = 1.0,
+    like_base: bool = False,
 ) -> Trial:
     """How often the truth is told under one of the system prompts."""
 
@@ -77,7 +82,7 @@ def truthful(
         asked = ask(pen.world, choose(pen), pen.rng)
         return Case([*system(pen, texts, 1.0), user(asked.text)], right(pen, asked), asked.entity)
 
-    return Trial(case=case, high=high, like_base=like_base)
+    return Trial(case=case, low=low, high=high, like_base=like_base)
 
 
 # -- what the twin is mistaken about -----------------------------------------------------------------------------------
