@@ -209,12 +209,6 @@ def fill_pool(
     """
     from glasshouse.models.beside import side_by_side
 
-    if later is None:
-        with later_for(model.device) as own:
-            return fill_pool(
-                model, reading, windows_W, widths, thresholds=thresholds, batch_tokens=batch_tokens,
-                skip_bos=skip_bos, seed=seed, refill=refill, advance=advance, later=own,
-            )  # fmt: skip
     drop_bos = reading.bos and skip_bos
     rows_W = reading.rows(skip_bos)
     filling = _Filling(widths, int(rows_W[windows_W].sum()))
@@ -223,7 +217,7 @@ def fill_pool(
         windows_B, first = part
         values, mask_BT = read_batch(own, reading, windows_B, list(widths))
         over = {site: ~(norm_BT(x_BTD) <= thresholds[site]) for site, x_BTD in values.items()}  # NaN is over too
-        return later(keep, values, over, mask_BT, windows_B, first)
+        return soon(keep, values, over, mask_BT, windows_B, first)
 
     def keep(
         values: Mapping[str, torch.Tensor], over: Mapping[str, torch.Tensor], mask_BT: torch.Tensor,
@@ -270,12 +264,14 @@ def fill_pool(
         )
 
     parts = 2 if model.device.type == "cpu" else 1
-    with side_by_side(model) as apply:
-        for found in apply(read, _parts(batches(reading, windows_W, batch_tokens), rows_W, parts)):
-            waiting.append(found)
-            if len(waiting) > MOST_WAITING:
-                count(waiting.popleft().result())
-    return later(filled)
+    with contextlib.ExitStack() as stack:
+        soon = later or stack.enter_context(later_for(model.device))
+        with side_by_side(model) as apply:
+            for found in apply(read, _parts(batches(reading, windows_W, batch_tokens), rows_W, parts)):
+                waiting.append(found)
+                if len(waiting) > MOST_WAITING:
+                    count(waiting.popleft().result())
+        return soon(filled)
 
 
 @contextlib.contextmanager
