@@ -34,6 +34,7 @@ TABLE: dict[str, set[str] | None] = {
     "behaviours": {"features", "forms"},
     "shaping": {"behaviours"},
     "policy": {"fits", "forms"},
+    "evidence": {"behaviours", "policy"},  # what policies rest on: evaluations, held to the ledger
     "organisms": {"models"},
     "web": ALL,
     "cli": ALL,
@@ -48,6 +49,7 @@ TORCH_FREE = (
     "glasshouse.cli",
     "glasshouse.cli.villager",
     "glasshouse.calls.asking",
+    "glasshouse.evidence",
     "glasshouse.features",
     "glasshouse.features.columns",
     "glasshouse.features.table",

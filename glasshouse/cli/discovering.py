@@ -20,8 +20,8 @@ from glasshouse.cli.entry import (
     file_to_write,
     say,
 )
-from glasshouse.cli.evidence import record
 from glasshouse.cli.testing import WORLD, number, read_suites, usual
+from glasshouse.evidence import record
 from glasshouse.types import NAME_PATTERN, UserError
 from glasshouse.workspace import write_atomically
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glasshouse.cli.entry import Commands, JsonOption, VersionArgument, WorkspaceOption, answer
-from glasshouse.cli.evidence import judged
+from glasshouse.evidence import judged
 from glasshouse.policy import append, verified
 from glasshouse.policy.ledger import FILE
 from glasshouse.types import UserError

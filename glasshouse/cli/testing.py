@@ -21,9 +21,9 @@ from glasshouse.cli.entry import (
     answer,
     begin,
 )
-from glasshouse.cli.evidence import record
 from glasshouse.cli.sources import PLANTED, WORLD
 from glasshouse.cli.sweeping import versions_of
+from glasshouse.evidence import record
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 

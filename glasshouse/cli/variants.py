@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from glasshouse.cli.evidence import record
 from glasshouse.cli.summary import kept
 from glasshouse.cli.testing import number, read_suites
+from glasshouse.evidence import record
 from glasshouse.features.opening import Opened
 from glasshouse.workspace import Workspace
 

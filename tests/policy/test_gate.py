@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 import subprocess
@@ -21,8 +22,11 @@ from glasshouse.behaviours.provenance import compute, touched
 from glasshouse.behaviours.scorers import SCORERS
 from glasshouse.behaviours.versions import loaded
 from glasshouse.cli import app
+from glasshouse.evidence import judged, record
 from glasshouse.organisms.villager import villager_text
 from glasshouse.organisms.world import build
+from glasshouse.policy import read_policy
+from glasshouse.policy.ledger import FILE
 from glasshouse.text.touched import hashes, line_hash, seen
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace, hash_file
@@ -99,6 +103,23 @@ def test_the_good_one_passes_and_the_bad_one_is_held(copy: tuple[Path, Path], tm
     assert head in page.read_text(encoding="utf-8") and "regressed" in page.read_text(encoding="utf-8")
     status, out, _ = run("ledger", "verify", "--head", head, "--workspace", ws)
     assert status == 0 and head in out
+
+
+def test_in_python(copy: tuple[Path, Path]) -> None:
+    ws, rules, today = Workspace.open(copy[0]), read_policy(copy[1]), datetime.datetime.now(datetime.UTC).date()
+    ledger = (ws.root / FILE).read_bytes()
+    good, _ = judged(ws, rules, "small", today)
+    bad, comparison = judged(ws, rules, "ticking", today)
+    assert (good.verdict, bad.verdict) == ("pass", "hold") and comparison is not None
+    assert [reason.rule for reason in bad.reasons if not reason.holds] == ["regression: certainly"]
+    assert (ws.root / FILE).read_bytes() == ledger
+    shutil.rmtree(ws.root / "evals")
+    (ws.root / FILE).unlink()
+    (behaviour,) = read_behaviours(copy[1].parent / "suite" / "speaks.yaml")
+    asked = evaluate(version("small", ws), behaviour, ws).name
+    assert "is not in the ledger" in judged(ws, rules, "small", today)[0].reasons[0].text
+    record(ws, asked)
+    assert judged(ws, rules, "small", today)[0].verdict == "pass"
 
 
 def test_the_best_of_several_samples_is_what_counts(copy: tuple[Path, Path], tmp_path: Path) -> None:

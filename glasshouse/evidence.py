@@ -1,6 +1,6 @@
 """What a policy's verdict rests on: evidence out of the workspace, held to the ledger.
 
-record(ws, evaluation)                      # after a run: its hash goes into the ledger
+record(ws, evaluate(version("settled", ws), behaviour, ws).name)    # its hash goes into the ledger
 decision, comparison = judged(ws, read_policy(Path("policy.yaml")), "settled", date.today())
 """
 
@@ -80,7 +80,10 @@ def _recorded(entries: list[dict[str, Any]]) -> Ledger:
 
 
 def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tuple[Decision, Mapping[str, Any] | None]:
-    """The decision, and the comparison that it rests on."""
+    """What the rules say of the version of that name on that day, and the comparison that it rests on (`compared`; None
+    for a policy that compares with nothing, or with this version). It runs nothing and writes nothing: a verdict is put
+    into the ledger by `append`. Raises `UserError` for a version that does not exist, a model whose folder was altered,
+    or a ledger that is broken."""
     from glasshouse.behaviours import version as named
     from glasshouse.policy import decide
     from glasshouse.policy.policy import JUDGED, day
