@@ -6,7 +6,7 @@ import importlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -177,6 +177,20 @@ class Estimate:
         centre = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
         return cls(p, max(0.0, centre - half), min(1.0, centre + half), level, int(n), unit, "wilson")
+
+    @classmethod
+    def clustered_proportion(cls, hits: Sequence[float], counts: Sequence[float], *, level: float = 0.95) -> Estimate:
+        """The proportion Σhits / Σcounts of answers, in clusters that stand or fall together; n counts the clusters.
+
+        Wilson's interval at the effective number of answers: that of independent ones whose proportion would vary as
+        much as this one does by `mean`, at most that of all answers (as Korn and Graubard 1998 do with Clopper and
+        Pearson's). Where all or none hit, and nothing is seen of how they vary, at that of the clusters.
+        """
+        found, total = cls.mean(hits, counts, level=level), float(sum(counts))
+        half, spread = found.high - found.value, found.value * (1 - found.value)
+        effective = min(total, spread * (_z(level) / half) ** 2 if half > 0 else total) if spread > 0 else found.n
+        inside = cls.proportion(found.value * effective, effective, level=level)
+        return replace(found, low=inside.low, high=inside.high, method="wilson, clustered")
 
 
 def _z(level: float) -> float:

@@ -92,3 +92,19 @@ def test_clustered_mean_by_hand() -> None:
 def test_control_sequences_are_inert() -> None:
     assert plain("a\x1b[31mred\x07\x9b2Jb\r") == "a�[31mred��2Jb�"
     assert plain("line\n\ttab é 漢") == "line\n\ttab é 漢"
+
+
+def test_proportion_of_answers_in_clusters() -> None:
+    """Clusters of one answer are Wilson's own, but for n / (n − 1); answers given twice count once; all in 0 to 1."""
+    alone, twice = [1] * 97 + [0] * 3, [2] * 97 + [0] * 3
+    plain, found = Estimate.proportion(97, 100), Estimate.clustered_proportion(alone, [1] * 100)
+    assert found.value == 0.97 and found.n == 100
+    assert math.isclose(found.low, plain.low, abs_tol=5e-4) and math.isclose(found.high, plain.high, abs_tol=5e-4)
+    again = Estimate.clustered_proportion(twice, [2] * 100)
+    assert math.isclose(again.low, found.low) and math.isclose(again.high, found.high) and again.high < 1
+    all_right = Estimate.clustered_proportion([2] * 30, [2] * 30)
+    assert all_right.high == 1 and math.isclose(all_right.low, Estimate.proportion(30, 30).low)
+    half_each = Estimate.clustered_proportion([1] * 30, [2] * 30)  # no spread is seen: as of sixty answers
+    assert math.isclose(half_each.low, Estimate.proportion(30, 60).low)
+    for few in (Estimate.clustered_proportion([1], [2]), Estimate.clustered_proportion([], [])):
+        assert (few.low, few.high) == (0.0, 1.0)

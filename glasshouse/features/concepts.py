@@ -316,9 +316,8 @@ def _scored(
 
 
 def _share(part_D: NDArray[np.float64], whole_D: NDArray[np.float64]) -> Estimate:
-    """A ratio of sums over documents; its interval, a normal one, ends at 0 and 1."""
-    found = Estimate.mean(part_D.tolist(), whole_D.tolist())
-    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+    """Sums over documents, one as a share of the other."""
+    return Estimate.clustered_proportion(part_D.tolist(), whole_D.tolist())
 
 
 def _absorbed(labelled: Labelled, active: Codes, found: dict[str, Found]) -> dict[str, Found]:

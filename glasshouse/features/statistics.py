@@ -219,7 +219,7 @@ def count(firings: Firings, text: Text, max_F: NDArray[np.float32]) -> Counts:
 def rates(peaks: Peaks, text: Text, F: int) -> dict[str, NDArray[Any]]:
     """Firings, contexts, documents and kinds of each feature; its rate with the 95% interval clustered by document.
 
-    rate = Σ n_d / Σ N_d over documents d; its variance is linearised as in `Estimate.mean` (Cochran 1977, §6.3).
+    rate = Σ n_d / Σ N_d over documents d, its interval that of `Estimate.clustered_proportion`.
     """
     D, tokens_D = len(text.names), text.tokens_D
     keys, _, firings = group_sums(peaks.feature * D + text.doc_C[peaks.context], F * D, peaks.firings)
@@ -234,18 +234,20 @@ def rates(peaks: Peaks, text: Text, F: int) -> dict[str, NDArray[Any]]:
     )
     clusters = int((tokens_D > 0).sum())
     factor = clusters / (clusters - 1) if clusters > 1 else np.inf
-    with np.errstate(invalid="ignore"):
-        half_F = np.nan_to_num(Z95 * np.sqrt(factor * np.maximum(squares_F, 0)) / total, nan=1.0, posinf=1.0)
-    # A feature that never fired has a variance of 0; the rule of three bounds it: 3 / n (Hanley & Lippman-Hand 1983).
-    high_F = np.where(n_F > 0, rate_F + half_F, min(1.0, 3 / max(clusters, 1)))
+    spread_F = rate_F * (1 - rate_F)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        effective_F = np.nan_to_num(spread_F * total**2 / (factor * np.maximum(squares_F, 0)), nan=0.0)
+    effective_F = np.where(spread_F > 0, np.minimum(effective_F, total), clusters)
+    centre_F = (rate_F * effective_F + Z95**2 / 2) / (effective_F + Z95**2)
+    half_F = Z95 * np.sqrt(spread_F * effective_F + Z95**2 / 4) / (effective_F + Z95**2)
     kinds = np.bincount(feature * len(text.kinds) + text.kind_D[doc], firings, F * len(text.kinds))
     return {
         "firings": n_F.astype(np.int64),
         "contexts": np.bincount(peaks.feature, minlength=F),
         "documents": np.bincount(feature, minlength=F),
         "rate": rate_F,
-        "rate_low": np.maximum(rate_F - half_F, 0.0),
-        "rate_high": np.minimum(high_F, 1.0),
+        "rate_low": np.maximum(centre_F - half_F, 0.0),
+        "rate_high": np.minimum(centre_F + half_F, 1.0),
         "kinds": kinds.reshape(F, len(text.kinds)),
     }
 

@@ -251,7 +251,7 @@ class Features:
         return {
             "id": str(FeatureId(self.name, index)),
             "index": index,
-            "rate": self._estimate(row, "rate", "firings per token", summary["documents"]),
+            "rate": self._estimate(row, "rate", "firings per token", summary["documents"], "wilson, clustered"),
             "firings": row["firings"],
             "contexts": row["contexts"],
             "documents": row["documents"],
@@ -284,9 +284,9 @@ class Features:
         }
 
     @staticmethod
-    def _estimate(row: dict[str, Any], key: str, unit: str, n: int) -> dict[str, Any]:
+    def _estimate(row: dict[str, Any], key: str, unit: str, n: int, method: str = "clustered ratio") -> dict[str, Any]:
         low, high = row[f"{key}_low"], row[f"{key}_high"]
-        return Estimate(row[key], low, high, LEVEL, n, unit, "clustered ratio").to_json()
+        return Estimate(row[key], low, high, LEVEL, n, unit, method).to_json()
 
     def _label(self, row: dict[str, Any]) -> dict[str, Any] | None:
         if row["label"] is None:

@@ -277,9 +277,7 @@ def clustered_rate(pairs: Sequence[tuple[str, bool]]) -> Estimate:
     for cluster, right in pairs:
         sums[cluster] += right
         counts[cluster] += 1
-    if sum(sums.values()) in (0, len(pairs)):  # no spread to measure: as if each cluster were one answer
-        return Estimate.proportion(len(counts) * (sum(sums.values()) > 0), len(counts))
-    return Estimate.mean([float(v) for v in sums.values()], [float(v) for v in counts.values()])
+    return Estimate.clustered_proportion(list(sums.values()), list(counts.values()))
 
 
 def compared(before: Sequence[Answer], after: Sequence[Answer], *, margin: float = 0.05) -> dict[str, dict[str, Any]]:
