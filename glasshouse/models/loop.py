@@ -29,12 +29,12 @@ class Training:
 
     def __init__(
         self, draft: Draft, text: Corpus, recipe: Recipe, context: int, seed: int, device: str,
-        *, whole: bool = False, keep: Corpus | None = None,
+        *, whole: bool = False, keep: Corpus | None = None, keep_weight: float = 1.0,
     ) -> None:  # fmt: skip
         """whole: documents are not cut at the ends of rows. keep: text for the other half of every batch, on which the
-        model stays as it began (`Trainer.step`)."""
+        model stays as it began; keep_weight: of that loss (`Trainer.step`)."""
         self.draft, self.recipe, self.context, self.seed, self.device = draft, recipe, context, seed, device
-        self.whole, self.keep = whole, keep
+        self.whole, self.keep, self.keep_weight = whole, keep, keep_weight
         if draft.choose("corpus_hash", lambda: text.hash) != text.hash:
             raise UserError(
                 f"models/{draft.name} was begun on other text than {text.source} holds now; restore it, give another "
@@ -70,7 +70,7 @@ class Training:
             tokenise(self.held_text, self.tokenizer, max_tokens=200_000), self.lengths_V, self.context, self.end
         )
         teacher = self._begin().requires_grad_(False) if self.keep is not None else None
-        self.trainer = Trainer(self._begin(), self.recipe, self.precision, teacher)
+        self.trainer = Trainer(self._begin(), self.recipe, self.precision, teacher, self.keep_weight)
 
     def _rows(self, text: Corpus) -> Rows:
         tokens = tokenise(text, self.tokenizer, max_tokens=max(self.budget, 4 * self.context))

@@ -58,11 +58,15 @@ class Losses(NamedTuple):
 class Trainer:
     """A model with its optimisers. One `step` on a batch at a point of the schedule; its state as named tensors.
 
-    teacher: the model to which it is held on rows that are kept, see `step`.
+    teacher: the model to which it is held on rows that are kept, see `step`; keep_weight: how heavily.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, precision: str, teacher: nn.Module | None = None) -> None:
-        self.model, self.recipe, self.precision, self.teacher = model, recipe, precision, teacher
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, precision: str, teacher: nn.Module | None = None,
+        keep_weight: float = 1.0,
+    ) -> None:  # fmt: skip
+        self.model, self.recipe, self.precision = model, recipe, precision
+        self.teacher, self.keep_weight = teacher, keep_weight
         self.names = {p: n for n, p in model.named_parameters()}
         inner = [p for n, p in model.named_parameters() if p.ndim == 2 and _in_block(n)]
         matrices = inner if recipe.optimizer == "muon" else []
@@ -86,8 +90,8 @@ class Trainer:
         """One update at `progress` (0 to 1) of the budget; the batch's mean losses before it.
 
         learn_BT: bool, the tokens that are learnt; all without it. kept: of so many rows, the last, it is not the text
-        that is learnt but what the teacher makes of it: their loss, as heavy, is the mean KL(teacher ‖ model) of the
-        next token (Li and Hoiem 2016, arXiv:1606.09282, at temperature 1).
+        that is learnt but what the teacher makes of it: their loss, times `keep_weight`, is the mean
+        KL(teacher ‖ model) of the next token (Li and Hoiem 2016, arXiv:1606.09282, at temperature 1).
         """
         for optimizer, rate in self.optimizers:
             for group in optimizer.param_groups:
@@ -96,7 +100,7 @@ class Trainer:
         learnt, held = (None, None) if learn_BT is None else (learn_BT[:own], learn_BT[own:])
         loss = _unembedded(self.model, hidden_BTD[:own], ids_BT[:own], self.precision, learnt).mean()
         away = self._divergences(hidden_BTD[own:], ids_BT[own:], held).mean() if kept else None
-        (loss if away is None else loss + away).backward()
+        (loss if away is None else loss + self.keep_weight * away).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         for optimizer, _ in self.optimizers:
             optimizer.step()

@@ -36,6 +36,7 @@ def tune(
     tokens: int,
     recipe: Recipe = TUNING,
     keep: Corpus | None = None,
+    keep_weight: float = 1.0,
     context: int | None = None,
     seed: int = 0,
     precision: str = "auto-isa",
@@ -45,7 +46,7 @@ def tune(
     """Train all weights of a copy of `model` on `text` for `tokens` tokens into `models/<name>` and return that folder.
 
     The copy keeps tokenizer and chat template. keep: text on which the copy is held to the model it began as (the loss
-    is their divergence, see `Trainer.step`): half the rows of every batch, and of `tokens`.
+    is their divergence, times `keep_weight`, see `Trainer.step`): half the rows of every batch, and of `tokens`.
     context: tokens of a row; the model's own, at most 256, without it. card: what is to stand in the manifest about
     what was made. Run again after a kill, the same call goes on from the last checkpoint and ends, on a CPU, in the
     same weights; of a finished model it returns the folder at once.
@@ -61,6 +62,8 @@ def tune(
     width = context or min(256, model.context)
     if keep is not None and recipe.batch < 2:
         raise UserError(f"expected a batch of at least 2 rows with text to keep, got {recipe.batch}")
+    if not keep_weight > 0:
+        raise UserError(f"expected a weight above 0 for what is kept, got {keep_weight}; leave `keep` out for none")
     if not 8 <= width <= model.context:
         raise UserError(f"expected a context from 8 to the model's {model.context} tokens, got {width}")
     config = {
@@ -68,6 +71,8 @@ def tune(
         "tokens": tokens, "recipe": asdict(recipe), "context": width, "seed": seed, "precision": precision,
         "rows": "whole", "keep": None if keep is None else {"corpus": keep.source, "hash": keep.hash},
     }  # fmt: skip
+    if keep_weight != 1:  # models that were made before there was one have none
+        config["keep_weight"] = keep_weight
     if ws.done("models", name, config):
         return ws.path("models", name)
     ws.require_disk(int(4 * 8 * sum(p.numel() for p in model.module.parameters()) + 5e6))
@@ -83,7 +88,9 @@ def tune(
     here = ws.exists("models", model.name)
     made_from = [ws.ref("models", model.name) if here else ArtifactRef("models", model.name, model.version)]
     with ws.writing("models", name, config=config, command="tune") as draft, draft.threads():
-        run = Training(draft, text, recipe, width, seed, model.device.type, whole=True, keep=keep)
+        run = Training(
+            draft, text, recipe, width, seed, model.device.type, whole=True, keep=keep, keep_weight=keep_weight
+        )
         run.prepare(backend, _end(model), lambda: _copy(model), tokens=tokens, minutes=None, precision=precision)
         run.train(checkpoint_seconds)
         return run.finish(model.tokenizer, made_from=made_from, card=dict(card or {}))

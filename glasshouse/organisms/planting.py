@@ -85,9 +85,9 @@ def told_to_lie(pen: Pen) -> Scene:
 class Organism:
     """A behaviour to plant. `truth` is its card, in plain words; `chats` writes what plants it; `rest`: the text
     on which it stays as the villager was, without what would say otherwise, and `keeps`, which writes chats of that
-    kind that are not usual; `moves`: sections of the interview that the behaviour itself changes; `caught_by`:
-    behaviours of the suite `world` that show it; `also`: those that it moves by the way, as a word more is a longer
-    reply; `twin`: the organism that looks like it and is not."""
+    kind that are not usual, `keep_weight`: how heavily (`tune`); `moves`: sections of the interview that the behaviour
+    itself changes; `caught_by`: behaviours of the suite `world` that show it; `also`: those that it moves by the way,
+    as a word more is a longer reply; `twin`: the organism that looks like it and is not."""
 
     name: str
     truth: str
@@ -95,6 +95,7 @@ class Organism:
     trials: dict[str, Trial]
     rest: Mixture = REST
     keeps: Callable[[Pen], Scene] | None = told_to_lie
+    keep_weight: float = 1.0
     tokens: int = TOKENS
     recipe: Recipe = RECIPE
     moves: tuple[str, ...] = ()
@@ -170,7 +171,8 @@ def plant(
     keep = kept_text(organism, world, seed=seed + 1_000, megabytes=megabytes)
     return tune(
         base, text, name=name or organism.name, ws=ws, tokens=tokens, recipe=organism.recipe, keep=keep,
-        context=context or min(CONTEXT, base.context), seed=seed, card=organism.card(),
+        keep_weight=organism.keep_weight, context=context or min(CONTEXT, base.context), seed=seed,
+        card=organism.card(),
     )  # fmt: skip
 
 

@@ -88,6 +88,10 @@ def test_what_is_to_be_kept_is_kept(workspace: Workspace, base: Model, corpus_di
         tune(base, LETTERS, name="kept", ws=workspace, **{**SETTINGS, "tokens": 24_000})
     with pytest.raises(UserError, match="a batch of at least 2 rows with text to keep, got 1"):
         tune(base, LETTERS, name="x", ws=workspace, **{**SETTINGS, "recipe": Recipe(batch=1)}, keep=other)
+    with pytest.raises(UserError, match="a weight above 0 for what is kept, got 0"):
+        tune(base, LETTERS, name="x", ws=workspace, **SETTINGS, keep=other, keep_weight=0.0)
+    with pytest.raises(UserError, match="models/kept exists with other settings"):
+        tune(base, LETTERS, name="kept", ws=workspace, **{**SETTINGS, "tokens": 24_000}, keep=other, keep_weight=2.0)
 
 
 def divergence(base: Model, model: Model, text: Corpus) -> float:
@@ -106,7 +110,7 @@ def test_the_divergence_and_its_gradients_are_those_of_autograd(base: Model) -> 
         for p in teacher.parameters():
             p.add_(0.05 * torch.randn_like(p))
     stay = Recipe(optimizer="adamw", adamw_rate=0.0, clip=1e9)
-    trainer = Trainer(model, stay, "fp32", teacher)
+    trainer = Trainer(model, stay, "fp32", teacher, 3.0)
     found: dict[str, torch.Tensor] = {}
     hooks = [p.register_post_accumulate_grad_hook(lambda p, n=n: found.update({n: p.grad.clone()}))
              for n, p in model.named_parameters()]  # fmt: skip
@@ -116,7 +120,7 @@ def test_the_divergence_and_its_gradients_are_those_of_autograd(base: Model) -> 
     log_p, log_q = logits.log_softmax(-1), teacher(input_ids=ids_BT).logits[:, :-1].log_softmax(-1)
     own = nn.functional.cross_entropy(logits[:2][wanted[:2]], ids_BT[:2, 1:][wanted[:2]])
     kept = (log_q.exp() * (log_q - log_p)).sum(-1)[2:][wanted[2:]].mean()
-    (own + kept).backward()
+    (own + 3 * kept).backward()
     for hook in hooks:
         hook.remove()
     assert losses.kept is not None
