@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from glasshouse.behaviours import compared, evaluate, run_missing, version
+from glasshouse.behaviours import Behaviour, Evaluation, Version, compared, evaluate, version
 from glasshouse.behaviours.behaviour import behaviour_from_json
 from glasshouse.behaviours.versions import loaded
 from glasshouse.doctor import describe
@@ -30,6 +31,11 @@ def brief(cell: dict[str, Any]) -> dict[str, Any]:
     return {key: cell[key] for key in keys}
 
 
+def answers(ws: Workspace, of: Version, behaviours: Sequence[Behaviour]) -> dict[str, Evaluation]:
+    opened = loaded(of, ws)
+    return {one.name: evaluate(of, one, ws, opened=opened) for one in behaviours}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="workspace with villagers and organisms")
@@ -42,15 +48,15 @@ def main() -> None:
     behaviours = [behaviour_from_json(form) for form in suite(build(0), families=options.families)]
     rows: list[dict[str, Any]] = []
     for seed in range(options.seeds):
-        base = version(f"villager-{seed}", ws)
-        started, opened = time.perf_counter(), loaded(base, ws)
-        samples = sum(len(evaluate(base, one, ws, opened=opened).samples) for one in behaviours)
+        base, started = version(f"villager-{seed}", ws), time.perf_counter()
+        asked = answers(ws, base, behaviours)
+        samples = sum(len(one.samples) for one in asked.values())
         print(f"villager-{seed}: {samples / (time.perf_counter() - started):.0f} samples/s", flush=True)
         others = [f"{name}-{seed}" for name in options.only or names()]
         for name in [*others, f"villager-{(seed + 1) % options.seeds}"] if options.seeds > 1 else others:
             new = version(name, ws)
-            run_missing(ws, base, new)
-            cells = compared(ws, base, new)["cells"]
+            pairs = {name: (asked[name].name, one.name) for name, one in answers(ws, new, behaviours).items()}
+            cells = compared(ws, base, new, pairs=pairs)["cells"]
             which = name.rpartition("-")[0]
             fell = [cell["behaviour"] for cell in cells if cell["verdict"] == "regressed"]
             own, also = (organism(which).caught_by, organism(which).also) if which in names() else ((), ())
