@@ -13,9 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glasshouse.types import Site, UserError, check_name
+from glasshouse.types import NAME_PATTERN, Site, UserError, check_name
 from glasshouse.workspace import Workspace, write_atomically
 
 if TYPE_CHECKING:
@@ -89,6 +90,26 @@ def version(name: str, ws: Workspace) -> Version:
     raise UserError(f"expected a version or a model in {ws.root} ({have}), got {name!r}; check the name or grow it")
 
 
+def elsewhere(source: str) -> bool:
+    """Whether it is the name of nothing that a workspace may hold, or that of a folder here, too."""
+    return not NAME_PATTERN.fullmatch(source) or Path(source).is_dir()
+
+
+def named_here(source: str, ws: Workspace, *, device: str | None = None) -> str:
+    """What a version or model is called in the workspace. A model from elsewhere, a folder or a name on the hub, is
+    loaded and checked, and noted in the workspace first; its weights stay where they are."""
+    if not elsewhere(source) or (
+        NAME_PATTERN.fullmatch(source) and (ws.exists("versions", source) or ws.exists("models", source))
+    ):
+        return source
+    from glasshouse.features.opening import remember
+    from glasshouse.models import load
+
+    model = load(source, workspace=ws, device=device)
+    remember(model, source, ws)
+    return model.name
+
+
 def _same_weights(version: Version, ws: Workspace) -> None:
     now = ws.manifest("models", version.model)["hash"]
     if now != version.weights:
@@ -148,12 +169,14 @@ def loaded(
     model: the version's, where it is loaded already, so as not to load it again.
     """
     from glasshouse.dictionaries import dictionary
+    from glasshouse.features.opening import check_known
     from glasshouse.models import Edit, load, load_edit
 
     if version.foreign:
         raise UserError(f"expected a version to run, got {version.name}, of which there are imported logs only")
     _same_weights(version, ws)
     model = model or load(version.model, device=device, workspace=ws)
+    check_known(model, ws)  # of elsewhere: it may be another now
     if not version.edit:
         return model, Edit()
     edit = load_edit(ws.path("versions", version.name) / EDIT)

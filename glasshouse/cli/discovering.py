@@ -19,6 +19,7 @@ from glasshouse.cli.entry import (
     begin,
     file_to_write,
     say,
+    versions_here,
 )
 from glasshouse.cli.testing import WORLD, number, read_suites, usual
 from glasshouse.evidence import record
@@ -84,7 +85,7 @@ def discover(
             f"expected --save with a file named in a-z 0-9 . _ -, got {save.name}; its name names the behaviour"
         )
     with begin(workspace, create=False) as ws:
-        before, after = version(base, ws), version(new, ws)
+        before, after = (version(name, ws) for name in versions_here(ws, base, new, device=device))
         behaviours = read_suites(suite or ([] if corpus else [usual(ws, before)]))
         behaviours += _asked_in(corpus) if corpus else []
         names = {behaviour.name for behaviour in behaviours}
@@ -176,7 +177,7 @@ def did_it_change(
     with begin(workspace, create=False) as ws:
         scorer = ("includes", {}) if pattern is None else ("regex", {"pattern": pattern})
         asked = complaint(prompt, scorer=scorer, expect=expect, also=also or [], samples=samples)
-        then, now = version(base, ws), version(new, ws)
+        then, now = (version(name, ws) for name in versions_here(ws, base, new, device=device))
         old, fresh = (evaluate(one, asked, ws, seed=seed, device=device) for one in (then, now))
         for run, which in ((old, then), (fresh, now)):
             record(ws, run.name)

@@ -150,6 +150,17 @@ def begin(workspace: Path | None, *, create: bool = True) -> Iterator[Workspace]
         raise
 
 
+def versions_here(ws: Workspace, *sources: str, device: str | None = None) -> list[str]:
+    """What versions or models are called in the workspace; those of elsewhere are noted there, which is said."""
+    from glasshouse.behaviours.versions import named_here
+
+    names = [named_here(source, ws, device=device) for source in sources]
+    for source, name in zip(sources, names, strict=True):
+        if name != source:
+            say(f"{source} is {name} in this workspace")
+    return names
+
+
 def say(text: str) -> None:
     """A line for the person at the terminal."""
     print(plain(text), file=sys.stderr, flush=True)

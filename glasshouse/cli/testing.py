@@ -16,10 +16,10 @@ from glasshouse.cli.entry import (
     DeviceOption,
     JsonOption,
     SeedOption,
-    VersionArgument,
     WorkspaceOption,
     answer,
     begin,
+    versions_here,
 )
 from glasshouse.cli.sources import PLANTED, WORLD
 from glasshouse.cli.sweeping import versions_of
@@ -47,7 +47,9 @@ PlanOption = Annotated[
 
 
 def test(
-    version: VersionArgument,
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="A model of the workspace, a saved version, a folder or hub name.")
+    ],
     suite: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,8 +98,10 @@ def test(
     `glasshouse compare`.
     """
     from glasshouse.behaviours.matrix import plan as planned
+    from glasshouse.behaviours.versions import elsewhere
 
-    with begin(workspace, create=False) as ws:
+    with begin(workspace, create=elsewhere(version)) as ws:
+        (version,) = versions_here(ws, version, device=device)
         chosen = versions_of(ws, version, system=system, system_file=system_file, edit=edit or [], save=save)
         if sentences and (len(chosen) > 1 or not chosen[0].system):
             has = "a sweep is several" if len(chosen) > 1 else f"{version} has none"
@@ -170,7 +174,7 @@ def compare(
     from glasshouse.behaviours.matrix import plan as planned
 
     with begin(workspace, create=False) as ws:
-        before, after = version(base, ws), version(new, ws)
+        before, after = (version(name, ws) for name in versions_here(ws, base, new, device=device))
         if plan:
             rows = planned(ws, before)
             answer(json, rows, _plan_lines(rows))

@@ -2,6 +2,7 @@
 
     model = gh.load("Qwen/Qwen3-0.6B")            # hub
     model = gh.load("small")                      # models/small of the workspace, else a folder, else the hub
+    model = gh.load("runs/lora")                  # an adapter that PEFT saved, merged into its base
     model = gh.load(module, tokenizer=t, sites=gh.models.SiteMap(...))
 
 Only safetensors are read, and no code from a repository is ever run.
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from glasshouse.models.adapters import base_of, is_adapter, merged
 from glasshouse.models.checks import check_sites
 from glasshouse.models.families import SiteMap, family_of, supported
 from glasshouse.models.model import Model
@@ -43,7 +45,8 @@ def load(
     """A model with its sites checked on a short input.
 
     source: a name in the workspace's models/, a folder in Hugging Face format, a name on the hub, or a module, which is
-    taken as it is and set to `eval()`.
+    taken as it is and set to `eval()`. A folder with an adapter is that merged into the model it names as its base,
+    with its own tokenizer where it has one (see `adapters`).
     sites: for a module outside the table of families. dtype: "float32", "bfloat16" or "auto" (as saved); None: as the
     workspace opened it, else float32. device: CUDA where there is one, else the CPU.
     Raises `UserError`, one line, for a name that does not exist or cannot be reached, an architecture outside the
@@ -57,8 +60,13 @@ def load(
         where, local_only = _find(str(source), workspace)
         here = name_here(str(source), workspace)
         chosen_name, dtype = name or here, dtype or noted(_root(workspace) / "models" / here).get("dtype", "float32")
+        adapter = where if is_adapter(where) else ""
+        if adapter:
+            where, local_only = _find(base_of(adapter), workspace)
         module, family = _from_pretrained(where, local_only, dtype, sites)
-        tokenizer = tokenizer or _tokenizer(where, local_only)
+        own = adapter and (Path(adapter) / "tokenizer_config.json").is_file()
+        tokenizer = tokenizer or (_tokenizer(adapter, True) if own else _tokenizer(where, local_only))
+        module = merged(module, adapter) if adapter else module
         module.requires_grad_(False)
     module = module.to(device or _device(module, source)).eval()
     config = getattr(module, "config", None)
@@ -164,6 +172,8 @@ def _find(source: str, workspace: Workspace | str | Path | None) -> tuple[str, b
         if (folder / SOURCE).is_file():  # opened from elsewhere; its weights were not copied
             return _elsewhere(folder)
     if Path(source).is_dir():
+        if is_adapter(source):
+            return source, True
         if not (Path(source) / "config.json").is_file():
             raise UserError(
                 f"expected a model in Hugging Face format in {source}, found no config.json; check the folder"
