@@ -102,9 +102,11 @@ def named_here(source: str, ws: Workspace, *, device: str | None = None) -> str:
         NAME_PATTERN.fullmatch(source) and (ws.exists("versions", source) or ws.exists("models", source))
     ):
         return source
-    from glasshouse.features.opening import remember
     from glasshouse.models import load
+    from glasshouse.models.origins import known_as, remember
 
+    if name := known_as(source, ws):
+        return name
     model = load(source, workspace=ws, device=device)
     remember(model, source, ws)
     return model.name
@@ -169,14 +171,15 @@ def loaded(
     model: the version's, where it is loaded already, so as not to load it again.
     """
     from glasshouse.dictionaries import dictionary
-    from glasshouse.features.opening import check_known
     from glasshouse.models import Edit, load, load_edit
+    from glasshouse.models.origins import check_known
 
     if version.foreign:
         raise UserError(f"expected a version to run, got {version.name}, of which there are imported logs only")
     _same_weights(version, ws)
-    model = model or load(version.model, device=device, workspace=ws)
-    check_known(model, ws)  # of elsewhere: it may be another now
+    if model is None:
+        model = load(version.model, device=device, workspace=ws)
+        check_known(model, ws)  # of elsewhere: it may be another now
     if not version.edit:
         return model, Edit()
     edit = load_edit(ws.path("versions", version.name) / EDIT)

@@ -18,8 +18,8 @@ def steered_model(
 ) -> tuple[Any, Any]:
     """The loaded model with the dictionaries that the edits name attached, and the edits added up."""
     from glasshouse.dictionaries import dictionary
-    from glasshouse.features.opening import check_known
     from glasshouse.models import Edit, load
+    from glasshouse.models.origins import check_known
     from glasshouse.steering import parse
 
     edit = Edit()

@@ -96,13 +96,13 @@ def discover(
             prompts=prompts or discoveries.PROMPTS, max_new_tokens=max_new_tokens or discoveries.NEW_TOKENS, seed=seed,
             dictionary=dictionary, device=device, say=say, done=lambda name: record(ws, name),
         )  # fmt: skip
-        if save is not None:
-            made = discoveries.group_behaviour(ws, found, group, save.stem)
-            write_atomically(save, discoveries.as_yaml(made))
-            say(f"wrote {save}; `glasshouse test {new} --suite {save}` runs it")
         answer(json, found)
         if not json:
-            _show(found, base, new)
+            _show(found, before.name, after.name)
+        if save is not None:  # there may be none of that number, which is no reason to lose the others
+            made = discoveries.group_behaviour(ws, found, group, save.stem)
+            write_atomically(save, discoveries.as_yaml(made))
+            say(f"wrote {save}; `glasshouse test {after.name} --suite {save}` runs it")
 
 
 def _asked_in(source: str) -> list[Behaviour]:

@@ -43,8 +43,9 @@ def harvest(
     """
     from glasshouse.activations import expect
     from glasshouse.activations import harvest as run
-    from glasshouse.features.opening import HARVEST_TOKENS, check_known, default_name, remember
+    from glasshouse.features.opening import HARVEST_TOKENS, default_name
     from glasshouse.models import load
+    from glasshouse.models.origins import check_known, remember
     from glasshouse.text import corpus as read
 
     with begin(workspace) as ws:
@@ -86,8 +87,9 @@ def learn(
     from glasshouse.activations import store
     from glasshouse.dictionaries import LearnConfig, expect
     from glasshouse.dictionaries import learn as run
-    from glasshouse.features.opening import check_known, default_name
+    from glasshouse.features.opening import default_name
     from glasshouse.models import load
+    from glasshouse.models.origins import check_known
 
     with begin(workspace, create=False) as ws:
         rows = store(ws, activations)
@@ -136,8 +138,9 @@ def features(
     from glasshouse.dictionaries import dictionary as read_dictionary
     from glasshouse.features import features as read_features
     from glasshouse.features.gathering import gather
-    from glasshouse.features.opening import HARVEST_TOKENS, check_known
+    from glasshouse.features.opening import HARVEST_TOKENS
     from glasshouse.models import load
+    from glasshouse.models.origins import check_known
     from glasshouse.text import corpus as read
 
     with begin(workspace, create=False) as ws:
@@ -173,8 +176,8 @@ def concepts(
     from glasshouse.cli.summary import concept_lines
     from glasshouse.dictionaries import dictionary as read_dictionary
     from glasshouse.features.kept import TOKENS, score_concepts
-    from glasshouse.features.opening import check_known
     from glasshouse.models import load
+    from glasshouse.models.origins import check_known
 
     with begin(workspace, create=False) as ws:
         found = read_dictionary(dictionary, ws=ws)

@@ -9,14 +9,13 @@ A step that was killed goes on where it stood; a step that was finished with the
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glasshouse.types import NAME_PATTERN, Site, UserError, check_name
-from glasshouse.workspace import Expectation, Workspace, write_atomically
+from glasshouse.workspace import Expectation, Workspace
 
 if TYPE_CHECKING:
     from glasshouse.dictionaries import Dictionary
@@ -107,6 +106,7 @@ def open_model(
     Raises `UserError` for a model, site, corpus or dictionary that does not fit, or a disk too small, before any work.
     """
     from glasshouse.models import load
+    from glasshouse.models.origins import check_known
     from glasshouse.text import corpus as read_corpus
 
     model = load(source, device=device, dtype=dtype, workspace=ws)
@@ -268,6 +268,7 @@ class _Job:
     def learn(self, amounts: dict[str, int], *, features: int | None, k: int) -> Dictionary:
         from glasshouse.activations import harvest
         from glasshouse.dictionaries import LearnConfig, learn
+        from glasshouse.models.origins import remember
 
         rows = harvest(
             self.model, self.text, [self.site], name=self.name, ws=self.ws, tokens=amounts["tokens"],
@@ -285,6 +286,7 @@ class _Job:
         """The given dictionary as one of the workspace; norms and report are measured if it came without."""
         from glasshouse.activations import stream
         from glasshouse.dictionaries import read_folder, write_folder
+        from glasshouse.models.origins import remember
 
         folder = self.ws.path("dictionaries", self.name)
         if _is_the_workspaces_own(given, self.ws):
@@ -327,39 +329,6 @@ def _completed(given: Dictionary, source: Any, model: Any) -> Dictionary:
     if norm is None:
         norm = source.typical_norm(str(given.site))
     return replace(given.with_statistics(maxima_F, norm), report=found)
-
-
-def remember(model: Any, source: str | Path, ws: Workspace) -> None:
-    """Note in models/NAME where the model came from and its dtype, so that `load(NAME)` finds it again as it was.
-    Weights are not copied.
-
-    A model that has moved is noted anew. Raises `UserError` if its weights are not those of the model noted.
-    """
-    from glasshouse.models.load import SOURCE, noted
-
-    folder = ws.path("models", model.name)
-    where = str(Path(source).resolve()) if Path(source).is_dir() else str(source)
-    note = {"source": where, "dtype": str(model.dtype).removeprefix("torch.")}
-    if ws.exists("models", model.name):
-        check_known(model, ws)
-        if str(source) == model.name or noted(folder).get("source", where) == where:
-            return
-        shutil.rmtree(folder)
-    with ws.writing("models", model.name, config={"version": model.version}, command="open") as draft:
-        write_atomically(draft.path / SOURCE, json.dumps(note, indent=1))
-        draft.finish()
-
-
-def check_known(model: Any, ws: Workspace) -> None:
-    """Raises `UserError` if the workspace knows a model of that name with other weights."""
-    if not ws.exists("models", model.name):
-        return
-    known = ws.manifest("models", model.name)["config"].get("version")  # none of what was grown here
-    if known is not None and known != model.version:
-        raise UserError(
-            f"expected the weights, dtype and tokenizer with which {model.name} was opened in {ws.root}, found others; "
-            "open a folder of another name, or use another --workspace"
-        )
 
 
 def _given_dictionary(source: str | Path, model: Any, site: str | None, ws: Workspace, name: str | None) -> Dictionary:

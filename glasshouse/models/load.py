@@ -11,9 +11,7 @@ Only safetensors are read, and no code from a repository is ever run.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,10 +23,10 @@ from glasshouse.models.adapters import base_of, is_adapter, merged
 from glasshouse.models.checks import check_sites
 from glasshouse.models.families import SiteMap, family_of, supported
 from glasshouse.models.model import Model
+from glasshouse.models.origins import SOURCE, name_here, noted, root
 from glasshouse.types import NAME_PATTERN, NUMBER, UserError
 from glasshouse.workspace import Workspace, read_manifest
 
-SOURCE = "source.json"  # in models/NAME of a model that was opened: {"source": folder or hub name, "dtype"}
 _HUB_SECONDS = 10  # for the one question whether the hub knows a name
 
 
@@ -59,7 +57,7 @@ def load(
     else:
         where, local_only = _find(str(source), workspace)
         here = name_here(str(source), workspace)
-        chosen_name, dtype = name or here, dtype or noted(_root(workspace) / "models" / here).get("dtype", "float32")
+        chosen_name, dtype = name or here, dtype or noted(root(workspace) / "models" / here).get("dtype", "float32")
         adapter = where if is_adapter(where) else ""
         if adapter:
             where, local_only = _find(base_of(adapter), workspace)
@@ -99,54 +97,6 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _name_from(source: str) -> str:
-    last = re.sub(r"[^a-z0-9._-]+", "-", Path(source).name.lower()).strip("-._")[:64]
-    return last if NAME_PATTERN.fullmatch(last) else "model"
-
-
-def name_here(source: str, workspace: Workspace | str | Path | None = None) -> str:
-    """What a model is called: the end of its path or hub name, with a number where the workspace calls another so."""
-    models = _root(workspace) / "models"
-    if NAME_PATTERN.fullmatch(source) and (models / source / "manifest.json").is_file():
-        return source
-    base, number = _name_from(source), 1
-    name = base
-    while not _free_for(models / name, source):
-        number += 1
-        name = f"{base[:59]}-{number}"
-    return name
-
-
-def _free_for(folder: Path, source: str) -> bool:
-    """Whether the workspace has no model in that folder, or the one from `source`, or one whose source has gone (it was
-    moved, or the workspace was copied here: the weights tell whether it is the same)."""
-    if not (folder / "manifest.json").is_file():
-        return True
-    where = noted(folder).get("source", str(folder))
-    gone = Path(where).is_absolute() and not Path(where).is_dir()
-    return where == source or gone or (Path(source).is_dir() and Path(where).resolve() == Path(source).resolve())
-
-
-def noted(folder: Path) -> dict[str, str]:
-    """From where the workspace opened the model in the folder, and in which dtype (in another its weights would be
-    others); nothing of one that was grown there."""
-    note = folder / SOURCE
-    if not note.is_file():
-        return {}
-    try:
-        found = json.loads(note.read_text(encoding="utf-8"))
-        return {"source": str(found["source"]), "dtype": str(found.get("dtype", "float32"))}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"expected {{'source': ..., 'dtype': ...}} in {note}, found a file that does not read ({error!r}); "
-            f"remove {folder} and open the model again"
-        ) from None
-
-
-def _root(workspace: Workspace | str | Path | None) -> Path:
-    return workspace.root if isinstance(workspace, Workspace) else Workspace.find(workspace)
-
-
 def _family(config: Any, what: str) -> SiteMap:
     row = family_of(getattr(config, "model_type", ""))
     if row is None:
@@ -164,7 +114,7 @@ def _family(config: Any, what: str) -> SiteMap:
 def _find(source: str, workspace: Workspace | str | Path | None) -> tuple[str, bool]:
     """(folder or hub name, whether to keep off the network)."""
     if NAME_PATTERN.fullmatch(source):
-        folder = _root(workspace) / "models" / source
+        folder = root(workspace) / "models" / source
         if (folder / "manifest.json").is_file():
             read_manifest(folder)
         if (folder / "config.json").is_file():

@@ -137,8 +137,8 @@ class Workbench:
         if self._weights.get(name) != stamp:
             self._loaded.pop(name, None)
         if name not in self._loaded:
-            from glasshouse.features.opening import check_known
             from glasshouse.models import load
+            from glasshouse.models.origins import check_known
 
             while len(self._loaded) > beside:
                 self._loaded.pop(next(iter(self._loaded)))

@@ -18,7 +18,7 @@ from glasshouse.features import labelled as reading
 from glasshouse.features.concepts import Codes, neurons, probe, score, summary
 from glasshouse.features.kept import kept_concepts, labelled_file, score_concepts
 from glasshouse.features.labelled import Labelled, above, read
-from glasshouse.features.opening import remember
+from glasshouse.models.origins import remember
 from glasshouse.text import Corpus, Document, token_ranges, tokenise
 from glasshouse.types import UserError
 

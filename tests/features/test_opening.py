@@ -13,6 +13,7 @@ from glasshouse.dictionaries import write_folder
 from glasshouse.features import gathering, opening
 from glasshouse.features.opening import Budget, demo
 from glasshouse.models import load, training
+from glasshouse.models.origins import check_known, remember
 from glasshouse.text import Corpus, Document
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
@@ -40,20 +41,20 @@ def test_a_model_is_loaded_again_in_the_dtype_in_which_it_was_opened(
     workspace: Workspace, tiny_model_dir: Path
 ) -> None:
     model = load(tiny_model_dir, device="cpu", dtype="bfloat16", workspace=workspace)
-    opening.remember(model, tiny_model_dir, workspace)
+    remember(model, tiny_model_dir, workspace)
     for source in ("tiny", tiny_model_dir):
         again = load(source, device="cpu", workspace=workspace)
         assert again.dtype == torch.bfloat16
-        opening.remember(again, source, workspace)
+        remember(again, source, workspace)
     with pytest.raises(UserError, match="dtype"):
-        opening.check_known(load("tiny", device="cpu", dtype="float32", workspace=workspace), workspace)
+        check_known(load("tiny", device="cpu", dtype="float32", workspace=workspace), workspace)
 
 
 @pytest.mark.parametrize("damaged", ["", "{", "[]", '{"dtype": "float32"}'])
 def test_a_damaged_note_of_where_a_model_came_from_is_one_line(
     damaged: str, tiny_model: Any, tiny_model_dir: Path, workspace: Workspace
 ) -> None:
-    opening.remember(tiny_model, tiny_model_dir, workspace)
+    remember(tiny_model, tiny_model_dir, workspace)
     (workspace.path("models", "tiny") / "source.json").write_text(damaged)
     for source in ("tiny", tiny_model_dir):
         with pytest.raises(UserError, match=r"source\.json, found"):
