@@ -56,6 +56,7 @@ def page(ws: Workspace, port: int, *, wanted: bool) -> Iterator[Page]:
         server = subprocess.Popen(
             [*command, "--listener", str(handle)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[handle]
         )
+    say(f"the page is at {address}")
     try:
         yield Page(server, address)
     finally:

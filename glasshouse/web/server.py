@@ -101,7 +101,8 @@ def serve(
         create_app(ws, model=model, host=host), log_level="warning", access_log=False, timeout_graceful_shutdown=2,
         http="h11", h11_max_incomplete_event_size=LONGEST_ADDRESS,
     )  # fmt: skip
-    print(f"the page is at {address} (Ctrl-C stops it)", file=sys.stderr, flush=True)
+    if listener is None:  # else it is a command's page, which says where it is
+        print(f"the page is at {address} (Ctrl-C stops it)", file=sys.stderr, flush=True)
     if open_browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it is meant to end
