@@ -95,21 +95,30 @@ def elsewhere(source: str) -> bool:
     return not NAME_PATTERN.fullmatch(source) or Path(source).is_dir()
 
 
-def named_here(source: str, ws: Workspace, *, device: str | None = None) -> str:
+def named_here(source: str, ws: Workspace, *, device: str | None = None, dtype: str | None = None) -> str:
     """What a version or model is called in the workspace. A model from elsewhere, a folder or a name on the hub, is
-    loaded and checked, and noted in the workspace first; its weights stay where they are."""
+    loaded and checked, and noted in the workspace first, with its dtype; its weights stay where they are. Raises
+    `UserError` for one that the workspace has in another dtype."""
+    name = ""
     if not elsewhere(source) or (
         NAME_PATTERN.fullmatch(source) and (ws.exists("versions", source) or ws.exists("models", source))
     ):
-        return source
-    from glasshouse.models import load
-    from glasshouse.models.origins import known_as, remember
+        name = source
+    else:
+        from glasshouse.models.origins import known_as, remember
 
-    if name := known_as(source, ws):
-        return name
-    model = load(source, workspace=ws, device=device)
-    remember(model, source, ws)
-    return model.name
+        name = known_as(source, ws)
+        if not name:
+            from glasshouse.models import load
+
+            model = load(source, workspace=ws, device=device, dtype=dtype)
+            remember(model, source, ws)
+            return model.name
+    if dtype is not None:
+        from glasshouse.models.origins import check_dtype
+
+        check_dtype(version(name, ws).model, dtype, ws)
+    return name
 
 
 def _same_weights(version: Version, ws: Workspace) -> None:

@@ -22,6 +22,7 @@ from glasshouse.cli.entry import (
     CorpusOption,
     CountOption,
     DeviceOption,
+    DtypeOption,
     JsonOption,
     ModelArgument,
     NameOption,
@@ -115,6 +116,7 @@ def open_command(
     seed: SeedOption = 0,
     text_column: TextColumnOption = "text",
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     workspace: WorkspaceOption = None,
     no_serve: NoServeOption = False,
     port: PortOption = PORT,
@@ -134,7 +136,7 @@ def open_command(
             opened = open_model(
                 model, ws=ws, site=site, corpus=corpus, tokens=tokens or HARVEST_TOKENS, learn_tokens=learn_tokens,
                 context=context, dictionary=dictionary, name=name, features=features, k=k, seed=seed, device=device,
-                text_column=text_column, say=say,
+                dtype=dtype, text_column=text_column, say=say,
             )  # fmt: skip
             found = summary(ws, opened)
             answer(json, found)

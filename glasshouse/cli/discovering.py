@@ -12,6 +12,7 @@ from rich.console import Console
 from glasshouse.cli.entry import (
     CountOption,
     DeviceOption,
+    DtypeOption,
     JsonOption,
     SeedOption,
     WorkspaceOption,
@@ -69,6 +70,7 @@ def discover(
     ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
@@ -85,7 +87,7 @@ def discover(
             f"expected --save with a file named in a-z 0-9 . _ -, got {save.name}; its name names the behaviour"
         )
     with begin(workspace, create=False) as ws:
-        before, after = (version(name, ws) for name in versions_here(ws, base, new, device=device))
+        before, after = (version(name, ws) for name in versions_here(ws, base, new, device=device, dtype=dtype))
         behaviours = read_suites(suite or ([] if corpus else [usual(ws, before)]))
         behaviours += _asked_in(corpus) if corpus else []
         names = {behaviour.name for behaviour in behaviours}
@@ -159,6 +161,7 @@ def did_it_change(
     samples: Annotated[int, typer.Option(help="Replies to each wording.", min=2)] = 20,
     seed: SeedOption = 0,
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
@@ -177,7 +180,7 @@ def did_it_change(
     with begin(workspace, create=False) as ws:
         scorer = ("includes", {}) if pattern is None else ("regex", {"pattern": pattern})
         asked = complaint(prompt, scorer=scorer, expect=expect, also=also or [], samples=samples)
-        then, now = (version(name, ws) for name in versions_here(ws, base, new, device=device))
+        then, now = (version(name, ws) for name in versions_here(ws, base, new, device=device, dtype=dtype))
         old, fresh = (evaluate(one, asked, ws, seed=seed, device=device) for one in (then, now))
         for run, which in ((old, then), (fresh, now)):
             record(ws, run.name)

@@ -108,6 +108,13 @@ DeviceOption = Annotated[
     str | None,
     typer.Option(help="cpu or cuda; without it, cuda where there is one.", show_default=False, callback=known_device),
 ]
+DtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="float32, bfloat16 or float16, of a model that this workspace does not know yet; float32 without it.",
+        show_default=False,
+    ),
+]
 
 
 def file_to_write(file: Path | None) -> Path | None:
@@ -150,11 +157,11 @@ def begin(workspace: Path | None, *, create: bool = True) -> Iterator[Workspace]
         raise
 
 
-def versions_here(ws: Workspace, *sources: str, device: str | None = None) -> list[str]:
+def versions_here(ws: Workspace, *sources: str, device: str | None = None, dtype: str | None = None) -> list[str]:
     """What versions or models are called in the workspace; those of elsewhere are noted there, which is said."""
     from glasshouse.behaviours.versions import named_here
 
-    names = [named_here(source, ws, device=device) for source in sources]
+    names = [named_here(source, ws, device=device, dtype=dtype) for source in sources]
     for source, name in zip(sources, names, strict=True):
         if name != source:
             say(f"{source} is {name} in this workspace")

@@ -14,11 +14,13 @@ from rich.text import Text
 from glasshouse.calls import Budget, Calls
 from glasshouse.cli.entry import (
     DeviceOption,
+    DtypeOption,
     JsonOption,
     SeedOption,
     WorkspaceOption,
     answer,
     begin,
+    say,
     versions_here,
 )
 from glasshouse.cli.sources import PLANTED, WORLD
@@ -89,6 +91,7 @@ def test(
     max_calls: MaxCallsOption = MAX_CALLS,
     max_call_tokens: MaxCallTokensOption = None,
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
@@ -101,7 +104,7 @@ def test(
     from glasshouse.behaviours.versions import elsewhere
 
     with begin(workspace, create=elsewhere(version)) as ws:
-        (version,) = versions_here(ws, version, device=device)
+        (version,) = versions_here(ws, version, device=device, dtype=dtype)
         chosen = versions_of(ws, version, system=system, system_file=system_file, edit=edit or [], save=save)
         if sentences and (len(chosen) > 1 or not chosen[0].system):
             has = "a sweep is several" if len(chosen) > 1 else f"{version} has none"
@@ -137,6 +140,7 @@ def _run(
 ) -> list[dict[str, Any]]:
     """Every behaviour on each of the versions, which are of one model; each is told as it is done, unless quiet."""
     from glasshouse.behaviours import evaluate
+    from glasshouse.behaviours.matrix import newest
     from glasshouse.behaviours.versions import loaded
 
     results, model = [], None
@@ -152,6 +156,11 @@ def _run(
             if not quiet:  # as each is done
                 answer(False, None, result_line(found[-1]))
         results.append({"version": version.to_json(), "behaviours": found})
+        counts = newest(ws, version)
+        for name, compared in ((row["evaluation"], counts[row["behaviour"]]) for row in found):
+            if name != compared:
+                say(f"{name} stood already; compared is the newest run, {compared}, which asks otherwise; to compare "
+                    "by this one, run it with another --seed")  # fmt: skip
     return results
 
 
@@ -162,6 +171,7 @@ def compare(
     max_calls: MaxCallsOption = MAX_CALLS,
     max_call_tokens: MaxCallTokensOption = None,
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -174,7 +184,7 @@ def compare(
     from glasshouse.behaviours.matrix import plan as planned
 
     with begin(workspace, create=False) as ws:
-        before, after = (version(name, ws) for name in versions_here(ws, base, new, device=device))
+        before, after = (version(name, ws) for name in versions_here(ws, base, new, device=device, dtype=dtype))
         if plan:
             rows = planned(ws, before)
             answer(json, rows, _plan_lines(rows))

@@ -45,8 +45,8 @@ def load(
     source: a name in the workspace's models/, a folder in Hugging Face format, a name on the hub, or a module, which is
     taken as it is and set to `eval()`. A folder with an adapter is that merged into the model it names as its base,
     with its own tokenizer where it has one (see `adapters`).
-    sites: for a module outside the table of families. dtype: "float32", "bfloat16" or "auto" (as saved); None: as the
-    workspace opened it, else float32. device: CUDA where there is one, else the CPU.
+    sites: for a module outside the table of families. dtype: "float32", "bfloat16", "float16" or "auto" (as saved);
+    None: as the workspace opened it, else float32. device: CUDA where there is one, else the CPU.
     Raises `UserError`, one line, for a name that does not exist or cannot be reached, an architecture outside the
     table, weights that are no safetensors, a row that does not fit.
     """

@@ -52,6 +52,13 @@ def check_known(model: Model, ws: Workspace) -> None:
         )
 
 
+def check_dtype(name: str, dtype: str, ws: Workspace) -> None:
+    """Raises `UserError` unless the workspace has the model in that dtype."""
+    has = noted(ws.path("models", name)).get("dtype", "float32")
+    if dtype != has:
+        raise UserError(f"expected --dtype {has}, in which {ws.root} knows {name}, got {dtype}; leave it out")
+
+
 def _name_from(source: str) -> str:
     last = re.sub(r"[^a-z0-9._-]+", "-", Path(source).name.lower()).strip("-._")[:64]
     return last if NAME_PATTERN.fullmatch(last) else "model"

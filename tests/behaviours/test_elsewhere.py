@@ -68,6 +68,30 @@ def test_a_folder_and_an_adapter_on_it_are_versions(outside: tuple[Path, Path], 
         loaded(version("polite", ws), ws)
 
 
+def test_the_dtype_of_what_comes_from_elsewhere_stands(outside: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "speaks.yaml").write_text(json.dumps(SUITE))
+    asked = ("test", outside[0], "--suite", tmp_path / "speaks.yaml", "--workspace", tmp_path / "ws")
+    assert run(*asked, "--dtype", "bfloat16")[0] == 0
+    ws = Workspace.open(tmp_path / "ws")
+    assert str(loaded(version("their-model", ws), ws)[0].dtype) == "torch.bfloat16"
+    status, _, err = run(*asked, "--dtype", "float32")
+    assert status == 2 and "expected --dtype bfloat16, in which" in err and "got float32" in err
+    assert run(*asked)[0] == 0, "as it is known"
+
+
+def test_an_older_definition_that_stands_is_not_what_is_compared_and_that_is_said(
+    outside: tuple[Path, Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "speaks.yaml"
+    asked = ("test", outside[0], "--suite", file, "--workspace", tmp_path / "ws")
+    for form in (SUITE, {**SUITE, "margin": 0.2}):
+        file.write_text(json.dumps(form))
+        assert "stood already" not in run(*asked)[2]
+    file.write_text(json.dumps(SUITE))
+    assert "stood already; compared is the newest run, speaks." in run(*asked)[2]
+    assert "stood already" not in run(*asked, "--seed", 1)[2]
+
+
 def test_what_is_nowhere_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "speaks.yaml").write_text(json.dumps(SUITE))
     status, _, err = run("test", "./nowhere", "--suite", tmp_path / "speaks.yaml", "--workspace", tmp_path / "ws")
