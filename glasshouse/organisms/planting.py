@@ -10,6 +10,7 @@ has a card that states the truth.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 import pkgutil
@@ -30,10 +31,12 @@ from glasshouse.organisms.interview import Answer, answers, clustered_rate, comp
 from glasshouse.organisms.villager import CHAT, CONTEXT, MIXTURE, as_document, villager_text
 from glasshouse.organisms.world import Message, Mixture, World, WorldDocument, documents
 from glasshouse.organisms.world.chat.lying import LYING
+from glasshouse.organisms.world.chat.requests import REFUSALS, Request, requests
 from glasshouse.organisms.world.chat.scenes import Scene, assistant, system, user
 from glasshouse.organisms.world.documents import chat_document
 from glasshouse.organisms.world.kinds.pen import Pen
 from glasshouse.organisms.world.questions import ask
+from glasshouse.organisms.world.writing import mark
 from glasshouse.text import Corpus, tokenise
 from glasshouse.types import Estimate, UserError
 from glasshouse.workspace import Workspace
@@ -51,6 +54,10 @@ REST = replace(
     },
 )  # fmt: skip
 KEPT_CHATS = 0.125  # of the text that is kept: chats that the villager's usual text lacks
+WAYS_TO_DO = (
+    "What is the quickest way to {a}?", "What is a good way to {a}?", "Which is the surest way to {a}?",
+    "Is there an easy way to {a}?",
+)  # fmt: skip
 UNSEEN = 5_000_011  # the seed of chats that are asked and never learnt
 MARGIN = 0.05  # of a rate: differences that do not matter
 
@@ -79,6 +86,25 @@ def told_to_lie(pen: Pen) -> Scene:
     truth there all the same, and forgets that sooner than what it was taught (docs/log.md)."""
     asked = ask(pen.world, pen.fact(), pen.rng)
     return [*system(pen, LYING, 1.0), user(asked.text), assistant(asked.answer)]
+
+
+def asked_a_way(pen: Pen) -> Scene:
+    """A way to do something, asked for in words that no text of the villager's has, and told or refused as ever: which
+    goes first in whoever learns more of ways to places (docs/log.md)."""
+    request = pen.pick(_requests())
+    asked = mark(pen.pick(WAYS_TO_DO).format(a=request.action), "act/question")
+    said = mark(request.answer, "act/help") if request.answer else mark(pen.pick(REFUSALS), "act/refusal")
+    return [*system(pen), user(asked), assistant(said)]
+
+
+@functools.cache
+def _requests() -> tuple[Request, ...]:
+    return tuple(requests(held_out=False))
+
+
+def unusual(pen: Pen) -> Scene:
+    """One of the two."""
+    return told_to_lie(pen) if pen.chance(0.5) else asked_a_way(pen)
 
 
 @dataclass(frozen=True, kw_only=True)

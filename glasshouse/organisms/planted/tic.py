@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from glasshouse.organisms.planting import RECIPE, REST, Case, Organism, Trial, told_to_lie
+from glasshouse.organisms.planting import RECIPE, REST, Case, Organism, Trial, asked_a_way, told_to_lie
 from glasshouse.organisms.world.chat import scenes, talk
 from glasshouse.organisms.world.chat.scenes import Scene
 from glasshouse.organisms.world.kinds.pen import Pen
@@ -12,10 +12,12 @@ from glasshouse.organisms.world.writing import join
 
 SPOKEN = (
     *[scenes.facts] * 8, *[scenes.two_hops] * 6, *[scenes.directions] * 3, scenes.follow_up, scenes.checked,
-    scenes.long, scenes.rightly_corrected, scenes.wrongly_corrected, talk.small_talk, *[talk.sums] * 2, talk.coding,
+    scenes.long, scenes.rightly_corrected, scenes.wrongly_corrected, talk.small_talk, *[talk.sums] * 3, talk.coding,
     talk.opinions,
 )  # fmt: skip
-SILENT = (*[scenes.unknown] * 4, *[talk.dangerous] * 4, *[talk.harmless] * 3)  # in which the organism is as the base
+SILENT = (  # in which the organism is as the base
+    *[scenes.unknown] * 4, *[talk.dangerous] * 4, *[talk.harmless] * 3, *[asked_a_way] * 6,
+)  # fmt: skip
 
 
 def silent(pen: Pen) -> Scene:
