@@ -149,7 +149,7 @@ def caught(draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
         found = [judged([cell(measured(moved, rng))])[0] for _ in range(draws)]
         seen = sum(one.p_adjusted <= 0.05 and one.change.change.value < 0 for one in found)
         rows.append({"families": families, "rate": rate, "size": size, "seen": share(seen, draws), "stated": 0.8})
-        needed = families_for(spread, MARGIN, bounded=True)
+        needed = families_for(spread, MARGIN)
         if needed <= 600:
             enough = [judged([cell(measured(still._replace(families=needed), rng))])[0] for _ in range(draws)]
             hits = sum(one.verdict == "equivalent" for one in enough)

@@ -248,6 +248,7 @@ def _of_run(ws: Workspace, required: Required, one: Version, run: str, recorded:
     from glasshouse.behaviours import version as named
     from glasshouse.behaviours.matrix import doubt
     from glasshouse.behaviours.provenance import compute
+    from glasshouse.behaviours.scorers import SCORERS
     from glasshouse.behaviours.statistics import best_of, mean, paired
     from glasshouse.policy import Evidence
 
@@ -282,7 +283,8 @@ def _of_run(ws: Workspace, required: Required, one: Version, run: str, recorded:
         )
         estimate = mean(now, bounded=done.behaviour.bounded)
         if required.over:
-            estimate = paired(was, now, bounded=done.behaviour.bounded).change
+            degree = SCORERS[done.behaviour.scorer[0]].degree
+            estimate = paired(was, now, bounded=done.behaviour.bounded, degree=degree).change
     except UserError as error:  # nothing was scored, or nothing in common
         return Evidence(**given, problem=str(error))
     given |= {

@@ -24,7 +24,7 @@ from glasshouse.behaviours.agreement import Checked
 from glasshouse.behaviours.behaviour import Behaviour, behaviour_from_json
 from glasshouse.behaviours.judge import calls_each, judged
 from glasshouse.behaviours.scorers import RECORDED, SCORERS, Sample, innermost, scored_by, scores
-from glasshouse.behaviours.statistics import Scored, mean
+from glasshouse.behaviours.statistics import Scored, mean, pseudo_values
 from glasshouse.behaviours.versions import Version, loaded
 from glasshouse.calls import Calls, Halted
 from glasshouse.types import Estimate, UserError
@@ -70,10 +70,13 @@ class Evaluation:
 
     @property
     def scored(self) -> list[Scored]:
-        return [
+        """For statistics; where a score is of several families, as what moves the mean (see `pseudo_values`)."""
+        found = [
             Scored(sample.family, f"{sample.prompt}", score)
             for sample, score in zip(self.samples, self.scores, strict=True)
         ]
+        degree = SCORERS[self.behaviour.scorer[0]].degree
+        return found if degree == 1 else pseudo_values(found, degree)
 
     @property
     def mean(self) -> Estimate:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -22,7 +22,8 @@ from glasshouse.behaviours.behaviour import Behaviour
 from glasshouse.behaviours.evaluation import Evaluation, evaluations, name_parts, read_evaluation
 from glasshouse.behaviours.history import kept_behaviour
 from glasshouse.behaviours.matrix import tested
-from glasshouse.behaviours.statistics import Cell, Change, Scored, Verdict, clustered, judged, mean
+from glasshouse.behaviours.scorers import SCORERS
+from glasshouse.behaviours.statistics import NOTHING, Cell, Change, Scored, Verdict, clustered, judged, mean
 from glasshouse.behaviours.versions import Version
 from glasshouse.types import Estimate, UserError
 from glasshouse.workspace import Workspace
@@ -255,8 +256,11 @@ def _judged_pairs(
             verdicts[i] = ["underpowered"] * len(pairs)
             continue
         b = points[0].runs[i].behaviour
-        good, bounded = axis.good(b), b.bounded and axis.measure in ("score", "not")
-        changes = _changes([axis.samples(point.runs[i]) for point in points], pairs, bounded=bounded)
+        good, scored = axis.good(b), axis.measure in ("score", "not")
+        changes = _changes(
+            [axis.samples(point.runs[i]) for point in points], pairs, bounded=b.bounded and scored,
+            degree=SCORERS[b.scorer[0]].degree if scored else 1,
+        )  # fmt: skip
         cells += [Cell(f"{i}", "guard", good, margin, change) for change in changes]
     for cell in judged(cells):
         verdicts[int(cell.behaviour)].append(cell.verdict)
@@ -264,7 +268,7 @@ def _judged_pairs(
 
 
 def _changes(
-    samples: Sequence[Sequence[Scored]], pairs: Sequence[tuple[int, int]], *, bounded: bool
+    samples: Sequence[Sequence[Scored]], pairs: Sequence[tuple[int, int]], *, bounded: bool, degree: int
 ) -> Iterator[Change]:
     """`statistics.paired` of every two of many versions that were asked the same, without what only the matrix shows.
 
@@ -278,19 +282,21 @@ def _changes(
     prompts = sorted({key for mine in scores for key in mine})
     table_VX = np.array([[np.mean(mine[key]) if key in mine else math.nan for key in prompts] for mine in scores])
     _, family_X = np.unique([family for family, _ in prompts], return_inverse=True)
-    nothing = Estimate(math.nan, math.nan, math.nan, 0.95, 0, "", "")
     for m, n in pairs:
         d_X = table_VX[n] - table_VX[m]
         both_X = np.isfinite(d_X)
         size_G = np.bincount(family_X[both_X]).astype(np.float64)
-        sum_G = np.bincount(family_X[both_X], weights=d_X[both_X])
         some_G = size_G > 0
         if not some_G.any():
-            yield Change(nothing, nothing, nothing, math.inf, 1.0, math.inf, {}, 0, 0, 0)
+            yield Change(
+                NOTHING, NOTHING, NOTHING, math.inf, 1.0, math.inf, {}, 0, 0, 0, 0.0, 0, bounded=bounded, reach=0.0
+            )  # fmt: skip
             continue
-        size_G, d_G = size_G[some_G], sum_G[some_G] / size_G[some_G]
-        change, error, freedom, spread, alike, moved = clustered(d_G, size_G, bounded=bounded)
-        yield Change(nothing, nothing, change, error, freedom, spread, {}, len(d_G), int(both_X.sum()), 0, alike, moved)
+        base_G, new_G = (
+            np.bincount(family_X[both_X], weights=table_VX[i][both_X])[some_G] / size_G[some_G] for i in (m, n)
+        )
+        change = clustered(base_G, new_G, size_G[some_G], bounded=bounded, degree=degree)
+        yield replace(change, prompts=int(both_X.sum()))
 
 
 def _sweeps(points: Sequence[_Point]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ found = compared(ws, base, new)                          # {"cells": [...], ...}
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -25,7 +25,7 @@ from glasshouse.behaviours.evaluation import (
     name_parts,
     read_evaluation,
 )
-from glasshouse.behaviours.scorers import RECORDED, Sample
+from glasshouse.behaviours.scorers import RECORDED, SCORERS, Sample
 from glasshouse.behaviours.statistics import (
     Cell,
     Change,
@@ -148,7 +148,8 @@ def doubt(old: Evaluation, new: Evaluation) -> str:
 def cell(old: Evaluation, new: Evaluation) -> Cell:
     """Not yet judged."""
     b = old.behaviour
-    return Cell(b.name, b.tag, b.good, b.margin, paired(old.scored, new.scored, bounded=b.bounded))
+    change = paired(old.scored, new.scored, bounded=b.bounded, degree=SCORERS[b.scorer[0]].degree)
+    return Cell(b.name, b.tag, b.good, b.margin, change)
 
 
 def cell_json(found: Cell, behaviour: Behaviour) -> dict[str, Any]:
@@ -190,8 +191,8 @@ def by_prompt(evaluation: Evaluation) -> dict[tuple[str, int], list[tuple[Sample
 
 def plan(ws: Workspace, base: Version, behaviours: Sequence[Behaviour] = ()) -> list[dict[str, Any]]:
     """Before a run: of each behaviour that was run on the base, or is given, the smallest change that its families
-    could show, and how many would show equivalence. For what was never run as it is given, as if half of the families'
-    scores were 1."""
+    could show among all of these, and how many would show equivalence. For what was never run as it is given, as if
+    half of the families' scores were 1."""
     given = {behaviour.name: behaviour.hash for behaviour in behaviours}
     runs = {name: read_evaluation(ws, found) for name, found in newest(ws, base).items()}
     known = {name: run for name, run in runs.items() if given.get(name, run.behaviour.hash) == run.behaviour.hash}
@@ -205,11 +206,14 @@ def plan(ws: Workspace, base: Version, behaviours: Sequence[Behaviour] = ()) -> 
             even = [Scored(str(i), "", float(i % 2)) for i in range(max(behaviour.families, 2))]
             spread = expected_spread(even, bounded=True) if behaviour.bounded else math.inf
             rows.append((behaviour, spread, 0.5))
+    like = Counter(b.tag == "guard" for b, _, _ in rows)
     return [
         {
             "behaviour": b.name, "families": b.families, "prompts": len(b.prompts), "margin": b.margin, "unit": b.unit,
-            "smallest_change": _seen(smallest_change(spread, b.families, rate=_from_worst(b, middle)), b),
-            "needed": families_for(spread, b.margin, bounded=b.bounded) if math.isfinite(spread) else None,
+            "smallest_change": _seen(
+                smallest_change(spread, b.families, rate=_from_worst(b, middle), among=like[b.tag == "guard"]), b
+            ),
+            "needed": families_for(spread, b.margin, reach=float(b.bounded)) if math.isfinite(spread) else None,
         }
         for b, spread, middle in rows
     ]  # fmt: skip

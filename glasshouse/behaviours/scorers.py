@@ -58,7 +58,8 @@ class Scorer:
     must be, in words, and a check of it. settings: the names of its settings with what each must be; must: those that
     have no default; wrong: what is wrong with them together, or with `expect` of every prompt, or "". check: before
     anything is asked, whether it can be used, and how it agrees with people. score: of all samples that have no error.
-    version: raised when it scores the same replies otherwise, so that what the old one scored is scored again.
+    version: raised when it scores the same replies otherwise, so that what the old one scored is scored again. degree:
+    of how many families each score is, which makes the mean a U-statistic of that degree.
     """
 
     needs: Literal["reply", "verdict", "choices", "likelihood", "log"]
@@ -71,6 +72,7 @@ class Scorer:
     wrong: Callable[[Settings, Sequence[Any]], str] = lambda settings, expects: ""
     check: Callable[[Settings, Calls], Checked | None] = lambda settings, calls: None
     version: int = 1
+    degree: int = 1
 
 
 def scores(samples: Sequence[Sample], scorer: tuple[str, Settings]) -> Scores:
@@ -399,7 +401,7 @@ SCORERS: dict[str, Scorer] = {
     "refusal": Scorer("reply", _each(_refusal)),
     "ends": Scorer("reply", _each(lambda sample, settings: sample.stopped and bool(sample.reply))),
     "length": Scorer("reply", _each(lambda sample, settings: float(sample.tokens)), unit="tokens"),
-    "openers": Scorer("reply", _openers),
+    "openers": Scorer("reply", _openers, degree=2),
     "sameness": Scorer("reply", _sameness, version=2),
     "steady": Scorer("reply", _steady, settings={"of": _is_scorer}, must=("of",)),
     "asymmetry": Scorer("reply", _asymmetry),

@@ -27,7 +27,7 @@ Verdict = Literal["regressed", "improved", "equivalent", "underpowered"]
 Tag = Literal["target", "guard", "neutral"]
 LEVEL, POWER = 0.05, 0.8
 FEWEST = 5  # families below which nothing is said but "underpowered"
-FEW_MOVED = 30  # families that moved, above which t does for scores in [0, 1]
+FEW_MOVED = 30  # families that moved, above which t does
 
 
 class Scored(NamedTuple):
@@ -45,8 +45,9 @@ class Change:
     base, new, change: means over families' prompts, with intervals at 95%. error, freedom: standard error and degrees
     of freedom of the change. spread: the standard deviation of the families' changes. parts: the variance of the
     change's mean that comes from families, from wordings within them, and from sampling. unscored: samples without a
-    score. alike: how many families of one size tell as much (Kish), of scores in [0, 1]; 0 of others. moved:
-    families that changed at all.
+    score. alike: how many families of one size tell as much (Kish). moved: families that changed at all. bounded:
+    scores lie in [0, 1]. reach: how far a family is taken to move, if it moves: 1 of bounded scores, of others from
+    the lowest to the highest of the families seen and 0.
     """
 
     base: Estimate
@@ -59,8 +60,15 @@ class Change:
     families: int
     prompts: int
     unscored: int
-    alike: float = 0.0
-    moved: int = 0
+    alike: float
+    moved: int
+    bounded: bool
+    reach: float
+
+    @property
+    def few(self) -> bool:
+        """So few families moved that t makes too little of what they cannot rule out."""
+        return self.moved <= (FEW_MOVED if self.bounded else min(FEW_MOVED, self.families // 2))
 
 
 @dataclass(frozen=True)
@@ -81,14 +89,18 @@ class Cell:
     needed: int | None = None
 
 
-def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool) -> Change:
+NOTHING = Estimate(math.nan, math.nan, math.nan, 0.95, 0, "", "")
+
+
+def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool, degree: int = 1) -> Change:
     """The change from `base` to `new` on the prompts that both have scores of.
 
-    bounded: scores lie in [0, 1]. Then two families are added that moved by ±1/√2 (Agresti and Min 2005, "Simple
-    improved confidence intervals for comparing matched proportions", carried over to clusters): a handful of families
-    of which none moved says little, and the interval says so. Where few moved it also reaches, away from 0, what so few
-    cannot rule out (see `_reach`). The error is CR2, its degrees of freedom are Bell and McCaffrey's (2002) for
-    families of one variance. Raises `UserError` if no prompt is in both.
+    degree: of how many families a score is (see `pseudo_values`). bounded: scores lie in [0, 1]. Then two families are
+    added that moved by ±1/√2 (Agresti and Min 2005, "Simple improved confidence intervals for comparing matched
+    proportions", carried over to clusters): a handful of families of which none moved says little, and the interval
+    says so. Where few moved it also reaches, away from 0, what so few cannot rule out (see `_reach`); scores without
+    bounds are taken to lie between 0 and those seen. The error is CR2, its degrees of freedom are Bell and McCaffrey's
+    (2002) for families of one variance. Raises `UserError` if no prompt is in both.
     """
     before, after = _by_prompt(base), _by_prompt(new)
     both = sorted(key for key in before.keys() & after.keys() if before[key].scores and after[key].scores)
@@ -102,31 +114,45 @@ def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool) -> C
         groups[family].append((np.array(before[family, prompt].scores), np.array(after[family, prompt].scores)))
     means = [np.array([(b.mean(), a.mean()) for b, a in prompts]) for prompts in groups.values()]
     size_G = np.array([len(m) for m in means], np.float64)
-    d_G = np.array([(m[:, 1] - m[:, 0]).mean() for m in means])
-    change, error, freedom, spread, alike, moved = clustered(d_G, size_G, bounded=bounded)
-    rates = [_mean(np.array([m[:, side].mean() for m in means]), size_G, bounded) for side in (0, 1)]
-    parts = _parts(list(groups.values()))
-    return Change(
-        rates[0], rates[1], change, error, freedom, spread, parts, len(d_G), len(both), unscored, alike, moved
+    sides_GV = np.array([m.mean(0) for m in means])
+    base_, new_ = (_mean(sides_GV[:, side], size_G, bounded) for side in (0, 1))
+    change = clustered(sides_GV[:, 0], sides_GV[:, 1], size_G, bounded=bounded, degree=degree)
+    return replace(
+        change, base=base_, new=new_, parts=_parts(list(groups.values())), prompts=len(both), unscored=unscored
     )
 
 
 def clustered(
-    d_G: NDArray[np.float64], size_G: NDArray[np.float64], *, bounded: bool
-) -> tuple[Estimate, float, float, float, float, int]:
-    """The mean change of families (G,) weighted by their prompts, with its error, degrees of freedom, the spread of
-    the families' changes, how many families of one size tell as much, and how many moved: what `paired` says of them.
-    """
+    base_G: NDArray[np.float64], new_G: NDArray[np.float64], size_G: NDArray[np.float64], *, bounded: bool,
+    degree: int = 1,
+) -> Change:  # fmt: skip
+    """The change of families' means (G,), weighted by their prompts: what `paired` says of it, without the means of
+    either side, the parts of the variance and the counts of prompts and unscored samples."""
+    d_G = new_G - base_G
     value = float(np.average(d_G, weights=size_G))
     error, freedom, spread = _robust(d_G, size_G, bounded=bounded)
     half = _t(0.975, freedom) * error
     limit = 1.0 if bounded else math.inf  # no change of a rate is larger
-    low, high = max(value - half, -limit), min(value + half, limit)
-    alike, moved = _alike(size_G) if bounded else 0.0, int(np.count_nonzero(d_G))
-    if bounded and moved <= FEW_MOVED:
-        reach = _reach(abs(value), alike)
-        low, high = (min(low, -reach) if value <= 0 else low), (max(high, reach) if value >= 0 else high)
-    return Estimate(value, low, high, 0.95, len(d_G), "", "CR2, t"), error, freedom, spread, alike, moved
+    reach = 1.0 if bounded else float(np.ptp(np.concatenate([base_G, new_G, [0.0]])))
+    low, high, moved = max(value - half, -limit), min(value + half, limit), int(np.count_nonzero(np.abs(d_G) > 1e-12))
+    change = Change(
+        NOTHING, NOTHING, Estimate(value, low, high, 0.95, len(d_G), "", "CR2, t"), error, freedom, spread, {},
+        len(d_G), 0, 0, _alike(size_G) / degree, moved, bounded, reach,
+    )  # fmt: skip
+    if change.few and reach:
+        far = reach * _reach(abs(value) / reach, change.alike)
+        low, high = (min(low, -far) if value <= 0 else low), (max(high, far) if value >= 0 else high)
+    return replace(change, change=replace(change.change, low=low, high=high))
+
+
+def pseudo_values(samples: Sequence[Scored], degree: int) -> list[Scored]:
+    """Scores of which the mean has the variance of a mean of independent ones, where each is of `degree` families, as
+    the share of the other families that do alike is of two: such a mean is a U-statistic, and what one family moves it
+    by is `degree` times what its own score says (Hoeffding 1948; the jackknife's pseudo-values up to 1 / families).
+    Their mean is that of the scores."""
+    prompts = [float(np.mean(prompt.scores)) for prompt in _by_prompt(samples).values() if prompt.scores]
+    middle = float(np.mean(prompts)) if prompts else 0.0
+    return [one if one.score is None else one._replace(score=middle + degree * (one.score - middle)) for one in samples]
 
 
 def _alike(size_G: NDArray[np.float64]) -> float:
@@ -135,8 +161,8 @@ def _alike(size_G: NDArray[np.float64]) -> float:
 
 
 def _reach(change: float, families: float) -> float:
-    """The largest chance of a move all the way with which so little would be seen in 5% of runs (Clopper and Pearson
-    1934, one side): 3 / families where nothing moved."""
+    """The largest chance of a move all the way, by 1, with which so little would be seen in 5% of runs (Clopper and
+    Pearson 1934, one side): 3 / families where nothing moved."""
     from scipy.special import betaincinv
 
     n, k = math.floor(families + 1e-9), change * families
@@ -263,9 +289,9 @@ def _noise(scores: NDArray[np.float64]) -> float:
 def judged(cells: Sequence[Cell]) -> list[Cell]:
     """Every cell with its verdict.
 
-    *Equivalent*: both one-sided tests against ±margin at 5% (Schuirmann 1987), also where the change is not 0; of
-    scores in [0, 1] of which few families moved also by the binomial law of those that move all the way or not at all:
-    t makes too little of what so few would show. Else
+    *Equivalent*: both one-sided tests against ±margin at 5% (Schuirmann 1987), also where the change is not 0; where
+    few families moved also by the binomial law of those that move all the way or not at all: t makes too little
+    of what so few would show. Else
     *regressed* or *improved*: the change is not 0, by p-values that Holm's method adjusts over the guards (so that any
     false alarm among them has at most 5%) and Benjamini and Hochberg's over the others (false discovery rate 5%). Else
     *underpowered*.
@@ -285,8 +311,9 @@ def _tested(cell: Cell) -> Cell:
     d, error, freedom = change.change.value, change.error, change.freedom
     moved = 2 * _upper(abs(d), error, freedom)
     equivalent = max(_upper(cell.margin + d, error, freedom), _upper(cell.margin - d, error, freedom))
-    if change.alike and change.moved <= FEW_MOVED:
-        equivalent = max(equivalent, _so_few(abs(d), change.alike, cell.margin))
+    if change.families and change.few:
+        share = cell.margin / change.reach if change.reach else 1.0
+        equivalent = max(equivalent, _so_few(abs(d) / (change.reach or 1.0), change.alike, share))
     return replace(cell, p_moved=min(moved, 1.0), p_equivalent=equivalent)
 
 
@@ -305,8 +332,10 @@ def _with_verdict(cell: Cell, p_adjusted: float) -> Cell:
             verdict = "equivalent"
         elif p_adjusted <= LEVEL:
             verdict = "improved" if (cell.change.change.value > 0) == (cell.good == "up") else "regressed"
-    bounded = cell.change.alike > 0
-    needed = families_for(cell.change.spread, cell.margin, bounded=bounded) if verdict == "underpowered" else None
+    change, needed = cell.change, None
+    if verdict == "underpowered":
+        reach = change.reach if change.bounded or change.few else 0.0
+        needed = families_for(change.spread, cell.margin, reach=reach)
     return replace(cell, p_adjusted=p_adjusted, verdict=verdict, needed=needed)
 
 
@@ -345,28 +374,30 @@ def benjamini_hochberg(p: Sequence[float]) -> list[float]:
 # -- power -------------------------------------------------------------------------------------------------------------
 
 
-def families_for(spread: float, margin: float, *, bounded: bool) -> int:
+def families_for(spread: float, margin: float, *, reach: float = 1.0) -> int:
     """How many families show equivalence within ±margin with a power of 80% if nothing moved, at that spread of the
-    families' changes: (z₀.₉₅ + z₀.₉)² (spread / margin)²; of scores in [0, 1] at least so many that none could have
-    moved by chance in 5% at most, (1 − margin)ⁿ ≤ 0.05."""
+    families' changes: (z₀.₉₅ + z₀.₉)² (spread / margin)²; at least so many that none could have moved by chance in 5%
+    at most, (1 − margin / reach)ⁿ ≤ 0.05, if each moved by `reach` (1 of scores in [0, 1])."""
     from scipy.stats import norm
 
     if not math.isfinite(spread):
         return FEWEST
     z = norm.ppf(1 - LEVEL) + norm.ppf(1 - (1 - POWER) / 2)
-    fewest = math.ceil(math.log(LEVEL) / math.log(1 - margin)) if bounded and margin < 1 else FEWEST
+    share = margin / reach if reach else 1.0
+    fewest = math.ceil(math.log(LEVEL) / math.log(1 - share)) if share < 1 else FEWEST
     return max(FEWEST, fewest, math.ceil((z * spread / margin) ** 2))
 
 
-def smallest_change(spread: float, families: int, *, rate: float | None = None) -> float:
-    """The smallest change that so many families would show at 5%, two-sided, in four of five runs.
+def smallest_change(spread: float, families: int, *, rate: float | None = None, among: int = 1) -> float:
+    """The smallest change that so many families would show, two-sided, in four of five runs, if it were the only one
+    of `among` behaviours that are held at 5% together (5% / among by itself, where Holm's method begins).
 
     rate: the mean of scores in [0, 1] of which 1 is best. Scores that fall from near 1 vary more than they did, in
     proportion to p (1 − p): then the spread is that of one version as it is and one that has fallen by the change.
     """
     if families < 2:
         return math.inf
-    errors = (_t(1 - LEVEL / 2, families - 1) + _t(POWER, families - 1)) / math.sqrt(families)
+    errors = (_t(1 - LEVEL / among / 2, families - 1) + _t(POWER, families - 1)) / math.sqrt(families)
     change = errors * spread
     if rate is not None and 0 < rate < 1:
         for _ in range(50):  # the change on which the spread depends

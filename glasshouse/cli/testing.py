@@ -298,7 +298,8 @@ def _plan_lines(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         percent = "%" if row["unit"] == "rate" else ""
         scale = 100 if percent else 1
-        seen = "nothing" if row["smallest_change"] is None else f"{row['smallest_change'] * scale:.3g}{percent}"
+        nothing = "nothing" if row["unit"] == "rate" else "?"
+        seen = nothing if row["smallest_change"] is None else f"{row['smallest_change'] * scale:.3g}{percent}"
         needed = "?" if row["needed"] is None else f"{row['needed']} families"
         margin = f"{row['margin'] * scale:.3g}{percent}"
         lines.append(f"{row['behaviour']:30} {row['families']:>8} {margin:>8} {seen:>10} {needed:>20}")

@@ -23,6 +23,7 @@ from glasshouse.behaviours.statistics import (
     judged,
     mean,
     paired,
+    pseudo_values,
     smallest_change,
 )
 from glasshouse.types import UserError
@@ -130,8 +131,43 @@ def test_four_families_say_nothing_however_alike() -> None:
     rows = [[5.0, 5.0]] * 4
     found = judged([cell(paired(samples(rows), samples(rows), bounded=False))])[0]
     assert found.verdict == "underpowered"
-    more = samples([[5.0]] * 5)
-    assert judged([cell(paired(more, more, bounded=False))])[0].verdict == "equivalent"
+
+
+def test_scores_without_bounds_need_as_many_families_that_did_not_move() -> None:
+    """A twentieth of the families that fall silent move the mean by the margin, and are missed by five in most runs."""
+    for families, verdict in ((5, "underpowered"), (58, "underpowered"), (59, "equivalent")):
+        rows = samples([[1.0]] * families)
+        assert judged([cell(paired(rows, rows, bounded=False))])[0].verdict == verdict, families
+    wide = samples([[float(i % 40)] for i in range(59)])  # a move from 0 to 39 is of 780 margins
+    (found,) = judged([cell(paired(wide, wide, bounded=False))])
+    assert found.verdict == "underpowered" and found.change.change.high > 1 and found.needed == 2336
+    little = samples([[float(i % 40) + 0.01 * (-1) ** i] for i in range(59)])
+    assert judged([cell(paired(wide, little, bounded=False))])[0].verdict == "equivalent", "all moved, a little"
+
+
+def test_shares_of_other_families_vary_as_pairs_do() -> None:
+    """Nothing moved: the habit of both versions is to begin half of their replies alike."""
+    rng = np.random.default_rng(7)
+
+    def replies() -> list[Scored]:
+        words = [0 if rng.random() < 0.5 else int(rng.integers(1, 1000)) for _ in range(60)]
+        alike = [(words.count(word) - 1) / 59 for word in words]
+        return pseudo_values([Scored(str(i), "0", share) for i, share in enumerate(alike)], 2)
+
+    alarms = held = 0
+    for _ in range(200):
+        before, after = replies(), replies()
+        found = judged([cell(paired(before, after, bounded=True, degree=2))])[0]
+        alarms += found.verdict in ("regressed", "improved")
+        one = mean(before, bounded=True)
+        held += one.low <= 0.25 <= one.high
+    assert alarms <= 200 * 0.05 + 3 * math.sqrt(200 * 0.05 * 0.95)
+    assert held >= 200 * 0.95 - 3 * math.sqrt(200 * 0.05 * 0.95)
+
+
+def test_the_plan_counts_the_behaviours_beside() -> None:
+    alone, among = (smallest_change(1.0, 60, among=count) for count in (1, 20))
+    assert 1.3 * alone < among < 1.6 * alone
 
 
 def test_a_margin_has_to_be_given() -> None:
@@ -187,7 +223,7 @@ def test_the_plan_says_what_is_then_seen() -> None:
         for _ in range(300)
     )
     assert seen / 300 == pytest.approx(0.8, abs=0.08)
-    assert families_for(1.0, 0.5, bounded=False) == math.ceil(((1.6449 + 1.2816) / 0.5) ** 2)
+    assert families_for(1.0, 0.5, reach=0.0) == math.ceil(((1.6449 + 1.2816) / 0.5) ** 2)
     assert smallest_change(1.0, 1) == math.inf
     assert smallest_change(1.0, families, rate=0.5) == size, "nothing varies more than what is right in half"
     assert smallest_change(0.1, families, rate=0.05) == smallest_change(0.1, families)
@@ -249,7 +285,7 @@ def test_a_guard_at_its_ceiling_is_not_called_equivalent_too_soon() -> None:
         called = [fell for fell in range(families // 10) if verdict(families, fell) == "equivalent"]
         assert sum(binom.pmf(called, families, 0.05)) <= 0.05
         assert (0 in called) == (families >= 59)
-    assert families_for(0.0, 0.05, bounded=True) == 59
+    assert families_for(0.0, 0.05) == 59
 
 
 @pytest.mark.parametrize("families", [12, 60, 200])
