@@ -6,6 +6,7 @@ decision, comparison = judged(ws, read_policy(Path("policy.yaml")), "settled", d
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ from glasshouse.workspace import Workspace
 if TYPE_CHECKING:
     from glasshouse.behaviours import Version
     from glasshouse.policy import Decision, Evidence, Policy
-    from glasshouse.policy.policy import Required
+    from glasshouse.policy.policy import Elicited, Required
 
 
 class Recorded(NamedTuple):
@@ -67,6 +68,11 @@ def record(ws: Workspace, evaluation: str) -> None:
     append(ws.root / FILE, "evidence", body)
 
 
+def recorded(ws: Workspace) -> Ledger:
+    """What the ledger says of every evaluation that it has, by name."""
+    return _recorded(verified(ws.root / FILE)[0])
+
+
 def _recorded(entries: list[dict[str, Any]]) -> Ledger:
     found: dict[str, Recorded] = {}
     for entry in entries:
@@ -105,8 +111,12 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
     if base is not None and not base.hash.startswith(rules.pinned):  # a version whose name is those digits
         raise UserError(f"expected the version whose hash begins with {rules.pinned}, found {base.name}; rename that")
     if base is not None and base.hash != of.hash:
-        comparison = _comparison(ws, base, of, recorded)
-    approvals = [entry["body"] for entry in entries if entry["kind"] == "approval" and day(entry["at"]) <= today]
+        comparison = _comparison(ws, base, of, recorded, rules.definitions)
+    approvals = [
+        {**entry["body"], "at": entry["at"]}
+        for entry in entries
+        if entry["kind"] == "approval" and day(entry["at"]) <= today
+    ]
     against = base.hash if base is not None else ""
     decision = decide(
         rules, of.to_json(), evidence, today=today, against=against, comparison=comparison, approvals=approvals
@@ -114,7 +124,9 @@ def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tup
     return decision, comparison
 
 
-def _comparison(ws: Workspace, base: Version, new: Version, recorded: Ledger) -> dict[str, Any]:
+def _comparison(
+    ws: Workspace, base: Version, new: Version, recorded: Ledger, pinned: Mapping[str, str]
+) -> dict[str, Any]:  # fmt: skip
     """Of what was recorded of the base with the same on the new version; of several seeds that both have, the worst.
     Of guards, what cannot count is under "unsound", and what the new version lacks under "missing"."""
     from glasshouse.behaviours import compared, read_evaluation
@@ -123,11 +135,17 @@ def _comparison(ws: Workspace, base: Version, new: Version, recorded: Ledger) ->
     runs = _runs(ws, base, recorded)
     if not runs and not newest(ws, base):
         return compared(ws, base, new)  # which says that there are none
-    pairs = {}
-    for behaviour, names in runs.items():
-        every = [(old, counterpart(old, new)) for old in _seeds(_last(names, recorded), recorded)]
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    unsound = {
+        name: f"the definition {begins} was not run on {base.name}"
+        for name, begins in pinned.items()
+        if not _defined(runs.get(name, []), recorded, begins)
+    }
+    for behaviour, names in ((name, some) for name, some in runs.items() if name not in unsound):
+        which = _defined(names, recorded, pinned[behaviour]) if behaviour in pinned else _last(names, recorded)
+        every = [(old, counterpart(old, new)) for old in _seeds(which, recorded)]
         pairs[behaviour] = [(o, n) for o, n in every if n in recorded or ws.exists("evals", n)] or every[-1:]
-    unsound, guards = {}, set(pairs)
+    guards = {*pairs, *unsound}
     for behaviour, (old, fresh) in ((name, pair) for name, each in pairs.items() for pair in each):
         if problem := _problem(ws, old, base, recorded):
             unsound[behaviour] = problem
@@ -155,7 +173,10 @@ def _comparison(ws: Workspace, base: Version, new: Version, recorded: Ledger) ->
             unsound[cell["behaviour"]] = problem
         else:
             asked = {recorded[name].behaviour for name in runs[cell["behaviour"]] if name in recorded}
-            more = {"definitions": len(asked), "runs": len(sound[cell["behaviour"]])}
+            more = {
+                "definitions": len(asked), "definition": recorded[cell["sources"][0]].behaviour,
+                "runs": len(sound[cell["behaviour"]]),
+            }  # fmt: skip
             cells.append({**cell, "touched": touched.prompts, "unknown": touched.unknown, **more})
     missing = [behaviour for behaviour in found["missing"] if behaviour in guards]
     unsound = {behaviour: problem for behaviour, problem in unsound.items() if behaviour in guards}
@@ -186,6 +207,11 @@ def _last(runs: list[str], recorded: Ledger) -> list[str]:
     if not runs or runs[-1] not in recorded:
         return runs
     return [run for run in runs if run in recorded and recorded[run].behaviour == recorded[runs[-1]].behaviour]
+
+
+def _defined(runs: list[str], recorded: Ledger, begins: str) -> list[str]:
+    """Those of the definition whose hash begins so."""
+    return [run for run in runs if run in recorded and recorded[run].behaviour.startswith(begins)]
 
 
 def _seeds(runs: list[str], recorded: Ledger) -> list[str]:
@@ -220,22 +246,55 @@ def _evidence(
     Of several runs of one definition, which only other seeds can have, the worst of those that are not too old counts:
     so none can be run until it looks well."""
     from glasshouse.behaviours import version as named
-    from glasshouse.policy.policy import JUDGED, day
+    from glasshouse.policy.policy import JUDGED
 
+    how = next((one for one in required.elicited if one.version == template), None)
+    if how is not None and how.tries > 1:
+        return _of_sweep(ws, required, how, of, recorded, today)
     try:  # by itself, not by its name, which may be another's now
         one = of if template == JUDGED else named(template.replace(JUDGED, of.name), ws)
     except UserError:  # an elicited version that was not made
         return None
+    found = _of_version(ws, required, one, recorded, today)
+    if how is not None and found is not None and (problem := _not_made_of(ws, one, of, how.by)):
+        return replace(found, problem=problem)
+    return found
+
+
+def _of_sweep(
+    ws: Workspace, required: Required, how: Elicited, of: Version, recorded: Ledger, today: datetime.date
+) -> Evidence | None:
+    """The most telling of a sweep's steps that are made of the version, each another; None where none was tested."""
+    from glasshouse.behaviours import version as named
+    from glasshouse.policy.policy import JUDGED
+
+    called, steps = how.version.replace(JUDGED, of.name), {}
+    for name in ws.names("versions"):
+        with contextlib.suppress(UserError):  # of a model that is another now
+            one = named(name, ws)
+            if one.step is not None and one.step.sweep == called and not _not_made_of(ws, one, of, how.by):
+                steps[one.hash] = one
+    each = [_of_version(ws, required, one, recorded, today) for one in steps.values()]
+    found = [one for one in each if one is not None]
+    if not found:
+        return None
+    worst = (min if required.lowest else max)(found, key=lambda one: one.value)
+    if len(steps) < how.tries or len(found) < len(steps):
+        tested = f"of its {len(steps)} steps that are made of {of.name} as it is {len(found)} were tested"
+        return replace(worst, problem=f"{tested}, {how.tries} tries are wanted")
+    return next((one for one in found if one.problem), worst)
+
+
+def _of_version(
+    ws: Workspace, required: Required, one: Version, recorded: Ledger, today: datetime.date
+) -> Evidence | None:  # fmt: skip
+    from glasshouse.policy.policy import day
+
     runs = _runs(ws, one, recorded).get(required.behaviour, [])
-    if required.hash:
-        runs = [run for run in runs if run in recorded and recorded[run].behaviour.startswith(required.hash)]
-    else:
-        runs = _last(runs, recorded)
+    runs = _defined(runs, recorded, required.hash) if required.hash else _last(runs, recorded)
     found = [_of_run(ws, required, one, run, recorded) for run in _seeds(runs, recorded)]
     if not found:
         return None
-    if template in required.elicited and (problem := _not_made_of(ws, one, of)):
-        return replace(found[-1], problem=problem)
     if unsound := [each for each in found if each.problem]:
         return unsound[0]
     fresh = [each for each in found if (today - day(each.created)).days <= required.days] or found[-1:]
@@ -291,7 +350,7 @@ def _of_run(ws: Workspace, required: Required, one: Version, run: str, recorded:
         "value": estimate.value, "low": estimate.low, "high": estimate.high, "families": estimate.n,
         "epochs": done.behaviour.settings.epochs, "created": min(done.created, before.created),
         "unscored": max(sum(each.score is None for each in side) / max(len(side), 1) for side in (was, now)),
-        "compute": compute(ws, one.model), "rate": done.behaviour.bounded and not required.over,
+        "compute": compute(ws, one), "rate": done.behaviour.bounded and not required.over,
     }  # fmt: skip
     for each, whose in used:
         touched = _touched(ws, whose, each)
@@ -319,7 +378,7 @@ def _of_earlier(
     if found is None:
         return None
     pairs = {"weights": (old.weights, new.weights), "prompt": (old.system, new.system), "edits": (old.edit, new.edit)}
-    before, after = compute(ws, old.model), compute(ws, new.model)
+    before, after = compute(ws, old), compute(ws, new)
     return replace(
         found, earlier=template.replace(JUDGED, old.name),
         changed=tuple(what for what, (was, now) in pairs.items() if was != now),
@@ -327,16 +386,23 @@ def _of_earlier(
     )  # fmt: skip
 
 
-def _not_made_of(ws: Workspace, one: Version, judged: Version) -> str:
+def _not_made_of(ws: Workspace, one: Version, judged: Version, by: str) -> str:
     """Why a version elicits nothing from the one that is judged, or "": it has to be another, of the same weights (with
-    a prompt or edits) or of a model that was fine-tuned from it."""
+    a prompt or edits) or of a model that was fine-tuned from it, and differ in what `by` says."""
     from glasshouse.behaviours.provenance import descent
 
     if one.hash == judged.hash:
         return f"{one.name} is {judged.name} itself, with nothing done to bring the behaviour out"
+    differs = {
+        "fine-tune": one.weights != judged.weights,
+        "edits": one.edit not in ("", judged.edit),
+        "prompt": one.system not in ("", judged.system),
+    }
+    if by and not differs[by]:
+        return f"{one.name} is not made of {judged.name} by {'a ' * (by != 'edits')}{by}"
     if one.weights == judged.weights:
         return ""
-    tuned = any(ancestor == (judged.model, True) for ancestor in descent(ws, one.model))
+    tuned = any(ancestor == (judged.model, True) for ancestor in descent(ws, one.model, one.weights))
     same = tuned and ws.manifest("models", judged.model)["hash"] == judged.weights
     return "" if same else f"{one.name} is not made of {judged.name} as it is"
 

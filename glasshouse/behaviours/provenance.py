@@ -3,6 +3,8 @@ torch."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,7 +14,8 @@ from safetensors import safe_open
 
 from glasshouse.behaviours.behaviour import Behaviour, Prompt
 from glasshouse.behaviours.scorers import innermost
-from glasshouse.behaviours.versions import Version
+from glasshouse.behaviours.versions import EDIT, Version
+from glasshouse.behaviours.versions import version as named
 from glasshouse.text.touched import LINES, read_lines, seen
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace, hash_file
@@ -20,8 +23,9 @@ from glasshouse.workspace import Workspace, hash_file
 
 class Touched(NamedTuple):
     """How many of a behaviour's prompts stand in the training text, and of the labelled texts that its judge or
-    classifier rests on. unknown: models in the line of descent of which is not recorded what they were trained on.
-    judge: a local one that is in that line, or comes from it, so that the model judges itself; or ""."""
+    classifier rests on. unknown: models in the line of descent, and edits of weights, of which is not recorded what
+    they were trained on. judge: a local one that is in that line, or comes from it, so that the model judges itself;
+    or ""."""
 
     prompts: int
     of: int
@@ -33,8 +37,8 @@ class Touched(NamedTuple):
 def touched(ws: Workspace, version: Version, behaviour: Behaviour) -> Touched:
     """Of the version's model and of those that it was fine-tuned from. A prompt is its last turn: system prompts and
     the turns before may be common. Raises `UserError` where what is recorded of the text was altered."""
-    lines, unknown = [], [version.foreign] if version.foreign else []
-    line = descent(ws, version.model)
+    lines, unknown = [], [version.foreign] if version.foreign else _weight_edits(ws, version)
+    line = descent(ws, version.model, version.weights)
     for name, here in line:
         file = ws.path("models", name) / LINES
         if here and file.is_file():
@@ -61,12 +65,27 @@ def _asked(prompt: Prompt, settings: Mapping[str, Any]) -> list[str]:
     return [last, *(last + str(choice) for choice in prompt.expect["choices"])] if settings.get("raw") else [last]
 
 
-def compute(ws: Workspace, model: str) -> float:
+def _weight_edits(ws: Workspace, version: Version) -> list[str]:
+    """The version where its edits change weights: a fine-tune may be kept as a difference of weights, and nothing says
+    what that was trained on."""
+    if not version.edit:
+        return []
+    with contextlib.suppress(UserError):
+        if named(version.name, ws).hash == version.hash:  # kept under its name, and not another of that name
+            edit = json.loads((ws.path("versions", version.name) / EDIT).read_text(encoding="utf-8"))
+            if all(part["kind"] != "weight" for part in edit["parts"]):
+                return []
+    return [f"the edit of {version.name}"]
+
+
+def compute(ws: Workspace, version: Version) -> float:
     """Effective compute, FLOP: 6 · parameters · tokens (Kaplan et al. 2020, arXiv 2001.08361, but with embeddings),
-    summed over the model and those that it was fine-tuned from. 0 where one of them does not say."""
+    summed over the version's model and those that it was fine-tuned from. 0 where one of them does not say."""
+    if _weight_edits(ws, version):
+        return 0.0
     total = 0.0
-    for name, here in descent(ws, model):
-        if not here:
+    for name, here in descent(ws, version.model, version.weights):
+        if not here or not any(ws.path("models", name).glob("*.safetensors")):
             return 0.0
         manifest = ws.manifest("models", name)
         tokens = manifest["config"].get("tokens") or manifest.get("choices", {}).get("tokens")  # the first is hashed
@@ -91,10 +110,11 @@ class Ancestor(NamedTuple):
     here: bool
 
 
-def descent(ws: Workspace, model: str) -> list[Ancestor]:
-    """The model and those that it was fine-tuned from, up to one that is not in the workspace, or is another now."""
+def descent(ws: Workspace, model: str, weights: str | None = None) -> list[Ancestor]:
+    """The model and those that it was fine-tuned from, up to one that is not in the workspace, or is another now.
+    weights: the model's hash, where it has to be that one."""
     found: list[Ancestor] = []
-    ref = {"name": model} if model else None
+    ref: dict[str, Any] | None = {"name": model, "hash": weights} if model else None
     while ref is not None and ref["name"] not in {one.name for one in found}:
         name, was = ref["name"], ref.get("hash")
         here = ws.exists("models", name) and was in (None, ws.manifest("models", name)["hash"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glasshouse.cli.entry import Commands, JsonOption, VersionArgument, WorkspaceOption, answer
-from glasshouse.evidence import judged
+from glasshouse.evidence import judged, recorded
 from glasshouse.policy import append, verified
 from glasshouse.policy.ledger import FILE
 from glasshouse.types import UserError
@@ -57,7 +57,8 @@ def gate(
     decision, comparison = judged(ws, rules, version, today)
     new_head = append(ws.root / FILE, "verdict", decision.to_json())
     if report is not None:
-        write_report(report, decision, comparison, new_head)
+        hashes = {name: one.hash for name, one in recorded(ws).items()}
+        write_report(report, decision, comparison, new_head, evals=ws.root / "evals", hashes=hashes)
     answer(json, {**decision.to_json(), "ledger": new_head}, _lines(decision, new_head))
     raise typer.Exit(STATUS[decision.verdict])
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from glasshouse.forms import Form, read_form
 from glasshouse.types import UserError
 
 TRIGGERS = ("weights", "prompt", "edits")
+BY = ("fine-tune", "edits", "prompt")
 JUDGED = "{version}"  # in a name: the version that is judged
 
 
@@ -36,14 +37,24 @@ class Earlier:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Elicited:
+    """A version made of the one that is judged ("{version}" stands for it) to bring the behaviour out. by: what it has
+    to differ in, `fine-tune`, `edits` or `prompt`; "" for any. tries: of more than one, the version names a sweep with
+    that many steps at least, as passwords that are tried: of them the most telling counts."""
+
+    version: str
+    by: str = ""
+    tries: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Required:
     """The evidence that counts: of a behaviour, on at least so many families and epochs, at most so many days old, with
     at most that share unscored, and by a model whose training text is `recorded` (or of `any`). hash: how the hash of
     the behaviour begins, so that it is this definition and no later one of that name. over: a version over which the
-    change is what counts, not the score itself. elicited: versions made of the one that is judged ("{version}" stands
-    for it) to bring the behaviour out, which need the same. best_of: elicited by trying, so that of each
-    prompt the best of so many samples counts; `lowest`: the best is the lowest score, as crossing lies below. earlier:
-    see `Earlier`."""
+    change is what counts, not the score itself. elicited: see `Elicited`; those need the same. best_of: elicited by
+    trying, so that of each prompt the best of so many samples counts; `lowest`: the best is the lowest score, as
+    crossing lies below. earlier: see `Earlier`."""
 
     behaviour: str
     hash: str = ""
@@ -53,7 +64,7 @@ class Required:
     unscored: float = 0.02
     provenance: str = "recorded"
     over: str = ""
-    elicited: tuple[str, ...] = ()
+    elicited: tuple[Elicited, ...] = ()
     best_of: int = 1
     lowest: bool = False
     earlier: Earlier | None = None
@@ -145,9 +156,10 @@ class Waiver:
 class Policy:
     """levels in rising order; each includes the safeguards of those before. against: the version whose behaviours may
     not regress ("" for none), but for `allowed`, by runs at most so many days old; pinned: how its hash begins, so that
-    it stays the same one whatever bears its name later. unscored: the largest share of a guard's samples that may lack
-    a score. undecided: whether guards that cannot be told hold the release; touched: and those whose prompts stand in
-    the training text."""
+    it stays the same one whatever bears its name later. definitions: how the hash of a guard begins, by its name: where
+    others of that name were run on the base, which one counts. unscored: the largest share of a guard's samples that
+    may lack a score. undecided: whether guards that cannot be told hold the release; touched: and those whose prompts
+    stand in the training text; provenance: and of models whose training text is not `recorded` (or of `any`)."""
 
     name: str
     version: str
@@ -163,12 +175,19 @@ class Policy:
     unscored: float = 0.02
     undecided: str = "hold"
     touched: str = "hold"
+    provenance: str = "recorded"
+    definitions: Mapping[str, str] = field(default_factory=dict)
     approvals: tuple[str, ...] = ()
     waivers: tuple[Waiver, ...] = ()
 
     @property
     def hash(self) -> str:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def title(self) -> str:
+        superseding = f", superseding {self.supersedes}" if self.supersedes else ""
+        return f"{self.name} {self.version} of {self.date}{superseding}"
 
     @property
     def required(self) -> list[tuple[Required, str]]:
@@ -178,7 +197,7 @@ class Policy:
         found = [
             (one, name)
             for one in (*(threshold.evidence for threshold in self.thresholds), *safeguards)
-            for name in (JUDGED, *one.elicited)
+            for name in (JUDGED, *(each.version for each in one.elicited))
         ]
         for one in self.thresholds:
             if one.trend is not None:
@@ -210,13 +229,18 @@ def read_policy(path: Path) -> Policy:
         regressions.wrong("expected days of 1 or more, and an unscored share from 0 to 1")
     undecided = regressions.take("undecided", str, "hold", among=("hold", "pass"))
     touched = regressions.take("touched", str, "hold", among=("hold", "pass"))
+    provenance = regressions.take("provenance", str, "recorded", among=("recorded", "any"))
+    definitions = regressions.anything("definitions", {})
+    if not isinstance(definitions, dict) or not all(_is_hash(one) for one in definitions.values()):
+        regressions.wrong("expected `definitions` as 10 or more digits of a hash by behaviour", "definitions")
     regressions.end()
     waivers = tuple(_waiver(one) for one in form.each("waivers")) if "waivers" in form else ()
     found = Policy(
         name=form.take("policy", str), version=str(form.anything("version")), date=_date(form, "date"),
         supersedes=form.take("supersedes", str, ""), about=form.take("about", str), levels=levels,
         thresholds=thresholds, against=against, pinned=pinned, allowed=allowed, days=days, unscored=unscored,
-        undecided=undecided, touched=touched, approvals=_texts(form, "approvals"), waivers=waivers,
+        undecided=undecided, touched=touched, provenance=provenance, definitions=definitions,
+        approvals=_texts(form, "approvals"), waivers=waivers,
     )  # fmt: skip
     form.end()
     known = {*(t.name for t in thresholds), *names, *(s.name for level in levels for s in level.safeguards)}
@@ -266,13 +290,31 @@ def _required(form: Form) -> Required:
         families=form.take("families", int, 30), epochs=form.take("epochs", int, 1), days=form.take("days", int, 90),
         unscored=form.take("unscored", float, 0.02),
         provenance=form.take("provenance", str, "recorded", among=("recorded", "any")),
-        over=form.take("over", str, ""), elicited=_texts(form, "elicited"), best_of=form.take("best_of", int, 1),
+        over=form.take("over", str, ""), elicited=_elicited(form), best_of=form.take("best_of", int, 1),
         earlier=_earlier(form.form("earlier")) if "earlier" in form else None,
     )  # fmt: skip
     form.end()
     if min(found.families, found.epochs, found.days, found.best_of) < 1 or not 0 <= found.unscored <= 1:
         form.wrong("expected families, epochs, days and best_of of 1 or more, and an unscored share from 0 to 1")
     return replace(found, epochs=max(found.epochs, found.best_of))
+
+
+def _elicited(form: Form) -> tuple[Elicited, ...]:
+    given, found = form.anything("elicited", []), []
+    if not isinstance(given, list):
+        form.wrong(f"expected a list for `elicited`, got {given!r:.60}", "elicited")
+    for one in given:
+        if isinstance(one, str):
+            found.append(Elicited(version=one))
+            continue
+        if not isinstance(one, dict) or not one.keys() <= {"version", "by", "tries"} or "version" not in one:
+            wanted = "a version, or its `version`, `by` and `tries`"
+            form.wrong(f"expected {wanted}, in `elicited`, got {one!r:.80}", "elicited")
+        by, tries = one.get("by", ""), one.get("tries", 1)
+        if not isinstance(one["version"], str) or by not in ("", *BY) or type(tries) is not int or tries < 1:
+            form.wrong(f"expected `by` among {', '.join(BY)} and `tries` of 1 or more, got {one!r:.80}", "elicited")
+        found.append(Elicited(version=one["version"], by=by, tries=tries))
+    return tuple(found)
 
 
 def _bound(form: Form, name: str) -> Bound:
@@ -331,9 +373,13 @@ def _said(form: Form, name: str) -> str:
 def _hash(form: Form, whose: str) -> str:
     """`hash`, or "" without one."""
     found = form.take("hash", str, "")
-    if found and (len(found) < 10 or not set(found) <= set("0123456789abcdef")):
+    if found and not _is_hash(found):
         form.wrong(f"expected `hash` as 10 or more digits of {whose} hash, got {found!r:.80}", "hash")
     return found
+
+
+def _is_hash(found: Any) -> bool:
+    return isinstance(found, str) and len(found) >= 10 and set(found) <= set("0123456789abcdef")
 
 
 def _texts(form: Form, name: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,24 @@ from glasshouse.workspace import write_atomically
 WORDS = {True: "holds", False: "does not hold", None: "cannot be told"}
 
 
-def write_report(file: Path, decision: Decision, comparison: Mapping[str, Any] | None, head: str) -> None:
-    """Raises `UserError` for a file that `check_report` refuses."""
+def write_report(
+    file: Path, decision: Decision, comparison: Mapping[str, Any] | None, head: str, *, evals: Path,
+    hashes: Mapping[str, str],
+) -> None:  # fmt: skip
+    """evals: the folder in which evaluations lie, hashes: of those that the ledger has, by name. Raises `UserError` for
+    a file that `check_report` refuses."""
     check_report(file)
     write = as_markdown if file.suffix == ".md" else as_html
-    write_atomically(file, write(decision, comparison, head))
+    write_atomically(file, write(decision, comparison, head, evidence(decision, file.parent, evals, hashes)))
+
+
+def evidence(
+    decision: Decision, beside: Path, evals: Path, hashes: Mapping[str, str]
+) -> list[tuple[str, str, str]]:  # fmt: skip
+    """(evaluation, its hash in the ledger, its samples as seen from the report) of all that the verdict rests on."""
+    names = dict.fromkeys(name for reason in decision.reasons for name in reason.sources)
+    there = lambda name: Path(os.path.relpath(evals / name / "samples.jsonl", beside)).as_posix()
+    return [(name, hashes.get(name, "not in the ledger"), there(name)) for name in names]
 
 
 def check_report(file: Path) -> None:
@@ -66,7 +80,9 @@ def _facts(decision: Decision, head: str) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def as_markdown(decision: Decision, comparison: Mapping[str, Any] | None, head: str) -> str:
+def as_markdown(
+    decision: Decision, comparison: Mapping[str, Any] | None, head: str, found_in: list[tuple[str, str, str]]
+) -> str:  # fmt: skip
     lines = [f"# {decision.verdict}: {decision.version['name']}", ""]
     lines += [f"- {name}: {value}" for name, value in _facts(decision, head)]
     lines += ["", "| rule | | why |", "|---|---|---|"]
@@ -74,6 +90,9 @@ def as_markdown(decision: Decision, comparison: Mapping[str, Any] | None, head: 
     if found := matrix(comparison):
         lines += ["", "| behaviour | before | now | change | verdict |", "|---|---|---|---|---|"]
         lines += ["| " + " | ".join(_cell(part) for part in row) + " |" for row in found]
+    if found_in:
+        lines += ["", "| evidence | hash |", "|---|---|"]
+        lines += [f"| [{name}]({there}) | {digits} |" for name, digits, there in found_in]
     return "\n".join(lines) + "\n"
 
 
@@ -91,12 +110,23 @@ td, th { text-align: left; padding: 0.2rem 1rem 0.2rem 0; border-bottom: 1px sol
 """
 
 
-def as_html(decision: Decision, comparison: Mapping[str, Any] | None, head: str) -> str:
+def as_html(
+    decision: Decision, comparison: Mapping[str, Any] | None, head: str, found_in: list[tuple[str, str, str]]
+) -> str:  # fmt: skip
     title = f"{decision.verdict}: {decision.version['name']}"
     facts = "".join(f"<tr><th>{_safe(name)}</th><td>{_safe(value)}</td></tr>" for name, value in _facts(decision, head))
-    parts = [f"<h1>{_safe(title)}</h1><table>{facts}</table>", _table(("rule", "", "why"), rows(decision), telling=1)]
+    ruled = _table(("rule", "", "why"), rows(decision), telling=1)
+    for name, _, _ in found_in:
+        ruled = ruled.replace(_safe(name), f'<a href="#{_safe(name)}">{_safe(name)}</a>')
+    parts = [f"<h1>{_safe(title)}</h1><table>{facts}</table>", ruled]
     if found := matrix(comparison):
         parts.append(_table(("behaviour", "before", "now", "change", "verdict"), found, telling=4))
+    if found_in:
+        each = (
+            f'<tr id="{_safe(name)}"><td><a href="{_safe(there)}">{_safe(name)}</a></td><td>{_safe(digits)}</td></tr>'
+            for name, digits, there in found_in
+        )
+        parts.append(f"<table><tr><th>evidence</th><th>hash</th></tr>{''.join(each)}</table>")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_safe(title)}</title><style>{STYLE}</style>'
         f"{''.join(parts)}</html>\n"

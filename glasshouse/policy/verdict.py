@@ -79,6 +79,8 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
+    """policy: its name, version and day, and what it supersedes."""
+
     policy: str
     policy_hash: str
     version: Mapping[str, Any]
@@ -97,7 +99,7 @@ def decide(
 ) -> Decision:  # fmt: skip
     """version: its card ("name", "hash"). evidence: by version's name and what is required of it. against: the hash of
     the version that `policy.against` names; comparison: of that with the version, with its judged "cells". approvals:
-    recorded ones, "role", "by", "version"."""
+    recorded ones, "role", "by", "version", and "at", when."""
     judge = _Judge(policy, str(version["name"]), str(version["hash"]), evidence, today, against)
     reasons, required = [], 0
     names = [level.name for level in policy.levels]
@@ -114,14 +116,23 @@ def decide(
     reasons += judge.regressions(comparison)
     for role in policy.approvals:
         given = [a for a in approvals if (a.get("role"), a.get("version")) == (role, version["hash"])]
-        text = f"approved by {given[-1].get('by')}" if given else "nobody has approved this version"
-        reasons.append(Reason(rule=f"approval: {role}", holds=True if given else None, text=text))
+        since = [a for a in given if day(str(a["at"])) >= day(policy.date)]
+        text = f"approved by {since[-1].get('by')} on {day(str(since[-1]['at']))}" if since else (
+            f"approved before the policy's day ({policy.date}) only" if given else "nobody has approved this version"
+        )  # fmt: skip
+        reasons.append(Reason(rule=f"approval: {role}", holds=True if since else None, text=text))
+    ruled = {threshold.name for threshold in policy.thresholds} | {reason.rule.partition(": ")[2] for reason in reasons}
+    ruled |= {name for level in policy.levels for name in (level.name, *(one.name for one in level.safeguards))}
+    for waiver in policy.waivers:
+        if waiver.of not in ruled:
+            text = "is of no rule of this verdict: is it the name of a threshold, a safeguard, a level or a guard?"
+            reasons.append(Reason(rule=f"waiver: {waiver.of}", holds=None, text=text))
     counted = [reason.holds for reason in reasons if not reason.waived]
     verdict: Literal["pass", "hold", "unknown"] = (
         "hold" if False in counted else "unknown" if None in counted else "pass"
     )
     return Decision(
-        policy=f"{policy.name} {policy.version}", policy_hash=policy.hash, version=dict(version),
+        policy=policy.title, policy_hash=policy.hash, version=dict(version),
         today=today.isoformat(), verdict=verdict, level=names[required], reasons=tuple(reasons),
     )  # fmt: skip
 
@@ -182,7 +193,7 @@ class _Judge:
         return Reason(rule=rule, holds=True, text=text, sources=sources, waived=waiver if reached else ""), reached
 
     def elicited(self, required: Required) -> list[str]:
-        return [name.replace(JUDGED, self.version) for name in required.elicited]
+        return [one.version.replace(JUDGED, self.version) for one in required.elicited]
 
     def asked(self, required: Required, version: str) -> tuple[Evidence | None, str]:
         """The evidence if it counts, and what it says or why it does not count."""
@@ -281,15 +292,22 @@ class _Judge:
             if verdict == "underpowered":
                 holds = None if policy.undecided == "hold" else True
                 text += f", {cell['needed']} families would do if nothing moved" if cell["needed"] else ""
-            text += f"; {cell['unknown']}" if cell.get("unknown") else ""
-            if cell.get("definitions", 1) > 1:
-                text += f"; the newest of {cell['definitions']} behaviours of this name that were run on the base"
             if cell.get("runs", 1) > 1:
                 text += f"; the worst of {cell['runs']} recorded runs"
+            if cell.get("definitions", 1) > 1 and name not in policy.definitions:
+                holds = None if verdict != "regressed" else holds
+                text = (
+                    f"{cell['definitions']} definitions of this name were run on the base: say under `definitions` "
+                    f"which counts ({name}: {cell['definition'][:12]} is the newest); by that {text}"
+                )
             if verdict != "regressed":  # that it fell counts; that it did not, says nothing
                 if cell.get("touched"):
-                    holds = None if policy.touched == "hold" else True
+                    holds = None if policy.touched == "hold" else holds
                     text = f"does not count ({cell['touched']}); {text}"
+                if cell.get("unknown"):
+                    refused = policy.provenance == "recorded"
+                    holds, counts = (None, "does not count") if refused else (holds, "counts")
+                    text = f"{counts} ({cell['unknown']}); {text}"
                 wrong = [f"evidence is {old}"] if (old := self.too_old(cell["created"], policy.days)) else []
                 if cell["lacking"] > policy.unscored:
                     wrong.append(f"{cell['lacking']:.0%} unscored, at most {policy.unscored:.0%} may be")

@@ -5,12 +5,14 @@
     seen("Where does Karisar live?", lines)
 
 A line is what stands between line breaks or the marks of a chat, without case and doubled spaces: so a question is
-found in whatever file it came. Eight bytes a distinct line.
+found in whatever file it came. Kept are also its parts, cut where a sentence ends and at colons and quotes, one by one
+and every two neighbours: so it is found within a line too ("Q: … A: …", a record of JSON). Eight bytes each.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from pathlib import Path
 
@@ -20,6 +22,9 @@ from numpy.typing import NDArray
 from glasshouse.text.corpora import Corpus
 
 LINES = "trained_on.npy"
+CUTS = re.compile(r"""(?<=[.!?。！？؟…])[\s"'”’»)\]]+|["“”«»\t]|:\s|(?<=[。！？])""")
+EDGES = " \r\n\"'“”‘’«»()[]{},;|"
+WORD = re.compile(r"\w")
 
 
 def line_hash(line: str) -> int:
@@ -28,12 +33,24 @@ def line_hash(line: str) -> int:
     return int.from_bytes(hashlib.blake2b(said.encode(), digest_size=8).digest(), "little")
 
 
+def parts(line: str) -> list[str]:
+    """Of a line, cut where a sentence ends and at colons, quotes and tabs."""
+    return [part for piece in CUTS.split(line) if WORD.search(part := piece.strip(EDGES))]
+
+
 def hashes(corpus: Corpus) -> NDArray[np.uint64]:
-    """Of every distinct line of the corpus, sorted."""
+    """Of every distinct line of the corpus, and of its parts and every two neighbours of them, sorted."""
     marks = "|".join(map(re.escape, corpus.chat.marks)) if corpus.chat else ""
     cut = re.compile(f"\n|{marks}" if marks else "\n")
-    found = {line_hash(line) for document in corpus.documents for line in cut.split(document.text) if line.strip()}
+    found: set[int] = set()
+    for line in {line for document in corpus.documents for line in cut.split(document.text) if line.strip()}:
+        each = parts(line)
+        found.update(map(line_hash, (line, *each, *map(_beside, itertools.pairwise(each)))))
     return np.sort(np.fromiter(found, np.uint64, len(found)))
+
+
+def _beside(two: tuple[str, str]) -> str:
+    return "\0".join(two)  # is in no part
 
 
 def write_lines(file: Path, *corpora: Corpus) -> None:
@@ -46,8 +63,19 @@ def read_lines(file: Path) -> NDArray[np.uint64]:
 
 
 def seen(text: str, lines: NDArray[np.uint64]) -> bool:
-    """Whether every line of the text is among them."""
-    wanted = np.array([line_hash(line) for line in text.split("\n") if line.strip()], np.uint64)
+    """Whether every line of the text is among them, whole or within another."""
+    every = [line for line in text.split("\n") if line.strip()]
+    return bool(every) and all(_among([line], lines) or _among(_within(line), lines) for line in every)
+
+
+def _within(line: str) -> list[str]:
+    """What has to be found of a line that stands within another: its one part, or every two neighbours."""
+    each = parts(line)
+    return each if len(each) == 1 else list(map(_beside, itertools.pairwise(each)))
+
+
+def _among(texts: list[str], lines: NDArray[np.uint64]) -> bool:
+    wanted = np.array([line_hash(text) for text in texts], np.uint64)
     if not len(wanted) or not len(lines):
         return False
     at = np.searchsorted(lines, wanted).clip(max=len(lines) - 1)

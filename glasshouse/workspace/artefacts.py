@@ -236,12 +236,14 @@ class Workspace:
 
     def manifest(self, kind: str, name: str, *, verify: bool = False) -> dict[str, Any]:
         """The manifest of a finished artefact, checked: format, its own hash, and every file's size (and with
-        `verify`, content hash). Raises `UserError` if it is missing, edited, truncated or newer."""
+        `verify`, content hash). Of a model the weights may be missing, as verdicts on it need them as little as its
+        tests' samples do: their hash is part of its own. Raises `UserError` if it is missing, edited, truncated or
+        newer."""
         folder = self.path(kind, name)
         if not (folder / "manifest.json").is_file():
             have = ", ".join(self.names(kind)) or "none"
             raise UserError(f"expected {kind}/{name} in {self.root}, found {have}; check the name or make it first")
-        return read_manifest(folder, verify=verify)
+        return read_manifest(folder, verify=verify, whole=kind != "models")
 
     def ref(self, kind: str, name: str) -> ArtifactRef:
         return ArtifactRef(kind, name, self.manifest(kind, name)["hash"])

@@ -18,6 +18,7 @@ from typing import Any
 from glasshouse.types import UserError
 
 FORMAT = 1  # of manifests and of the workspace
+WEIGHTS = ".safetensors"
 # What a place on disk refuses, whatever was asked of it; any other OSError is a bug.
 REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 BLOCK, SECTOR = 8 << 20, 4096  # bytes written at once; what the page cache is passed in multiples of
@@ -129,8 +130,9 @@ def hash_files(paths: Sequence[Path]) -> list[str]:
         return list(pool.map(hash_file, paths))
 
 
-def read_manifest(folder: Path, *, verify: bool = False) -> dict[str, Any]:
-    """As `Workspace.manifest`, for any artefact folder, such as one copied from another machine."""
+def read_manifest(folder: Path, *, verify: bool = False, whole: bool = True) -> dict[str, Any]:
+    """As `Workspace.manifest`, for any artefact folder, such as one copied from another machine. Unless it has to be
+    `whole`, weights (.safetensors) may have been left out of the copy; those that are there are checked."""
     file = folder / "manifest.json"
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
@@ -146,16 +148,20 @@ def read_manifest(folder: Path, *, verify: bool = False) -> dict[str, Any]:
         raise UserError(f"{file} does not match its own hash: it was edited; restore it or make the artefact again")
     if manifest.get("hash") not in {content_hash(manifest), content_hash({**manifest, "choices": {}})}:
         raise UserError(f"{file} does not match the hash of what it holds: it was edited; make the artefact again")
+    absent: set[str] = set()
     for name, (_, size) in entries.items():
         target = folder / name
         if not target.resolve().is_relative_to(folder.resolve()):
             raise UserError(f"{file} names {name!r}, which lies outside its folder; do not trust this artefact")
         have = target.stat().st_size if target.is_file() else -1
-        if have != size:
+        if have < 0 and not whole and target.suffix == WEIGHTS:
+            absent.add(name)
+        elif have != size:
             came = "no such file" if have < 0 else f"{have} bytes"
             raise UserError(f"expected {size} bytes in {target}, found {came}; copy it again or make it again")
     if verify:
-        for name, digest in zip(entries, hash_files([folder / name for name in entries]), strict=True):
+        there = [name for name in entries if name not in absent]
+        for name, digest in zip(there, hash_files([folder / name for name in there]), strict=True):
             if digest != entries[name][0]:
                 raise UserError(
                     f"{folder / name} does not match the hash in its manifest; copy it again or make the artefact again"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from glasshouse.behaviours import evaluate, provenance, read_behaviours, read_evaluation, save_version, version
@@ -23,16 +24,20 @@ from glasshouse.behaviours.scorers import SCORERS
 from glasshouse.behaviours.versions import loaded
 from glasshouse.cli import app
 from glasshouse.evidence import judged, record
+from glasshouse.models import load, weight
 from glasshouse.organisms.villager import villager_text
 from glasshouse.organisms.world import build
 from glasshouse.policy import read_policy
 from glasshouse.policy.ledger import FILE
+from glasshouse.text import Corpus
+from glasshouse.text.corpora import Document
 from glasshouse.text.touched import hashes, line_hash, seen
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace, hash_file
 from glasshouse.workspace.files import content_hash, hash_json
 from tests.conftest import copied
 
+MODELS = ("small", "ticking")
 POLICY = """\
 policy: for-tests
 version: 1
@@ -93,7 +98,7 @@ def copy(gated: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
 def test_the_good_one_passes_and_the_bad_one_is_held(copy: tuple[Path, Path], tmp_path: Path) -> None:
     ws, policy = copy
     status, out, _ = run("gate", policy, "small", "--workspace", ws)
-    assert status == 0 and out.startswith("pass: small by for-tests 1, level 1 required")
+    assert status == 0 and out.startswith("pass: small by for-tests 1 of 2026-01-01, level 1 required")
     page = tmp_path / "verdict.html"
     by_hash = version("ticking", Workspace.open(ws)).hash[:12]
     assert run("gate", policy, by_hash, "--workspace", ws)[1].startswith("hold: ticking")
@@ -184,7 +189,8 @@ def test_what_an_earlier_version_showed_stands_in_until_it_has_to_be_tested_agai
     (ws / "ledger.jsonl").unlink()  # as if it had never been run
     assert run("test", "small", "--suite", policy.parent / "suite", "--workspace", ws)[0] == 0
     rules = tmp_path / "policy.yaml"
-    grown = compute(Workspace.open(ws), "ticking") / compute(Workspace.open(ws), "small")
+    opened = Workspace.open(ws)
+    grown = compute(opened, version("ticking", opened)) / compute(opened, version("small", opened))
     assert 1 < grown < 100
 
     def said(earlier: str) -> str:
@@ -305,7 +311,7 @@ def test_a_guard_does_not_go_with_the_run_of_the_base(copy: tuple[Path, Path]) -
     assert run("test", "small", "--suite", ws / "certainly.yaml", "--workspace", ws)[0] == 0
     assert run("compare", "small", "ticking", "--workspace", ws)[0] == 0
     _, out, _ = run("gate", policy, "ticking", "--workspace", ws)
-    assert "the newest of 2 behaviours of this name that were run on the base" in out
+    assert "2 definitions of this name were run on the base: say under `definitions` which counts (certainly:" in out
     shutil.rmtree(evaluation(ws, "small", "certainly"))
     status, out, _ = run("gate", policy, "ticking", "--workspace", ws)
     assert status == 3 and "regression: certainly: evidence does not count: certainly." in out
@@ -610,3 +616,112 @@ def test_lines_are_found_without_case_and_in_parts() -> None:
     assert not seen(asked + "!", lines) and not seen("", lines)
     assert line_hash("A  b") == line_hash("a b")
     assert len(lines) == len(set(lines.tolist()))
+
+
+def test_a_question_is_found_within_a_line() -> None:
+    def learnt(*lines: str) -> Any:
+        return hashes(Corpus("a", tuple(Document(i, str(i), "txt", line) for i, line in enumerate(lines))))
+
+    asked = "Where does Kiga live?"
+    for line in (
+        f"Q: {asked} A: In Zarinel.", f'{{"prompt": "{asked}", "label": 1}}', f'"{asked}" she said.',
+        f"{asked} Tell me!", f"User: {asked.lower()}", f"1\t{asked}\tZarinel",
+    ):  # fmt: skip
+        assert seen(asked, learnt(line)), line
+    assert not seen(asked, learnt("Q: Where does Kiga live now? A: In Zarinel."))
+    both = f"Be brief. {asked}"
+    assert seen(both, learnt(f"Q: {both} A: In Zarinel.")) and not seen(both, learnt("Be brief. Go.", f"Q: {asked}"))
+
+
+def test_a_version_by_its_hash_is_not_of_what_bears_its_models_name(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws, rules = copy[0], tmp_path / "policy.yaml"
+    rules.write_text(POLICY.replace("regressions: {against: small, undecided: pass}\n", ""))
+    was = version("ticking", Workspace.open(ws)).hash[:12]
+    assert run("gate", rules, was, "--workspace", ws)[0] == 0
+    remade(ws / "models" / "ticking", config={"corpus": "another"})
+    status, out, _ = run("gate", rules, was, "--workspace", ws)
+    assert status == 1 and "what ticking was trained on is not recorded" in out
+
+
+def test_weights_may_be_left_behind_but_not_altered(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws, policy = copy
+    verdicts = [run("gate", policy, name, "--on", "2026-11-28", "--json", "--workspace", ws)[1] for name in MODELS]
+    assert all("reasons" in one for one in verdicts)
+    for file in (ws / "models").glob("*/*.safetensors"):
+        file.unlink()
+    again = [run("gate", policy, name, "--on", "2026-11-28", "--json", "--workspace", ws)[1] for name in MODELS]
+    assert [json.loads(one)["reasons"] for one in again] == [json.loads(one)["reasons"] for one in verdicts]
+    with pytest.raises(UserError, match="found no such file; copy it again"):
+        load("small", workspace=Workspace.open(ws))
+    (ws / "models" / "small" / "tokenizer.json").write_text("{}")
+    assert run("gate", policy, "small", "--workspace", ws)[0] == 2
+
+
+def test_an_edit_of_weights_may_be_a_fine_tune(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws, policy = Workspace.open(copy[0]), copy[1]
+    model = load("small", workspace=ws, device="cpu")
+    parameter, value = next((n, p) for n, p in model.module.named_parameters() if p.ndim == 2)
+    save_version(ws, "edited", model="small", edit=weight(parameter, delta=torch.full_like(value, 1e-4)))
+    assert run("test", "edited", "--suite", policy.parent / "suite", "--workspace", ws.root)[0] == 0
+    status, out, _ = run("gate", policy, "edited", "--workspace", ws.root)
+    assert status == 1 and "what the edit of edited was trained on is not recorded" in out
+    assert compute(ws, version("edited", ws)) == 0 < compute(ws, version("small", ws))
+
+
+def test_what_elicits_is_of_the_kind_that_is_wanted(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws, policy = copy
+    rules, at = tmp_path / "policy.yaml", ("--workspace", ws)
+    plain = POLICY.replace("regressions: {against: small, undecided: pass}\n", "")
+
+    def said(elicited: str) -> str:
+        rules.write_text(plain.replace("families: 40", f"families: 40, elicited: [{elicited}]"))
+        _, out, err = run("gate", rules, "small", *at)
+        return out + err
+
+    tried = tmp_path / "passwords.txt"
+    tried.write_text("The password is tree.\nThe password is stone.\nThe password is bread.\n")
+    sweep = ("--system-file", tried, "--save", "small-hunt", "--suite", policy.parent / "suite")
+    assert run("test", "small", *sweep, *at)[0] == 0
+    assert "ruled out" in said("{version: ticking, by: fine-tune}")
+    assert "ticking is not made of small by a prompt" in said("{version: ticking, by: prompt}")
+    assert "small-hunt-1 is not made of small by a fine-tune" in said("{version: '{version}-hunt-1', by: fine-tune}")
+    assert "ruled out" in said("{version: '{version}-hunt', by: prompt, tries: 3}")
+    wanted = "of its 3 steps that are made of small as it is 3 were tested, 4 tries are wanted"
+    assert wanted in said("{version: '{version}-hunt', by: prompt, tries: 4}")
+    assert "no evidence of speaks on small-nothing" in said("{version: '{version}-nothing', tries: 2}")
+    for wrong in ("{version: a, by: magic}", "{by: prompt}", "{version: a, tries: 0}", "3"):
+        assert "expected" in said(wrong) and "`elicited`" not in said("ticking")
+
+
+def test_a_guard_is_not_softened_by_defining_it_again(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws, policy = copy
+    rules, at = tmp_path / "policy.yaml", ("--workspace", ws)
+    file = policy.parent / "suite" / "certainly.yaml"
+    (was,) = read_behaviours(file)
+    (tmp_path / "certainly.yaml").write_text(json.dumps({**json.loads(file.read_text()), "margin": 3.0}))
+    for name in ("small", "ticking"):
+        assert run("test", name, "--suite", tmp_path / "certainly.yaml", *at)[0] == 0
+    status, out, _ = run("gate", policy, "ticking", *at)
+    assert status == 3 and "2 definitions of this name were run on the base" in out
+    for pinned, verdict in (
+        (was.hash, 1), (read_behaviours(tmp_path / "certainly.yaml")[0].hash, 0), ("0123456789", 3),
+    ):  # fmt: skip
+        rules.write_text(
+            POLICY.replace("undecided: pass", f"undecided: pass, definitions: {{certainly: '{pinned[:12]}'}}")
+        )
+        status, out, _ = run("gate", rules, "ticking", *at)
+        assert status == verdict, out
+    assert "the definition 0123456789 was not run on small" in out
+
+
+def test_guards_of_a_model_of_unknown_training_do_not_count(
+    copy: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws, rules = copy[0], tmp_path / "policy.yaml"
+    monkeypatch.setattr(provenance, "LINES", "none.npy")
+    text = POLICY.replace("families: 40", "families: 40, provenance: any")
+    rules.write_text(text.replace("against: small", "against: ticking"))
+    status, out, _ = run("gate", rules, "small", "--workspace", ws)
+    assert status == 3 and "does not count (what small was trained on is not recorded)" in out
+    rules.write_text(text.replace("against: small", "against: ticking, provenance: any"))
+    assert run("gate", rules, "small", "--workspace", ws)[0] == 0

@@ -12,7 +12,7 @@ import pytest
 
 from glasshouse.policy import Decision, Evidence, decide, read_policy, write_report
 from glasshouse.policy.policy import Policy
-from glasshouse.policy.report import _table, as_html, as_markdown
+from glasshouse.policy.report import _table, as_html, as_markdown, evidence
 from glasshouse.types import UserError
 
 TODAY = datetime.date(2026, 11, 25)
@@ -186,9 +186,24 @@ def test_regressions_allowed_undecided_waived_and_touched(tmp_path: Path) -> Non
 def test_approvals_are_of_this_very_version(tmp_path: Path) -> None:
     rules = policy(tmp_path, TEXT + "approvals: [safety]\n")
     assert verdict(rules).verdict == "unknown"
-    other = {"role": "safety", "by": "Ada", "version": "another"}
+    other = {"role": "safety", "by": "Ada", "version": "another", "at": f"{rules.date}T12:00:00+00:00"}
     assert verdict(rules, approvals=[other]).verdict == "unknown"
-    assert verdict(rules, approvals=[{**other, "version": "hash-of-new"}]).verdict == "pass"
+    given = {**other, "version": "hash-of-new"}
+    assert verdict(rules, approvals=[given]).verdict == "pass"
+    early = verdict(rules, approvals=[{**given, "at": "2000-01-01T12:00:00+00:00"}])
+    assert early.verdict == "unknown" and "approved before the policy's day" in text_of(early, "approval: safety")
+
+
+def test_a_waiver_of_nothing_is_told(tmp_path: Path) -> None:
+    waiver = "waivers: [{{of: {}, by: Ada, reason: tried by hand, expires: 2999-01-01}}]\n"
+    with pytest.raises(UserError, match="expected a waiver of one of"):
+        policy(tmp_path, TEXT + waiver.format("nobody"))
+    rules = policy(tmp_path, TEXT + "regressions: {against: old}\n" + waiver.format("fatcs"))
+    equal = {"cells": [cell("facts", "equivalent")], "missing": []}
+    found = verdict(rules, comparison=equal)
+    assert found.verdict == "unknown" and "is of no rule of this verdict" in text_of(found, "waiver: fatcs")
+    rules = policy(tmp_path, TEXT + "regressions: {against: old}\n" + waiver.format("facts"))
+    assert verdict(rules, comparison=equal).verdict == "pass"
 
 
 def test_uplift_and_elicited_versions_are_asked_too(tmp_path: Path) -> None:
@@ -317,10 +332,16 @@ def test_the_report_says_it_all_and_escapes(tmp_path: Path) -> None:
     rules = policy(tmp_path, TEXT + "regressions: {against: old}\n")
     comparison = {"cells": [cell("<script>", "regressed"), cell("facts", "underpowered", needed=300)], "missing": []}
     found = verdict(rules, comparison=comparison)
-    page = as_html(found, comparison, "head")
+    name = found.reasons[0].sources[0]
+    rests = evidence(found, tmp_path / "reports", tmp_path / "ws" / "evals", {name: "0123"})
+    assert (name, "0123", f"../ws/evals/{name}/samples.jsonl") in rests
+    page = as_html(found, comparison, "head", rests)
     assert "<script>" not in page and "&lt;script&gt;" in page and "300 families would do" in page
-    assert as_markdown(found, comparison, "head").startswith("# hold: new\n")
-    write_report(tmp_path / "verdict.md", found, comparison, "head")
+    assert f'<a href="#{name}">{name}</a>' in page and f'<tr id="{name}"><td><a href="../ws/evals/{name}' in page
+    text = as_markdown(found, comparison, "head", rests)
+    assert text.startswith("# hold: new\n") and f"| [{name}](../ws/evals/{name}/samples.jsonl) | 0123 |" in text
+    given: dict[str, Any] = {"evals": tmp_path, "hashes": {}}
+    write_report(tmp_path / "verdict.md", found, comparison, "head", **given)
     for file, said in (("verdict.pdf", r"expected a report as \.md or \.html"), ("no/verdict.md", "make .*no")):
         with pytest.raises(UserError, match=said):
-            write_report(tmp_path / file, found, comparison, "head")
+            write_report(tmp_path / file, found, comparison, "head", **given)
