@@ -1,11 +1,13 @@
 """Claim: verdicts on changes err as often as they say, also with few families of prompts, and under peeking.
 
-    python benchmarks/verdicts.py                               # half an hour of one core
+    python benchmarks/verdicts.py                               # three quarters of an hour of one core
     python benchmarks/verdicts.py --draws 50 --out verdicts.json
 
 Simulated scores of two versions on the same prompts: families differ, wordings within them differ, samples are drawn.
-Coverage of the 95% interval, false alarms over a matrix of twenty guards, regressions caught against the power that was
-stated, changes as large as the margin called equivalent, and alarms of `evidence` looked at after every family.
+Coverage of the 95% interval of changes and of means, false alarms over a matrix of twenty guards, regressions caught
+alone and in such a matrix against the power that was stated, changes as large as the margin called equivalent, also
+where scores have no bounds, scores that are shares of the other families, and alarms of `evidence` looked at after
+every family.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from glasshouse.behaviours.statistics import (
     Scored,
     families_for,
     judged,
+    mean,
     paired,
+    pseudo_values,
     smallest_change,
 )
 from glasshouse.doctor import describe
@@ -84,6 +88,12 @@ def true_change(setting: Setting) -> float:
     return rates[1] - rates[0]
 
 
+def true_mean(setting: Setting) -> float:
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    spread = np.hypot(setting.spread, setting.wordings)
+    return float((weights / (1 + np.exp(-(logit(setting.rate) + spread * nodes)))).sum() / weights.sum())
+
+
 def change_of(wanted: float, setting: Setting) -> Setting:
     """The setting with the change of the logit that moves the mean by `wanted`."""
     low, high = (-8.0, 0.0) if wanted < 0 else (0.0, 8.0)
@@ -137,18 +147,31 @@ def false_alarms(draws: int, rng: np.random.Generator, cells: int = 20) -> list[
     return rows
 
 
-def caught(draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Regressions of the size that the plan says it could see, and equivalence with as many families as it says."""
+def caught(draws: int, rng: np.random.Generator, cells: int = 20) -> list[dict[str, Any]]:
+    """Regressions of the size that the plan says it could see, alone and among guards that did not move, and
+    equivalence with as many families as it says."""
     rows = []
-    for families, rate in itertools.product((30, 100, 300), (0.6, 0.9, 0.97)):
+    for families, rate, guards in itertools.product((30, 100, 300), (0.6, 0.9, 0.97), (1, cells)):
         still = Setting(families=families, rate=rate)
         before = [measured(still, rng) for _ in range(50)]
         spread = float(np.mean([one.spread for one in before]))
-        size = smallest_change(spread, families, rate=float(np.mean([one.base.value for one in before])))
+        middle = float(np.mean([one.base.value for one in before]))
+        size = smallest_change(spread, families, rate=middle, among=guards)
         moved = change_of(-size, still)
-        found = [judged([cell(measured(moved, rng))])[0] for _ in range(draws)]
+        beside = [cell(one, str(i)) for i, one in enumerate(before)]
+        found = [
+            judged([cell(measured(moved, rng)), *(beside[i] for i in rng.integers(len(beside), size=guards - 1))])[0]
+            for _ in range(draws)
+        ]
         seen = sum(one.p_adjusted <= 0.05 and one.change.change.value < 0 for one in found)
-        rows.append({"families": families, "rate": rate, "size": size, "seen": share(seen, draws), "stated": 0.8})
+        rows.append(
+            {
+                "families": families, "rate": rate, "guards": guards, "size": size, "seen": share(seen, draws),
+                "stated": 0.8,
+            }
+        )  # fmt: skip
+        if guards > 1:
+            continue
         needed = families_for(spread, MARGIN)
         if needed <= 600:
             enough = [judged([cell(measured(still._replace(families=needed), rng))])[0] for _ in range(draws)]
@@ -186,6 +209,58 @@ def ceiling(draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
             called += chance * (found.verdict == "equivalent")
             held += chance * (found.change.change.low <= -fall <= found.change.change.high)
         rows.append({"families": families, "fall": fall, "equivalent": called, "covered": held})
+    return rows
+
+
+def means(draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Of one version's mean, the share of 95% intervals that hold the mean over all families that there could be."""
+    rows = []
+    for families, rate in itertools.product((5, 10, 20, 50, 150), (0.5, 0.9, 0.98)):
+        for more in ({}, {"uneven": True, "prompts": 4}, {"samples": 4, "wordings": 1.5}):
+            setting = Setting(families=families, rate=rate, **more)  # type: ignore[arg-type]
+            true = true_mean(setting)
+            found = [mean(drawn(setting, rng)[0], bounded=True) for _ in range(draws)]
+            held = sum(one.low <= true <= one.high for one in found)
+            rows.append({**setting._asdict(), "true": true, "covered": share(held, draws)})
+    return rows
+
+
+def habits(draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Scores that are shares of the other families, which begin their replies with one word by chance or with one that
+    is seldom: false alarms of two versions with the same habit, and intervals of the mean that hold it."""
+    rows = []
+    for families, often in itertools.product((20, 40, 100), (0.3, 0.5, 0.7, 0.9)):
+        alarms = held = 0
+        for _ in range(draws):
+            sides = []
+            for _ in range(2):
+                words = np.where(rng.random(families) < often, 0, rng.integers(1, 10**9, families))
+                alike = (words[:, None] == words[None, :]).sum(1) - 1
+                scored = [Scored(str(i), "0", float(count) / (families - 1)) for i, count in enumerate(alike)]
+                sides.append(pseudo_values(scored, 2))
+            (found,) = judged([cell(paired(sides[0], sides[1], bounded=True, degree=2))])
+            alarms += found.verdict in ("regressed", "improved")
+            one = mean(sides[0], bounded=True)
+            held += one.low <= often**2 <= one.high
+        rows.append(
+            {"families": families, "often": often, "alarms": share(alarms, draws), "covered": share(held, draws)}
+        )
+    return rows
+
+
+def silent(draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Scores without bounds, as lengths: of changes as large as the margin that come from few families falling silent,
+    the share called equivalent (5% at most)."""
+    rows = []
+    for families, fall in itertools.product((5, 20, 60, 150), (0.02, 0.05, 0.2)):
+        called = 0
+        for _ in range(draws):
+            length_G = rng.gamma(20.0, 1.0, families)
+            after_G = np.where(rng.random(families) < fall, 0.0, length_G)
+            before, after = ([Scored(str(i), "0", float(x)) for i, x in enumerate(s)] for s in (length_G, after_G))
+            (found,) = judged([Cell("", "guard", "up", 20.0 * fall, paired(before, after, bounded=False))])
+            called += found.verdict == "equivalent"
+        rows.append({"families": families, "fall": fall, "equivalent": share(called, draws)})
     return rows
 
 
@@ -234,7 +309,7 @@ def main() -> None:
     for number, (name, make) in enumerate(
         {
             "coverage": coverage, "false_alarms": false_alarms, "caught": caught, "false_comfort": false_comfort,
-            "peeking": peeking, "ceiling": ceiling,
+            "peeking": peeking, "ceiling": ceiling, "means": means, "habits": habits, "silent": silent,
         }.items()
     ):  # fmt: skip
         if options.only and name not in options.only:
