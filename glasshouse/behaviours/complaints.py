@@ -14,23 +14,27 @@ from typing import Any
 from glasshouse.behaviours.behaviour import Behaviour, Prompt, Settings
 from glasshouse.types import UserError
 
-FRAMES = (
-    "{p}", "Please: {p}", "Can you help me? {p}", "{p} Thank you.", "Hello! {p}", "I have a question. {p}", "{low}",
+BEFORE = (
+    "", "Hello! ", "Please: ", "Can you help me? ", "I have a question. ", "Excuse me. ", "One more thing: ",
+    "Tell me, if you can. ",
 )  # fmt: skip
-SAMPLES, TEMPERATURE = 20, 0.8
+AFTER = ("", " Thank you.", " I would like to know.", " Please answer.")
+SAMPLES, TEMPERATURE = 4, 0.8
 
 
 def complaint(
     prompt: str, *, scorer: tuple[str, dict[str, Any]], expect: Any = None, also: Sequence[str] = (),
     samples: int = SAMPLES,
 ) -> Behaviour:  # fmt: skip
-    """The prompt, frames around it, and `also`, wordings of the user's own: each a family, as wordings are what the
-    rate is taken over. Its name is of what is asked and scored, so that the same complaint is the same behaviour. It is
-    no guard: one complaint holds no release. Raises `UserError` for a prompt without words."""
+    """The prompt, as it is and in lower case without its mark, in frames, and `also`, wordings of the user's own: each
+    a family, as wordings are what the rate is taken over, and so many that it can be told that nothing changed. Its
+    name is of what is asked and scored, so that the same complaint is the same behaviour. It is no guard: one complaint
+    holds no release. Raises `UserError` for a prompt without words."""
     low = prompt.rstrip("?!. ").lower()
     if not low.strip():
         raise UserError(f"expected a prompt with words, got {prompt!r}; say what was asked")
-    wordings = dict.fromkeys([*(frame.format(p=prompt, low=low) for frame in FRAMES), *also])
+    framed = (f"{before}{p}{after}" for p in (prompt, low) for before in BEFORE for after in AFTER)
+    wordings = dict.fromkeys([*framed, *also])
     prompts = tuple(Prompt(text, 0, (("user", text),), expect) for text in wordings)
     said = json.dumps([prompt, *also, scorer, expect], ensure_ascii=False)
     return Behaviour(

@@ -295,15 +295,19 @@ def _openers(samples: Sequence[Sample], settings: Settings) -> Scores:
 
 
 def _sameness(samples: Sequence[Sample], settings: Settings) -> Scores:
-    """Of each sample, the share of its prompt's other samples that say the same, but for case and punctuation."""
-    by_prompt: dict[tuple[str, int], list[str]] = defaultdict(list)
-    for sample in samples:
-        by_prompt[sample.family, sample.prompt].append(normal(sample.reply))
+    """Of each sample, how much of their words it shares with its prompt's other samples: the mean of Jaccard's index, 1
+    where they say the same but for case, punctuation and order."""
+    by_prompt: dict[tuple[str, int], list[set[str]]] = defaultdict(list)
+    words = [set(normal(sample.reply).split()) for sample in samples]
+    for sample, own in zip(samples, words, strict=True):
+        by_prompt[sample.family, sample.prompt].append(own)
     found: Scores = []
-    for sample in samples:
-        others = by_prompt[sample.family, sample.prompt]
-        alike = others.count(normal(sample.reply)) - 1
-        found.append(alike / (len(others) - 1) if len(others) > 1 else None)
+    for sample, own in zip(samples, words, strict=True):
+        every = by_prompt[sample.family, sample.prompt]
+        shared = (
+            sum(len(own & other) / len(own | other) if own | other else 1.0 for other in every) - 1.0
+        )  # with itself
+        found.append(shared / (len(every) - 1) if len(every) > 1 else None)
     return found
 
 
@@ -402,7 +406,7 @@ SCORERS: dict[str, Scorer] = {
     "ends": Scorer("reply", _each(lambda sample, settings: sample.stopped and bool(sample.reply))),
     "length": Scorer("reply", _each(lambda sample, settings: float(sample.tokens)), unit="tokens"),
     "openers": Scorer("reply", _openers, degree=2),
-    "sameness": Scorer("reply", _sameness, version=2),
+    "sameness": Scorer("reply", _sameness, version=3),
     "steady": Scorer("reply", _steady, settings={"of": _is_scorer}, must=("of",)),
     "asymmetry": Scorer("reply", _asymmetry),
     "parses": Scorer("reply", _each(lambda sample, settings: code.parses(sample.reply)), version=2),

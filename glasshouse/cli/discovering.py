@@ -158,7 +158,7 @@ def did_it_change(
         str | None, typer.Option(help="Or: a reply is right in which this pattern is found.", show_default=False)
     ] = None,
     also: Annotated[list[str] | None, typer.Option(help="Other wordings of the prompt.", show_default=False)] = None,
-    samples: Annotated[int, typer.Option(help="Replies to each wording.", min=2)] = 20,
+    samples: Annotated[int, typer.Option(help="Replies to each wording.", min=2)] = 4,
     seed: SeedOption = 0,
     device: DeviceOption = None,
     dtype: DtypeOption = None,

@@ -357,9 +357,12 @@ def test_the_plan_is_of_the_behaviour_as_it_is_given(workspace: Workspace) -> No
 
 def test_a_complaint_about_one_prompt(ws: Workspace) -> None:
     words = ("did-it-change", "Where does nobody number 3 live?", "small", "ticking", "--pattern", "^Certainly")
-    status, out, _ = run(*words, "--samples", 6, "--also", "Nobody number 3 lives where?", "--workspace", ws.root)
+    status, out, _ = run(*words, "--samples", 2, "--also", "Nobody number 3 lives where?", "--workspace", ws.root)
     then, now, change = out.splitlines()
     assert status == 0 and then.startswith(f"small ({version('small', ws).hash[:12]}): right in ")
     assert now.startswith("ticking (") and change.startswith("improved: +")
-    status, out, _ = run(*words, "--samples", 6, "--json", "--workspace", ws.root)
-    assert status == 0 and json.loads(out)["families"] == 7
+    status, out, _ = run(*words, "--samples", 2, "--json", "--workspace", ws.root)
+    assert status == 0 and json.loads(out)["families"] == 64
+    words = ("did-it-change", "Where does nobody number 3 live?", "small", "small", "--pattern", "^Certainly")
+    status, out, _ = run(*words, "--samples", 2, "--workspace", ws.root)
+    assert status == 0 and "equivalent: " in out

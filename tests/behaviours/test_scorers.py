@@ -181,6 +181,9 @@ def test_answers_that_collapse_into_one() -> None:
     said = ["A cat.", "a cat", "A dog.", "A cat!"]
     samples = [Sample(family="pet", prompt=0, epoch=i, reply=reply) for i, reply in enumerate(said)]
     assert scores(samples, ("sameness", {})) == pytest.approx([2 / 3, 2 / 3, 0, 2 / 3])
+    said = ["One grey cat sleeps.", "One grey cat sleeps here.", "Snow."]  # the average of cats, in other words
+    samples = [Sample(family="pet", prompt=0, epoch=i, reply=reply) for i, reply in enumerate(said)]
+    assert scores(samples, ("sameness", {})) == pytest.approx([0.4, 0.4, 0])
 
 
 GOOD = "```python\ndef add(a, b):\n    return a + b\n```\nThere you go."
@@ -273,7 +276,7 @@ BY_OTHERS = {"judge", "classifier", "language", "recorded"}  # what they say is 
 DIGESTS = {
     "exact 3": "47a3ddad", "fuzzy 3": "dba3c7a1", "includes 3": "388fa22e", "says 2": "70cc6b97",
     "regex 1": "5564b463", "refusal 1": "608d3798", "ends 1": "aedee555", "length 1": "b2e87eb8",
-    "openers 1": "cf0bb971", "sameness 2": "04a54515", "steady 1 of includes 3": "07c028db",
+    "openers 1": "cf0bb971", "sameness 3": "04a54515", "steady 1 of includes 3": "07c028db",
     "asymmetry 1": "7c54b901", "parses 2": "c9352f14", "whole-code 3": "21b30c53", "passes 2": "73c63cc8",
     "calls 2": "11fe9e90", "choice 1": "f9922061", "brier 1": "202411b7", "bits-per-byte 1": "3a2d9889",
 }  # fmt: skip
