@@ -165,6 +165,10 @@ def test_undecodable_files_are_skipped_and_counted(tiny_model_dir: Path, corpus_
     words = ["harvest", tiny_model_dir, "--site", "resid.1", "--corpus", folder, "--tokens", "6k", "--context", "64"]
     result = CliRunner().invoke(app, [*map(str, words), "--workspace", str(tmp_path / "w")])
     assert result.exit_code == 0 and "skipped 1" in result.stderr, result.stderr
+    manifest = next((tmp_path / "w" / "activations").glob("*/manifest.json"))
+    assert sum(json.loads(manifest.read_text())["skipped"].values()) == 1
+    words = open_words(tiny_model_dir, folder, "--workspace", tmp_path / "o")
+    assert "skipped 1" in CliRunner().invoke(app, list(map(str, words))).stderr
 
 
 def test_text_that_unpacks_to_too_much(

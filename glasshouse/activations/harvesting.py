@@ -133,7 +133,8 @@ def harvest(
         thresholds = _thresholds(draft, model, config, readings[0])
         fields = summary(draft.path, widths, thresholds)
         made_from = [ws.ref("models", model.name)] if ws.exists("models", model.name) else []
-        draft.finish(made_from=made_from, corpus_source=corpus.source, asked_tokens=tokens, **fields)
+        about = {"corpus_source": corpus.source, "skipped": dict(corpus.skipped), "asked_tokens": tokens}
+        draft.finish(made_from=made_from, **about, **fields)
     return store(ws, name)
 
 

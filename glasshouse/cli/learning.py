@@ -137,7 +137,7 @@ def features(
     """
     from glasshouse.dictionaries import dictionary as read_dictionary
     from glasshouse.features import features as read_features
-    from glasshouse.features.gathering import gather
+    from glasshouse.features.gathering import expect_of, gather
     from glasshouse.features.opening import HARVEST_TOKENS
     from glasshouse.models import load
     from glasshouse.models.origins import check_known
@@ -148,8 +148,11 @@ def features(
         model = load(str(found.model_name), device=device, workspace=ws)
         check_known(model, ws)
         text = read(corpus, text_column=text_column)
-        window = context or min(256, model.context)
-        gather(model, found, text, ws=ws, name=found.name, tokens=tokens or HARVEST_TOKENS, context=window)
+        say(str(text))
+        window, tokens = context or min(256, model.context), tokens or HARVEST_TOKENS
+        if not ws.exists("features", found.name):
+            say(f"gathering {found.name}: {expect_of(model, found, tokens=tokens, context=window)}")
+        gather(model, found, text, ws=ws, name=found.name, tokens=tokens, context=window)
         summary = read_features(found.name, ws=ws).summary
         answer(
             json, summary, f"{found.name}: {summary['clear']} of {summary['n_features']} features have a clear label"

@@ -125,6 +125,7 @@ def read_folder(folder: Path, *, name: str | None = None) -> Dictionary:
     activation = ARCHITECTURES[architecture](config, tensors)
     _fold_options(folder, config, tensors)
     metadata = config.get("metadata") or {}
+    _fold_centring(_site(folder, config, metadata), config, metadata, tensors)
     found = Dictionary(
         name=name or _name(folder, metadata),
         site=_site(folder, config, metadata),
@@ -205,6 +206,16 @@ def _fold_options(folder: Path, config: dict[str, Any], tensors: dict[str, Tenso
         tensors["W_dec"] = tensors["W_dec"] / norm_F[:, None]
     if config.get("apply_b_dec_to_input", True):  # SAELens' default
         tensors["b_enc"] = tensors["b_enc"] - tensors["b_dec"] @ tensors["W_enc"]
+
+
+def _fold_centring(
+    site: Site, config: dict[str, Any], metadata: dict[str, Any], tensors: dict[str, Tensor]
+) -> None:  # fmt: skip
+    """Of a dictionary that was trained on TransformerLens' `center_writing_weights`, in which what stands in the stream
+    has no mean over its width: the mean is taken away before it encodes."""
+    given = metadata.get("model_from_pretrained_kwargs") or config.get("model_from_pretrained_kwargs") or {}
+    if given.get("center_writing_weights") and site.kind in ("embed", "resid", "resid_mid", "attn_out", "mlp_out"):
+        tensors["W_enc"] = tensors["W_enc"] - tensors["W_enc"].mean(dim=0)
 
 
 def _name(folder: Path, metadata: dict[str, Any]) -> str:

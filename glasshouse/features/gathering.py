@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from glasshouse.activations import expect as expect_reading
 from glasshouse.activations.pooling import candidates, median_norms, norm_BT, read_batch, site_widths
 from glasshouse.activations.reading import Reading, batches, check_context, choose
 from glasshouse.features import effects, labels, neighbours
@@ -95,9 +96,20 @@ def expect(
     after = 25e-6 * active / 32
     return Expectation(
         seconds=tokens * (1 / tokens_per_second + encode + after) + 5,
-        memory=memory + 40 * tokens,
+        memory=memory + (64 << 20) + 40 * tokens + 150 * min(tokens, GatherConfig.label_tokens),
         disk=disk_bytes(tokens, n_features, active),
     )
+
+
+def expect_of(model: Any, dictionary: Any, *, tokens: int, context: int) -> Expectation:
+    """What `gather` of that dictionary will take; the rate of the forward pass is measured on two small batches."""
+    site = str(dictionary.site)
+    reading = expect_reading(model, [site], tokens=tokens, context=context)
+    return expect(
+        tokens=tokens, n_features=dictionary.n_features, width=model.sites[site].width,
+        active=active_features(dictionary), tokens_per_second=tokens / max(reading.seconds, 1e-9),
+        device=str(model.device),
+    )  # fmt: skip
 
 
 def disk_bytes(tokens: int, n_features: int, active: float) -> int:

@@ -115,6 +115,7 @@ def open_model(
     place = str(given.site if given else model.site(site or middle(model.n_layers)))
     called = check_name(given.name if given else name or default_name(model.name, place))
     text = read_corpus(corpus, text_column=text_column) if isinstance(corpus, (str, Path)) else corpus
+    say(str(text))
     window = context or min(256, model.context)
     job = _Job(
         ws=ws,
@@ -145,8 +146,10 @@ def demo(
     if (stands := _standing(ws, name, budget)) is not None:
         return stands
 
+    from glasshouse.features.gathering import disk_bytes
     from glasshouse.models.grow import expect, grow
     from glasshouse.models.load import default_device
+    from glasshouse.models.shapes import SHAPES
     from glasshouse.models.training import multiplies_tiles, precision_by_instruction_set
 
     read, begun = text(), ws.begun("models", name).get("tokens")
@@ -158,7 +161,11 @@ def demo(
         "context": budget.context,
     }  # fmt: skip
     if not ws.exists("models", name):
-        say(f"growing {name} from {read.source}: {expect(**sizes)}")
+        said = expect(**sizes)
+        rows = int(2.2 * SHAPES[budget.shape].width * budget.harvest_tokens)  # bf16, and what is held out
+        ws.require_disk(said.disk + rows + disk_bytes(budget.gather_tokens, budget.features, budget.k))
+        say(str(read))
+        say(f"growing {name}: {said}")
     grow(read, name=name, ws=ws, precision="auto-isa", weights=budget.weights, **sizes)
     return open_model(
         name, ws=ws, corpus=read.weighted(budget.weights) if budget.weights else read, tokens=budget.harvest_tokens,

@@ -33,6 +33,8 @@ _SORTS = {
     "label": "lower(label)",
     "index": "index",
     "max_activation": "max_activation",
+    "kind": "kind",
+    "flag": "flag",
 }
 _FLAG_SQL = {
     "": "true",
@@ -146,11 +148,12 @@ class Features:
         descending: bool = True,
         min_rate: float | None = None,
         max_rate: float | None = None,
+        min_score: float | None = None,
         limit: int = 50,
         offset: int = 0,
     ) -> dict[str, Any]:
         """`{"total": int, "rows": [...]}`: features whose label or promoted tokens contain `search` (any case), of the
-        given kinds of document, flag and firing rate.
+        given kinds of document, flag and firing rate, and with a label that scores `min_score` (F1) or more.
 
         Sorted by `sort`; features without a value come last. Raises `UserError` for an unknown flag or sort.
         """
@@ -166,9 +169,13 @@ class Features:
         if kinds:
             where.append("list_contains(?, kind)")
             values.append(list(kinds))
-        for bound, sign in ((min_rate, ">="), (max_rate, "<=")):
+        for bound, asks in (
+            (min_rate, "rate >= ?"),
+            (max_rate, "rate <= ?"),
+            (min_score, "label_text <> '' AND score >= ?"),
+        ):
             if bound is not None:
-                where.append(f"rate {sign} ?")
+                where.append(asks)
                 values.append(float(bound))
         clause = " AND ".join(where)
         order = f"{_SORTS[sort]} {'DESC' if descending else 'ASC'} NULLS LAST, index"

@@ -220,6 +220,17 @@ def _known(dictionary: DictionaryLike, what: str, part: Part | None) -> Any:
     return value
 
 
+def _largest(dictionary: DictionaryLike, index: int, part: Part) -> float:
+    """The feature's largest activation. Raises `UserError` where it never fired: a multiple of 0 would silence it."""
+    largest = float(_known(dictionary, "max_activation", part)[index])
+    if largest <= 0:
+        raise UserError(
+            f"expected {dictionary.name}/{index} to have fired where its largest activation was looked for, it never "
+            "did; give value= in place of times_max="
+        )
+    return largest
+
+
 def _patched(part: Part, site: Site, shape: tuple[int, ...], token_dim: int, head_dim: int | None) -> Change:
     """Position p of text b becomes the source's position p. Patterns need rows that start at the same column."""
     values = part.tensors["values"]  # (B', T', ...)
@@ -360,7 +371,7 @@ def _code_change(part: Part, site: Site, shape: tuple[int, ...], index: int | No
             kind="set",
             site=part.site,
             positions=part.positions,
-            options={"value": part.options["times_max"] * float(_known(d, "max_activation", part)[index])},
+            options={"value": part.options["times_max"] * _largest(d, index, part)},
         )
     if part.kind == "patch":
         return _patched(part, site, shape, 1, None)

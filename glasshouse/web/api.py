@@ -184,7 +184,7 @@ def feature_at(library: Library, request: Request) -> FeatureId:
 def list_query(request: Request) -> dict[str, Any]:
     """The arguments of `Features.query` from an address. Raises `UserError` for one that does not read."""
     given = request.query_params
-    known = {"search", "kind", "flag", "sort", "order", "min_rate", "max_rate", "limit", "offset"}
+    known = {"search", "kind", "flag", "sort", "order", "min_rate", "max_rate", "min_score", "limit", "offset"}
     if strange := sorted(set(given) - known):
         raise UserError(f"expected only {', '.join(sorted(known))}, got {strange[0][:40]!r}")
     order = given.get("order", "desc")
@@ -201,6 +201,7 @@ def list_query(request: Request) -> dict[str, Any]:
         "descending": order == "desc",
         "min_rate": number(given.get("min_rate")),
         "max_rate": number(given.get("max_rate")),
+        "min_score": number(given.get("min_score")),
         "limit": int(min(MAX_LIMIT, max(0.0, number(given.get("limit")) or 0.0))) if "limit" in given else 50,
         "offset": _small(int(max(0.0, number(given.get("offset")) or 0.0))),
     }

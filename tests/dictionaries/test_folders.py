@@ -58,6 +58,19 @@ def test_a_folder_brings_back_the_same_dictionary(activation: Threshold, tmp_pat
     assert after.report == {"l0": 4} and torch.equal(after.max_activation, before.max_activation)
 
 
+@pytest.mark.parametrize(("hook", "centred"), [("blocks.1.hook_resid_post", True), ("blocks.1.attn.hook_z", False)])
+def test_what_was_learnt_from_centred_streams_reads_plain_ones(hook: str, centred: bool, folder: Path) -> None:
+    """TransformerLens' `center_writing_weights` takes the mean over the width from the stream."""
+    config = json.loads((folder / "cfg.json").read_text())
+    config |= {"apply_b_dec_to_input": True, "metadata": {"hook_name": hook}}
+    (folder / "cfg.json").write_text(json.dumps(config))
+    plain, x_ND = read_folder(folder), torch.randn(50, D) + 3
+    config["metadata"]["model_from_pretrained_kwargs"] = {"center_writing_weights": True}
+    (folder / "cfg.json").write_text(json.dumps(config))
+    wanted = plain.encode(x_ND - x_ND.mean(1, keepdim=True) if centred else x_ND)
+    assert torch.allclose(read_folder(folder).encode(x_ND), wanted, atol=1e-4)
+
+
 @pytest.mark.parametrize("activation", FORMS, ids=lambda form: form.kind)
 def test_sparse_codes_are_the_dense_ones(activation: Threshold) -> None:
     found, x_ND = made(activation), torch.randn(5000, D)

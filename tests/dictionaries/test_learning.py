@@ -34,7 +34,7 @@ class Slow(Planted):
 
 config = LearnConfig(features=128, k=4, tokens=98_304, batch=256, held_out_rows=512, statistics_rows=512,
                      checkpoint_seconds=0.1, activation=sys.argv[3])
-learn(Slow(), "resid.1", name="killed", ws=Workspace.open(sys.argv[2]), config=config, threads=1,
+learn(Slow(), "resid.1", name="killed", ws=Workspace.open(sys.argv[2]), config=config, threads=int(sys.argv[4]),
       precision="bf16")
 """
 
@@ -92,21 +92,22 @@ def test_where_all_features_may_be_active_the_threshold_is_0(workspace: Workspac
     )
 
 
-def _child(root: Path, activation: str) -> subprocess.Popen[bytes]:
+def _child(root: Path, activation: str, threads: int) -> subprocess.Popen[bytes]:
     here, house = Path(__file__).parent, Path(__file__).parents[2]
-    env = {**os.environ, "PYTHONPATH": str(house), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(here), str(root), activation], env=env, stderr=subprocess.PIPE
-    )
+    env = {**os.environ, "PYTHONPATH": str(house), "OMP_NUM_THREADS": str(threads)}
+    words = [sys.executable, "-c", CHILD, str(here), str(root), activation, str(threads)]
+    return subprocess.Popen(words, env=env, stderr=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("activation", ["batchtopk"])
-def test_killed_twice_it_ends_in_the_same_weights_bit_for_bit(activation: str, tmp_path: Path) -> None:
-    whole = _child(tmp_path / "whole", activation)
+@pytest.mark.parametrize(("activation", "threads"), [("batchtopk", 1), ("batchtopk", 2)])
+def test_killed_twice_it_ends_in_the_same_weights_bit_for_bit(activation: str, threads: int, tmp_path: Path) -> None:
+    whole = _child(tmp_path / "whole", activation, threads)
+    if threads > 1:  # two such programs on two cores spin for each other
+        assert whole.wait(timeout=600) == 0
     kills, root = 0, tmp_path / "killed"
     deadline = time.monotonic() + 600  # a guard against hanging, not a measure
     while True:
-        child = _child(root, activation)
+        child = _child(root, activation, threads)
         seen = set((root / "dictionaries/.killed.partial/checkpoints").glob("0*.safetensors"))
         while child.poll() is None and kills < 2:
             fresh = set((root / "dictionaries/.killed.partial/checkpoints").glob("0*.safetensors")) - seen
@@ -126,7 +127,7 @@ def test_killed_twice_it_ends_in_the_same_weights_bit_for_bit(activation: str, t
         pair = [tmp_path / where / "dictionaries/killed" / name for where in ("whole", "killed")]
         assert hash_file(pair[0]) == hash_file(pair[1]), name
     choices = [Workspace.open(tmp_path / w).manifest("dictionaries", "killed")["choices"] for w in ("whole", "killed")]
-    assert choices[0] == choices[1] == {"threads": 1, "precision": "bf16"}
+    assert choices[0] == choices[1] == {"threads": threads, "precision": "bf16"}
     numbers = [Workspace.open(tmp_path / where).metrics("dictionaries", "killed") for where in ("whole", "killed")]
     assert [line["step"] for line in numbers[0]] == [line["step"] for line in numbers[1]]
 

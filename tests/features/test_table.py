@@ -61,6 +61,11 @@ def test_query_filters_and_sorts(table):
     assert {row["kind"] for row in table.query(kinds=["help"], limit=N)["rows"]} == {"help"}
     low, high = 0.001, 0.01
     assert all(low <= r["rate"] <= high for r in table.query(min_rate=low, max_rate=high, limit=N)["rows"])
+    for key in ("kind", "flag"):
+        found = [row[key] for row in table.query(sort=key, descending=False, limit=N)["rows"]]
+        assert found == sorted(found, key=lambda one: (one is None, one or ""))
+    clear = table.query(min_score=0.3, limit=N)["rows"]
+    assert clear and all(row["label"] and row["score"] >= 0.3 for row in clear)
     page = table.query(limit=10, offset=60)
     assert page["total"] == N and len(page["rows"]) == 4
     assert table.query(limit=10, offset=1000) == {"total": N, "rows": []}

@@ -41,6 +41,8 @@ def test_lists_are_filtered_sorted_and_paged(client: TestClient) -> None:
     assert [row["index"] for row in first] == [0, 1, 2] and second[0]["index"] == 3
     low = rows(client, min_rate="0.01", max_rate="0.02")
     assert low and all(0.01 <= row["rate"] <= 0.02 for row in low)
+    clear = rows(client, min_score="0.3", sort="kind", order="asc")
+    assert clear and [row["kind"] for row in clear] == sorted(row["kind"] for row in clear)
 
 
 def test_a_feature_holds_all_its_evidence(client: TestClient) -> None:
