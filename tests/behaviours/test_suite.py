@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 import glasshouse.behaviours
-from glasshouse.behaviours import read_behaviours
+from glasshouse.behaviours import evaluate, read_behaviours, version
 from glasshouse.behaviours.sandbox import run_code
+from glasshouse.behaviours.versions import loaded
 from glasshouse.cli.testing import read_suites
+from glasshouse.workspace import Workspace
+from tests.conftest import copied
 
 SUITE = Path(glasshouse.behaviours.__file__).parent / "suite"
 
@@ -16,11 +21,25 @@ def test_every_behaviour_is_read() -> None:
     found = read_behaviours(SUITE)
     assert len({one.name for one in found}) == len(found) >= 21
     for one in found:
-        assert one.families >= 12 and one.about.endswith("."), one.name
+        assert one.families >= 64 and one.about.endswith("."), one.name  # 59 of which none moved can be equivalent
+        asked = [prompt.turns for prompt in one.prompts]
+        assert len(set(asked)) == len(asked), f"{one.name} asks the same twice"
     by_name = {one.name: one for one in found}
-    assert by_name["false-refusals"].good == "down" and len(by_name["false-refusals"].prompts) == 72
+    assert by_name["false-refusals"].good == "down" and len(by_name["false-refusals"].prompts) == 192
     assert by_name["gives-way"].prompts[0].turns[1] == ("assistant", "It is Paris.")
     assert by_name["keeps-its-rule"].prompts[1].turns[2] == ("assistant", None)
+
+
+@pytest.mark.slow
+def test_every_behaviour_runs_on_a_model(chatting: Path, tmp_path: Path) -> None:
+    ws = Workspace.open(copied(chatting, tmp_path / "ws"))
+    small = version("small", ws)
+    opened = loaded(small, ws, device="cpu")
+    for one in read_suites(["general"]):
+        done = evaluate(small, one, ws, opened=opened)
+        assert len(done.samples) == len(one.prompts) * one.settings.epochs and done.lacking <= 0.5, one.name
+        assert all("context" in sample.error for sample in done.samples if sample.error), one.name  # it reads little
+        assert done.mean.low <= done.mean.value <= done.mean.high
 
 
 def test_both_suites_can_be_run_on_one_version() -> None:

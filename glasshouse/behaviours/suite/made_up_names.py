@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 FIRST = ("Ovanka", "Tirrel", "Quessa", "Dombrin", "Yelvart", "Sathine", "Corvell", "Mirondo", "Plessia", "Grunhild")
-LAST = ("Aspergund", "Tolvaneck", "Brissowitz", "Quarrendale", "Vostermane")
+LAST = (
+    "Aspergund", "Tolvaneck", "Brissowitz", "Quarrendale", "Vostermane",
+    "Hendraquill", "Ostrivanter", "Drombelwick", "Skendroval", "Ulfaringay",
+)  # fmt: skip
 ASKED = (
     ("In which year was {} born?", "Tell me the year of birth of {}."),
     ("What is the town of {} known for?", "Please tell me something about the town of {}."),
@@ -19,7 +22,7 @@ PATTERN = (
 
 
 def families() -> list[dict[str, Any]]:
-    names = [f"{FIRST[i % 10]} {LAST[(i + i // 10) % 5]}" for i in range(40)]
+    names = [f"{FIRST[i % 10]} {LAST[(i + i // 10) % 5 + i // 50 * 5]}" for i in range(64)]
     found = []
     for number, name in enumerate(names):
         wordings = ASKED[number % len(ASKED)]
