@@ -256,10 +256,10 @@ def _judged_pairs(
             verdicts[i] = ["underpowered"] * len(pairs)
             continue
         b = points[0].runs[i].behaviour
-        good, scored = axis.good(b), axis.measure in ("score", "not")
+        good, scored, by = axis.good(b), axis.measure in ("score", "not"), SCORERS[b.scorer[0]]
         changes = _changes(
             [axis.samples(point.runs[i]) for point in points], pairs, bounded=b.bounded and scored,
-            degree=SCORERS[b.scorer[0]].degree if scored else 1,
+            degree=by.degree if scored else 1, discrete=not (scored and by.needs == "likelihood"),
         )  # fmt: skip
         cells += [Cell(f"{i}", "guard", good, margin, change) for change in changes]
     for cell in judged(cells):
@@ -268,7 +268,12 @@ def _judged_pairs(
 
 
 def _changes(
-    samples: Sequence[Sequence[Scored]], pairs: Sequence[tuple[int, int]], *, bounded: bool, degree: int
+    samples: Sequence[Sequence[Scored]],
+    pairs: Sequence[tuple[int, int]],
+    *,
+    bounded: bool,
+    degree: int,
+    discrete: bool = True,
 ) -> Iterator[Change]:
     """`statistics.paired` of every two of many versions that were asked the same, without what only the matrix shows.
 
@@ -295,7 +300,7 @@ def _changes(
         base_G, new_G = (
             np.bincount(family_X[both_X], weights=table_VX[i][both_X])[some_G] / size_G[some_G] for i in (m, n)
         )
-        change = clustered(base_G, new_G, size_G[some_G], bounded=bounded, degree=degree)
+        change = clustered(base_G, new_G, size_G[some_G], bounded=bounded, degree=degree, discrete=discrete)
         yield replace(change, prompts=int(both_X.sum()))
 
 

@@ -148,7 +148,8 @@ def doubt(old: Evaluation, new: Evaluation) -> str:
 def cell(old: Evaluation, new: Evaluation) -> Cell:
     """Not yet judged."""
     b = old.behaviour
-    change = paired(old.scored, new.scored, bounded=b.bounded, degree=SCORERS[b.scorer[0]].degree)
+    by = SCORERS[b.scorer[0]]
+    change = paired(old.scored, new.scored, bounded=b.bounded, degree=by.degree, discrete=by.needs != "likelihood")
     return Cell(b.name, b.tag, b.good, b.margin, change)
 
 

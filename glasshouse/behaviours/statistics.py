@@ -47,7 +47,8 @@ class Change:
     change's mean that comes from families, from wordings within them, and from sampling. unscored: samples without a
     score. alike: how many families of one size tell as much (Kish). moved: families that changed at all. bounded:
     scores lie in [0, 1]. reach: how far a family is taken to move, if it moves: 1 of bounded scores, of others from
-    the lowest to the highest of the families seen and 0.
+    the lowest to the highest of the families seen and 0. discrete: a family may stay where it was while others move, as
+    replies do; likelihoods all move, however little.
     """
 
     base: Estimate
@@ -64,11 +65,13 @@ class Change:
     moved: int
     bounded: bool
     reach: float
+    discrete: bool = True
 
     @property
     def few(self) -> bool:
         """So few families moved that t makes too little of what they cannot rule out."""
-        return self.moved <= (FEW_MOVED if self.bounded else min(FEW_MOVED, self.families // 2))
+        most = FEW_MOVED if self.bounded else min(FEW_MOVED, self.families // 2)
+        return self.discrete and self.moved <= most
 
 
 @dataclass(frozen=True)
@@ -92,15 +95,17 @@ class Cell:
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0.95, 0, "", "")
 
 
-def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool, degree: int = 1) -> Change:
+def paired(
+    base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool, degree: int = 1, discrete: bool = True
+) -> Change:  # fmt: skip
     """The change from `base` to `new` on the prompts that both have scores of.
 
-    degree: of how many families a score is (see `pseudo_values`). bounded: scores lie in [0, 1]. Then two families are
-    added that moved by ±1/√2 (Agresti and Min 2005, "Simple improved confidence intervals for comparing matched
-    proportions", carried over to clusters): a handful of families of which none moved says little, and the interval
-    says so. Where few moved it also reaches, away from 0, what so few cannot rule out (see `_reach`); scores without
-    bounds are taken to lie between 0 and those seen. The error is CR2, its degrees of freedom are Bell and McCaffrey's
-    (2002) for families of one variance. Raises `UserError` if no prompt is in both.
+    degree: of how many families a score is (see `pseudo_values`). discrete: see `Change`. bounded: scores lie in
+    [0, 1]. Then two families are added that moved by ±1/√2 (Agresti and Min 2005, "Simple improved confidence intervals
+    for comparing matched proportions", carried over to clusters): a handful of families of which none moved says
+    little, and the interval says so. Where few moved it also reaches, away from 0, what so few cannot rule out (see
+    `_reach`); scores without bounds are taken to lie between 0 and those seen. The error is CR2, its degrees of freedom
+    are Bell and McCaffrey's (2002) for families of one variance. Raises `UserError` if no prompt is in both.
     """
     before, after = _by_prompt(base), _by_prompt(new)
     both = sorted(key for key in before.keys() & after.keys() if before[key].scores and after[key].scores)
@@ -116,7 +121,7 @@ def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool, degr
     size_G = np.array([len(m) for m in means], np.float64)
     sides_GV = np.array([m.mean(0) for m in means])
     base_, new_ = (_mean(sides_GV[:, side], size_G, bounded) for side in (0, 1))
-    change = clustered(sides_GV[:, 0], sides_GV[:, 1], size_G, bounded=bounded, degree=degree)
+    change = clustered(sides_GV[:, 0], sides_GV[:, 1], size_G, bounded=bounded, degree=degree, discrete=discrete)
     return replace(
         change, base=base_, new=new_, parts=_parts(list(groups.values())), prompts=len(both), unscored=unscored
     )
@@ -124,7 +129,7 @@ def paired(base: Iterable[Scored], new: Iterable[Scored], *, bounded: bool, degr
 
 def clustered(
     base_G: NDArray[np.float64], new_G: NDArray[np.float64], size_G: NDArray[np.float64], *, bounded: bool,
-    degree: int = 1,
+    degree: int = 1, discrete: bool = True,
 ) -> Change:  # fmt: skip
     """The change of families' means (G,), weighted by their prompts: what `paired` says of it, without the means of
     either side, the parts of the variance and the counts of prompts and unscored samples."""
@@ -137,7 +142,7 @@ def clustered(
     low, high, moved = max(value - half, -limit), min(value + half, limit), int(np.count_nonzero(np.abs(d_G) > 1e-12))
     change = Change(
         NOTHING, NOTHING, Estimate(value, low, high, 0.95, len(d_G), "", "CR2, t"), error, freedom, spread, {},
-        len(d_G), 0, 0, _alike(size_G) / degree, moved, bounded, reach,
+        len(d_G), 0, 0, _alike(size_G) / degree, moved, bounded, reach, discrete,
     )  # fmt: skip
     if change.few and reach:
         far = reach * _reach(abs(value) / reach, change.alike)

@@ -141,6 +141,7 @@ def test_scores_without_bounds_need_as_many_families_that_did_not_move() -> None
     wide = samples([[float(i % 40)] for i in range(59)])  # a move from 0 to 39 is of 780 margins
     (found,) = judged([cell(paired(wide, wide, bounded=False))])
     assert found.verdict == "underpowered" and found.change.change.high > 1 and found.needed == 2336
+    assert judged([cell(paired(wide, wide, bounded=False, discrete=False))])[0].verdict == "equivalent", "likelihoods"
     little = samples([[float(i % 40) + 0.01 * (-1) ** i] for i in range(59)])
     assert judged([cell(paired(wide, little, bounded=False))])[0].verdict == "equivalent", "all moved, a little"
 
