@@ -126,6 +126,15 @@ def file_to_write(file: Path | None) -> Path | None:
     return file
 
 
+WeightOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KIND=N",
+        show_default=False,
+        help="Read the documents of that kind N times: 2.5 is twice, and half of them once more; 0 leaves the kind "
+        "out. May be repeated.",
+    ),
+]
 TextColumnOption = Annotated[str, typer.Option(help="Column of .jsonl, .parquet and .csv files that holds the text.")]
 PORT = 8421
 PortOption = Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.", min=0, max=65535)]
@@ -137,6 +146,20 @@ def CountOption(help: str) -> Any:  # an option's declaration, written like the 
 
 
 ContextOption = Annotated[int | None, CountOption("Tokens a window; what the model reads, at most 256, without it.")]
+
+
+def weights_of(given: list[str] | None) -> dict[str, float]:
+    """Of `--weight KIND=N`. Raises `UserError` for what is none."""
+    found = {}
+    for one in given or []:
+        kind, _, amount = one.rpartition("=")
+        try:
+            found[kind] = float(amount)
+        except ValueError:
+            kind = ""
+        if not kind:
+            raise UserError(f"expected --weight as a kind and a number, such as help=0.5, got {one!r:.60}")
+    return found
 
 
 @contextlib.contextmanager

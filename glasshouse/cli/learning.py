@@ -11,15 +11,18 @@ from glasshouse.cli.entry import (
     CorpusOption,
     CountOption,
     DeviceOption,
+    DtypeOption,
     JsonOption,
     ModelArgument,
     NameOption,
     SeedOption,
     TextColumnOption,
+    WeightOption,
     WorkspaceOption,
     answer,
     begin,
     say,
+    weights_of,
 )
 from glasshouse.types import UserError
 
@@ -30,10 +33,19 @@ def harvest(
     corpus: CorpusOption = "python",
     tokens: Annotated[int | None, CountOption("Tokens of text to read; 2M without it.")] = None,
     context: ContextOption = None,
+    weight: WeightOption = None,
+    keep_bos: Annotated[
+        bool, typer.Option("--keep-bos", help="Store the BOS position, which is left out else.")
+    ] = False,
+    outlier: Annotated[
+        float, typer.Option(help="Leave out positions whose norm is over so many medians; inf keeps all.", min=1.0)
+    ] = 10.0,
+    buffer: Annotated[int | None, CountOption("Rows shuffled together, a shard; 512 MB of them without it.")] = None,
     name: NameOption = None,
     seed: SeedOption = 0,
     text_column: TextColumnOption = "text",
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -49,19 +61,33 @@ def harvest(
     from glasshouse.text import corpus as read
 
     with begin(workspace) as ws:
-        loaded = load(model, device=device, workspace=ws)
+        loaded = load(model, device=device, dtype=dtype, workspace=ws)
         check_known(loaded, ws)
         sites = [str(loaded.site(place)) for place in site]
         name, tokens = name or default_name(loaded.name, sites[0]), tokens or HARVEST_TOKENS
         window = context or min(256, loaded.context)
-        text = read(corpus, text_column=text_column)
+        text, weights = read(corpus, text_column=text_column), weights_of(weight)
+        text = text.weighted(weights) if weights else text
         say(str(text))
         if not ws.exists("activations", name):
-            say(f"harvesting {name}: {expect(loaded, sites, tokens=tokens, context=window)}")
-        rows = run(loaded, text, sites, name=name, ws=ws, tokens=tokens, context=window, seed=seed)
+            said = expect(loaded, sites, tokens=tokens, context=window, buffer_rows=buffer)
+            say(f"harvesting {name}: {said}")
+        rows = run(
+            loaded, text, sites, name=name, ws=ws, tokens=tokens, context=window, seed=seed, buffer_rows=buffer,
+            skip_bos=not keep_bos, outlier=outlier,
+        )  # fmt: skip
         remember(loaded, model, ws)
-        result = {"activations": name, "sites": sites, "rows": rows.rows, "held_out_rows": rows.held_out_rows}
-        answer(json, result, f"{name}: {rows.rows:,} rows and {rows.held_out_rows:,} held out at {', '.join(sites)}")
+        made = ws.manifest("activations", name)
+        result = {
+            "activations": name, "sites": sites, "rows": rows.rows, "held_out_rows": rows.held_out_rows,
+            "buffer_rows": made["config"]["buffer_rows"], "read": made["read"],
+        }  # fmt: skip
+        taken = made["read"]
+        answer(
+            json, result,
+            f"{name}: {rows.rows:,} rows and {rows.held_out_rows:,} held out at {', '.join(sites)}; of "
+            f"{taken['tokens']:,} positions {taken['left_out']:,} were left out ({taken['bos']:,} of BOS)",
+        )  # fmt: skip
 
 
 def learn(
