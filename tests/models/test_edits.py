@@ -330,7 +330,7 @@ def test_an_imported_dictionary_may_know_too_little(model: Model) -> None:
             model.run(PROMPT, edits=edit)
     assert model.run(PROMPT, "bare/1", edits=gh.set("bare/1", 2.0))["bare/1"].values.shape == (1, 7)
     bare.max_activation, bare.typical_norm = torch.tensor([1.0] + [0.0] * 31), 1.0
-    with pytest.raises(gh.UserError, match="expected bare/1 to have fired .* give value="):
+    with pytest.raises(gh.UserError, match=r"expected bare/1 to have fired .* give value="):
         model.run(PROMPT, edits=gh.set("bare/1", times_max=2))
     model.detach("bare")
 
