@@ -1,7 +1,7 @@
 """Are the features meaningful to a stranger? A blind sheet of features and controls, and the count of the answers.
 
     python benchmarks/read_features.py sheet glasshouse-workspace/features/NAME --out sheet.md --key key.json
-    python benchmarks/read_features.py score answers.json --key key.json --out benchmarks/results/read_features.json
+    python benchmarks/read_features.py score a.json b.json --key key.json --out benchmarks/results/read_features.json
 
 The sheet holds `--features` live features drawn at `--seed` from all live ones, and `--controls` made of random tokens
 from the same contexts, in random order under plain numbers: no label, no promoted token, no rate. Each item shows its
@@ -89,8 +89,6 @@ def score(answers: dict[str, str], key: dict[str, Any]) -> dict[str, Any]:
     for number, answer in answers.items():
         counts["controls" if key["items"][number] == "control" else "features"][answer] += 1
     return {
-        "dictionary": key["dictionary"],
-        "seed": key["seed"],
         **{group: {answer: count[answer] for answer in ANSWERS} for group, count in counts.items()},
         "answers": [{"feature": key["items"][n], "answer": answers[n]} for n in key["items"]],
     }
@@ -105,7 +103,7 @@ def main() -> None:
     make.add_argument("--controls", type=int, default=10)
     make.add_argument("--seed", type=int, default=0)
     count = commands.add_parser("score")
-    count.add_argument("answers", type=Path)
+    count.add_argument("answers", type=Path, nargs="+", help="one file a reader")
     for one in (make, count):
         one.add_argument("--out", type=Path, required=True)
         one.add_argument("--key", type=Path, required=True)
@@ -115,10 +113,13 @@ def main() -> None:
         args.out.write_text(text, encoding="utf-8")
         args.key.write_text(json.dumps(key, indent=1), encoding="utf-8")
         return
-    result = score(json.loads(args.answers.read_text()), json.loads(args.key.read_text()))
+    key = json.loads(args.key.read_text())
+    readers = [score(json.loads(one.read_text()), key) for one in args.answers]
+    result = {"dictionary": key["dictionary"], "seed": key["seed"], "readers": readers}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    print(json.dumps({k: v for k, v in result.items() if k != "answers"}))
+    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for one in readers:
+        print(json.dumps({k: v for k, v in one.items() if k != "answers"}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Frames: one filled example of each, committed in frames.txt and read by people who know the languages.
+"""Frames: one filled example of each, committed in frames.txt and read (by language models, docs/log.md).
 
 Write the file anew with `python tests/organisms/test_frames.py` after changing a frame, and read what changed.
 """
