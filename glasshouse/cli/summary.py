@@ -151,11 +151,13 @@ def concept_lines(kept: dict[str, Any]) -> str:
         f"{'':18} {'found by one':>22} {'found by several':>22} {'mean F1':>8}",
     ]
     for name, row in kept["rows"].items():
-        alone, several = row.get("best", {}).get("all", row), row.get("several", {}).get("all")
-        lines.append(
-            f"{name:18} {_share(alone['found']):>22} {_share(several['found']) if several else '':>22} "
-            f"{alone['mean_f1']:8.3f}"
-        )
+        levels = row.get("best", {"all": row})
+        for level in sorted(levels, key=lambda one: (one != "all", one)):
+            alone, several = levels[level], row.get("several", {}).get(level)
+            lines.append(
+                f"{name if level == 'all' else f'  of level {level}':18} {_share(alone['found']):>22} "
+                f"{_share(several['found']) if several else '':>22} {alone['mean_f1']:8.3f}"
+            )
     best = sorted(kept["concepts"], key=lambda one: -one["best"]["f1"]["value"])[:SHOWN]
     lines.append("")
     lines += [

@@ -114,8 +114,10 @@ def open_model(
     given = None if dictionary is None else _given_dictionary(dictionary, model, site, ws, name)
     place = str(given.site if given else model.site(site or middle(model.n_layers)))
     called = check_name(given.name if given else name or default_name(model.name, place))
-    text = read_corpus(corpus, text_column=text_column) if isinstance(corpus, (str, Path)) else corpus
-    say(str(text))
+    if isinstance(corpus, (str, Path)):
+        corpus = read_corpus(corpus, text_column=text_column)
+        say(str(corpus))
+    text = corpus
     window = context or min(256, model.context)
     job = _Job(
         ws=ws,
