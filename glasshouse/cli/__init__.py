@@ -234,7 +234,10 @@ def serve(
         end_with_stdin()
     # Before the workspace is opened: an address that cannot be had leaves no new workspace behind.
     with listen(host, port) if listener is None else socket.socket(fileno=listener) as door:
-        run(Workspace.open(workspace), host=host, open_browser=open_browser, listener=door.detach())
+        run(
+            Workspace.open(workspace), host=host, open_browser=open_browser, listener=door.detach(),
+            quiet=listener is not None,  # of a command, which says where its page is
+        )  # fmt: skip
 
 
 @app.command()

@@ -90,10 +90,12 @@ def serve(
     *,
     model: Any = None,
     listener: int | None = None,
+    quiet: bool = False,
 ) -> None:
     """Serve the page until interrupted. Raises `UserError` if the port is in use.
 
     port: 0 takes a free one. listener: file descriptor of a socket that listens already, instead of host and port.
+    quiet: do not say where the page is.
     """
     door = listen(host, port) if listener is None else socket.socket(fileno=listener)
     address = f"http://{f'[{host}]' if ':' in host else host}:{door.getsockname()[1]}/"
@@ -101,7 +103,7 @@ def serve(
         create_app(ws, model=model, host=host), log_level="warning", access_log=False, timeout_graceful_shutdown=2,
         http="h11", h11_max_incomplete_event_size=LONGEST_ADDRESS,
     )  # fmt: skip
-    if listener is None:  # else it is a command's page, which says where it is
+    if not quiet:
         print(f"the page is at {address} (Ctrl-C stops it)", file=sys.stderr, flush=True)
     if open_browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()
