@@ -5,7 +5,8 @@ glasshouse ledger verify
 """
 
 from glasshouse.policy.ledger import append, verified
-from glasshouse.policy.policy import Policy, read_policy
+from glasshouse.policy.policy import Policy
+from glasshouse.policy.reading import read_policy
 from glasshouse.policy.report import check_report, write_report
 from glasshouse.policy.verdict import Decision, Evidence, Reason, decide
 
