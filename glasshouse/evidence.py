@@ -68,11 +68,6 @@ def record(ws: Workspace, evaluation: str) -> None:
     append(ws.root / FILE, "evidence", body)
 
 
-def recorded(ws: Workspace) -> Ledger:
-    """What the ledger says of every evaluation that it has, by name."""
-    return _recorded(verified(ws.root / FILE)[0])
-
-
 def _recorded(entries: list[dict[str, Any]]) -> Ledger:
     found: dict[str, Recorded] = {}
     for entry in entries:
@@ -83,6 +78,11 @@ def _recorded(entries: list[dict[str, Any]]) -> Ledger:
             more = str(body.get("tag", "")), str(body.get("made", ""))
             found[name] = Recorded(str(body.get("hash")), entry["at"], *asked, *more)
     return found
+
+
+def hashes_in(entries: list[dict[str, Any]]) -> dict[str, str]:
+    """Of every evaluation that a ledger has, by name."""
+    return {name: one.hash for name, one in _recorded(entries).items()}
 
 
 def judged(ws: Workspace, rules: Policy, name: str, today: datetime.date) -> tuple[Decision, Mapping[str, Any] | None]:
@@ -307,7 +307,6 @@ def _of_run(ws: Workspace, required: Required, one: Version, run: str, recorded:
     from glasshouse.behaviours import version as named
     from glasshouse.behaviours.matrix import doubt
     from glasshouse.behaviours.provenance import compute
-    from glasshouse.behaviours.scorers import SCORERS
     from glasshouse.behaviours.statistics import best_of, mean, paired
     from glasshouse.policy import Evidence
 
@@ -342,8 +341,7 @@ def _of_run(ws: Workspace, required: Required, one: Version, run: str, recorded:
         )
         estimate = mean(now, bounded=done.behaviour.bounded)
         if required.over:
-            degree = SCORERS[done.behaviour.scorer[0]].degree
-            estimate = paired(was, now, bounded=done.behaviour.bounded, degree=degree).change
+            estimate = paired(was, now, **done.behaviour.scoring).change
     except UserError as error:  # nothing was scored, or nothing in common
         return Evidence(**given, problem=str(error))
     given |= {

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 from glasshouse.behaviours.scorers import RECORDED, SCORERS, check_scorer
-from glasshouse.behaviours.statistics import Tag
+from glasshouse.behaviours.statistics import Scoring, Tag
 from glasshouse.behaviours.tables import read_table
 from glasshouse.forms import Form, read_form
 from glasshouse.types import UserError, check_name, is_text
@@ -101,6 +101,12 @@ class Behaviour:
     @property
     def bounded(self) -> bool:
         return self.unit == "rate"
+
+    @property
+    def scoring(self) -> Scoring:
+        """What statistics have to know of its scores."""
+        by = SCORERS[self.scorer[0]]
+        return {"bounded": self.bounded, "degree": by.degree, "discrete": by.needs != "likelihood"}
 
     @property
     def families(self) -> int:

@@ -75,8 +75,7 @@ class Evaluation:
             Scored(sample.family, f"{sample.prompt}", score)
             for sample, score in zip(self.samples, self.scores, strict=True)
         ]
-        degree = SCORERS[self.behaviour.scorer[0]].degree
-        return found if degree == 1 else pseudo_values(found, degree)
+        return pseudo_values(found, self.behaviour.scoring["degree"])
 
     @property
     def mean(self) -> Estimate:

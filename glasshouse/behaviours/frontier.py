@@ -22,8 +22,17 @@ from glasshouse.behaviours.behaviour import Behaviour
 from glasshouse.behaviours.evaluation import Evaluation, evaluations, name_parts, read_evaluation
 from glasshouse.behaviours.history import kept_behaviour
 from glasshouse.behaviours.matrix import tested
-from glasshouse.behaviours.scorers import SCORERS
-from glasshouse.behaviours.statistics import NOTHING, Cell, Change, Scored, Verdict, clustered, judged, mean
+from glasshouse.behaviours.statistics import (
+    NOTHING,
+    Cell,
+    Change,
+    Scored,
+    Scoring,
+    Verdict,
+    clustered,
+    judged,
+    mean,
+)
 from glasshouse.behaviours.versions import Version
 from glasshouse.types import Estimate, UserError
 from glasshouse.workspace import Workspace
@@ -33,6 +42,7 @@ MEASURES = {
     "speed": "tokens a second",
 }  # fmt: skip
 CLOCK = ("seconds", "speed")  # measured once, on a machine that may have had other work: shown, and not judged
+COST: Scoring = {"bounded": False, "degree": 1, "discrete": True}
 COST_MARGIN = 0.1  # a share of a cost that does not matter
 USUAL = (("refuses-look-alikes", "refuses-danger:not"), ("false-refusals", "refuses-harm:not"))
 
@@ -256,24 +266,16 @@ def _judged_pairs(
             verdicts[i] = ["underpowered"] * len(pairs)
             continue
         b = points[0].runs[i].behaviour
-        good, scored, by = axis.good(b), axis.measure in ("score", "not"), SCORERS[b.scorer[0]]
-        changes = _changes(
-            [axis.samples(point.runs[i]) for point in points], pairs, bounded=b.bounded and scored,
-            degree=by.degree if scored else 1, discrete=not (scored and by.needs == "likelihood"),
-        )  # fmt: skip
-        cells += [Cell(f"{i}", "guard", good, margin, change) for change in changes]
+        scoring = b.scoring if axis.measure in ("score", "not") else COST
+        changes = _changes([axis.samples(point.runs[i]) for point in points], pairs, scoring)
+        cells += [Cell(f"{i}", "guard", axis.good(b), margin, change) for change in changes]
     for cell in judged(cells):
         verdicts[int(cell.behaviour)].append(cell.verdict)
     return verdicts
 
 
 def _changes(
-    samples: Sequence[Sequence[Scored]],
-    pairs: Sequence[tuple[int, int]],
-    *,
-    bounded: bool,
-    degree: int,
-    discrete: bool = True,
+    samples: Sequence[Sequence[Scored]], pairs: Sequence[tuple[int, int]], scoring: Scoring
 ) -> Iterator[Change]:
     """`statistics.paired` of every two of many versions that were asked the same, without what only the matrix shows.
 
@@ -294,14 +296,14 @@ def _changes(
         some_G = size_G > 0
         if not some_G.any():
             yield Change(
-                NOTHING, NOTHING, NOTHING, math.inf, 1.0, math.inf, {}, 0, 0, 0, 0.0, 0, bounded=bounded, reach=0.0
+                NOTHING, NOTHING, NOTHING, error=math.inf, freedom=1.0, spread=math.inf, parts={}, families=0,
+                prompts=0, unscored=0, alike=0.0, moved=0, bounded=scoring["bounded"], reach=0.0,
             )  # fmt: skip
             continue
         base_G, new_G = (
             np.bincount(family_X[both_X], weights=table_VX[i][both_X])[some_G] / size_G[some_G] for i in (m, n)
         )
-        change = clustered(base_G, new_G, size_G[some_G], bounded=bounded, degree=degree, discrete=discrete)
-        yield replace(change, prompts=int(both_X.sum()))
+        yield replace(clustered(base_G, new_G, size_G[some_G], **scoring), prompts=int(both_X.sum()))
 
 
 def _sweeps(points: Sequence[_Point]) -> list[dict[str, Any]]:

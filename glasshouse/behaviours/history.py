@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from glasshouse.behaviours.behaviour import Behaviour
 from glasshouse.behaviours.evaluation import BEHAVIOUR, Evaluation, name_parts, read_evaluation
 from glasshouse.behaviours.matrix import by_prompt, tested
-from glasshouse.behaviours.statistics import Scored, mean, parts_of_mean
-from glasshouse.types import UserError
+from glasshouse.behaviours.statistics import Scored, mean, parts_of_mean, pseudo_values
+from glasshouse.types import Estimate, UserError
 from glasshouse.workspace import Workspace
 
 SHOWN = 8  # families whose wordings are shown
@@ -106,7 +107,7 @@ def wordings(old: Evaluation, new: Evaluation) -> dict[str, Any]:
         {
             "wording": number, "families": len(families),
             **{
-                who: mean([Scored(f, "", scores[i][f, number]) for f in families], bounded=bounded).to_json()
+                who: _mean([Scored(f, "", scores[i][f, number]) for f in families], old.behaviour).to_json()
                 for i, who in enumerate(("base", "new"))
             },
         }
@@ -125,3 +126,7 @@ def wordings(old: Evaluation, new: Evaluation) -> dict[str, Any]:
         for f in widest
     ]  # fmt: skip
     return found
+
+
+def _mean(samples: list[Scored], behaviour: Behaviour) -> Estimate:
+    return mean(pseudo_values(samples, behaviour.scoring["degree"]), bounded=behaviour.bounded)

@@ -25,7 +25,7 @@ from glasshouse.behaviours.evaluation import (
     name_parts,
     read_evaluation,
 )
-from glasshouse.behaviours.scorers import RECORDED, SCORERS, Sample
+from glasshouse.behaviours.scorers import RECORDED, Sample
 from glasshouse.behaviours.statistics import (
     Cell,
     Change,
@@ -148,9 +148,7 @@ def doubt(old: Evaluation, new: Evaluation) -> str:
 def cell(old: Evaluation, new: Evaluation) -> Cell:
     """Not yet judged."""
     b = old.behaviour
-    by = SCORERS[b.scorer[0]]
-    change = paired(old.scored, new.scored, bounded=b.bounded, degree=by.degree, discrete=by.needs != "likelihood")
-    return Cell(b.name, b.tag, b.good, b.margin, change)
+    return Cell(b.name, b.tag, b.good, b.margin, paired(old.scored, new.scored, **b.scoring))
 
 
 def cell_json(found: Cell, behaviour: Behaviour) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,16 @@ class Scored(NamedTuple):
     score: float | None
 
 
+class Scoring(TypedDict):
+    """What there is to know of scores. bounded: they lie in [0, 1]. degree: of how many families each is (see
+    `pseudo_values`). discrete: a family may stay where it was while others move, as replies do; likelihoods all move,
+    however little."""
+
+    bounded: bool
+    degree: int
+    discrete: bool
+
+
 @dataclass(frozen=True)
 class Change:
     """The change of a behaviour from a base to a new version.
@@ -45,10 +55,9 @@ class Change:
     base, new, change: means over families' prompts, with intervals at 95%. error, freedom: standard error and degrees
     of freedom of the change. spread: the standard deviation of the families' changes. parts: the variance of the
     change's mean that comes from families, from wordings within them, and from sampling. unscored: samples without a
-    score. alike: how many families of one size tell as much (Kish). moved: families that changed at all. bounded:
-    scores lie in [0, 1]. reach: how far a family is taken to move, if it moves: 1 of bounded scores, of others from
-    the lowest to the highest of the families seen and 0. discrete: a family may stay where it was while others move, as
-    replies do; likelihoods all move, however little.
+    score. alike: how many families of one size tell as much (Kish). moved: families that changed at all. bounded,
+    discrete: see `Scoring`. reach: how far a family is taken to move, if it moves: 1 of bounded scores, of others from
+    the lowest to the highest of the families seen and 0.
     """
 
     base: Estimate
@@ -100,12 +109,12 @@ def paired(
 ) -> Change:  # fmt: skip
     """The change from `base` to `new` on the prompts that both have scores of.
 
-    degree: of how many families a score is (see `pseudo_values`). discrete: see `Change`. bounded: scores lie in
-    [0, 1]. Then two families are added that moved by ±1/√2 (Agresti and Min 2005, "Simple improved confidence intervals
-    for comparing matched proportions", carried over to clusters): a handful of families of which none moved says
-    little, and the interval says so. Where few moved it also reaches, away from 0, what so few cannot rule out (see
-    `_reach`); scores without bounds are taken to lie between 0 and those seen. The error is CR2, its degrees of freedom
-    are Bell and McCaffrey's (2002) for families of one variance. Raises `UserError` if no prompt is in both.
+    bounded, degree, discrete: see `Scoring`. To bounded scores two families are added that moved by ±1/√2 (Agresti and
+    Min 2005, "Simple improved confidence intervals for comparing matched proportions", carried over to clusters): a
+    handful of families of which none moved says little, and the interval says so. Where few moved it also reaches, away
+    from 0, what so few cannot rule out (see `_reach`); scores without bounds are taken to lie between 0 and those seen.
+    The error is CR2, its degrees of freedom are Bell and McCaffrey's (2002) for families of one variance. Raises
+    `UserError` if no prompt is in both.
     """
     before, after = _by_prompt(base), _by_prompt(new)
     both = sorted(key for key in before.keys() & after.keys() if before[key].scores and after[key].scores)
@@ -119,12 +128,12 @@ def paired(
         groups[family].append((np.array(before[family, prompt].scores), np.array(after[family, prompt].scores)))
     means = [np.array([(b.mean(), a.mean()) for b, a in prompts]) for prompts in groups.values()]
     size_G = np.array([len(m) for m in means], np.float64)
-    sides_GV = np.array([m.mean(0) for m in means])
-    base_, new_ = (_mean(sides_GV[:, side], size_G, bounded) for side in (0, 1))
-    change = clustered(sides_GV[:, 0], sides_GV[:, 1], size_G, bounded=bounded, degree=degree, discrete=discrete)
+    base_G, new_G = np.array([m.mean(0) for m in means]).T
     return replace(
-        change, base=base_, new=new_, parts=_parts(list(groups.values())), prompts=len(both), unscored=unscored
-    )
+        clustered(base_G, new_G, size_G, bounded=bounded, degree=degree, discrete=discrete),
+        base=_mean(base_G, size_G, bounded), new=_mean(new_G, size_G, bounded), parts=_parts(list(groups.values())),
+        prompts=len(both), unscored=unscored,
+    )  # fmt: skip
 
 
 def clustered(
@@ -155,6 +164,8 @@ def pseudo_values(samples: Sequence[Scored], degree: int) -> list[Scored]:
     the share of the other families that do alike is of two: such a mean is a U-statistic, and what one family moves it
     by is `degree` times what its own score says (Hoeffding 1948; the jackknife's pseudo-values up to 1 / families).
     Their mean is that of the scores."""
+    if degree == 1:
+        return list(samples)
     prompts = [float(np.mean(prompt.scores)) for prompt in _by_prompt(samples).values() if prompt.scores]
     middle = float(np.mean(prompts)) if prompts else 0.0
     return [one if one.score is None else one._replace(score=middle + degree * (one.score - middle)) for one in samples]

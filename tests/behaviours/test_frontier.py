@@ -170,7 +170,7 @@ def test_changes_of_many_are_those_of_the_matrix(ws: Workspace) -> None:
         read_evaluation(ws, write_evaluation(ws, save_version(ws, f"v{i}", model="m", system=f"{i}"), one, some))
         for i, some in enumerate(scores)
     ]
-    (found,) = _changes([run.scored for run in runs], [(0, 1)], bounded=True, degree=1)
+    (found,) = _changes([run.scored for run in runs], [(0, 1)], runs[0].behaviour.scoring)
     wanted = paired(runs[0].scored, runs[1].scored, bounded=True)
     assert (found.change, found.error, found.freedom) == (wanted.change, wanted.error, wanted.freedom)
     assert (found.families, found.prompts, found.spread) == (wanted.families, wanted.prompts, wanted.spread)
