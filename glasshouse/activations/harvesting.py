@@ -120,7 +120,7 @@ def harvest(
     if ws.done("activations", name, record):
         return store(ws, name)
     partial = ws.partial("activations", name)
-    _require_disk(ws, partial, _disk(widths, min(tokens, corpus.bytes), config.held_out))
+    _require_disk(ws, partial, disk_bytes(widths, min(tokens, corpus.bytes), config.held_out))
     begun = (partial / WINDOWS).is_file() and (partial / "draft.json").is_file()
     readings = None if begun else _readings(corpus, model, config)
     with ws.writing("activations", name, config=record, command="harvest") as draft:
@@ -199,7 +199,7 @@ def _counter(progress: Progress, before: int) -> Callable[[int], None]:
     return lambda tokens: progress.advance(before + tokens)
 
 
-def _disk(widths: Mapping[str, int], tokens: int, held_out: float) -> int:
+def disk_bytes(widths: Mapping[str, int], tokens: int, held_out: float = HELD_OUT) -> int:
     """Bytes of shards and windows, the ids of windows included."""
     rows = tokens + min(round(tokens * held_out), MAX_HELD_OUT_TOKENS)
     return rows * (row_bytes(widths) + 4) + (1 << 20)
@@ -237,7 +237,7 @@ def expect(
     return Expectation(
         seconds=tokens * (1 + held_out) / rate,
         memory=text + (2 * pool + 3 * batch if model.device.type == "cuda" else pool + batch),
-        disk=_disk(widths, tokens, held_out),
+        disk=disk_bytes(widths, tokens, held_out),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glasshouse.cli.entry import Commands, JsonOption, VersionArgument, WorkspaceOption, answer
-from glasshouse.evidence import judged, recorded
+from glasshouse.evidence import hashes_in, judged
 from glasshouse.policy import append, verified
 from glasshouse.policy.ledger import FILE
 from glasshouse.types import UserError
@@ -52,13 +52,12 @@ def gate(
     if report is not None:
         check_report(report)
     ws = Workspace.open(workspace, create=False)
-    verified(ws.root / FILE, known=_known(head))
+    entries, _ = verified(ws.root / FILE, known=_known(head))
     today = datetime.datetime.now(datetime.UTC).date() if on is None else _day(on)
     decision, comparison = judged(ws, rules, version, today)
     new_head = append(ws.root / FILE, "verdict", decision.to_json())
     if report is not None:
-        hashes = {name: one.hash for name, one in recorded(ws).items()}
-        write_report(report, decision, comparison, new_head, evals=ws.root / "evals", hashes=hashes)
+        write_report(report, decision, comparison, new_head, evals=ws.root / "evals", hashes=hashes_in(entries))
     answer(json, {**decision.to_json(), "ledger": new_head}, _lines(decision, new_head))
     raise typer.Exit(STATUS[decision.verdict])
 

@@ -15,10 +15,12 @@ from glasshouse.cli.entry import (
     NameOption,
     SeedOption,
     TextColumnOption,
+    WeightOption,
     WorkspaceOption,
     answer,
     begin,
     say,
+    weights_of,
 )
 from glasshouse.types import UserError, check_name
 
@@ -46,6 +48,7 @@ def grow(
         int | None,
         CountOption("Tokens that the model reads at once; 256 without it, 128 of `world`."),
     ] = None,
+    weight: WeightOption = None,
     precision: Annotated[
         str | None, typer.Option(help="fp32, bf16 or auto-isa; without it, measured.", show_default=False)
     ] = None,
@@ -76,7 +79,10 @@ def grow(
         sizes: dict[str, Any] = {"tokens": tokens, "minutes": minutes, "shape": shape, "vocabulary": vocabulary}
         if not ws.exists("models", name):
             say(f"growing {name} from {text.source}: {expect(context=context, device=device, **sizes)}")
-        folder = run(text, name=name, ws=ws, context=context, seed=seed, precision=precision, device=device, **sizes)
+        folder = run(
+            text, name=name, ws=ws, context=context, seed=seed, precision=precision, device=device,
+            weights=weights_of(weight), **sizes,
+        )  # fmt: skip
         bits = [
             line["held_out_bits_per_byte"] for line in ws.metrics("models", name) if "held_out_bits_per_byte" in line
         ]

@@ -40,7 +40,6 @@ def harvest(
     outlier: Annotated[
         float, typer.Option(help="Leave out positions whose norm is over so many medians; inf keeps all.", min=1.0)
     ] = 10.0,
-    buffer: Annotated[int | None, CountOption("Rows shuffled together, a shard; 512 MB of them without it.")] = None,
     name: NameOption = None,
     seed: SeedOption = 0,
     text_column: TextColumnOption = "text",
@@ -66,15 +65,13 @@ def harvest(
         sites = [str(loaded.site(place)) for place in site]
         name, tokens = name or default_name(loaded.name, sites[0]), tokens or HARVEST_TOKENS
         window = context or min(256, loaded.context)
-        text, weights = read(corpus, text_column=text_column), weights_of(weight)
-        text = text.weighted(weights) if weights else text
+        text = read(corpus, text_column=text_column).weighted(weights_of(weight))
         say(str(text))
         if not ws.exists("activations", name):
-            said = expect(loaded, sites, tokens=tokens, context=window, buffer_rows=buffer)
-            say(f"harvesting {name}: {said}")
+            say(f"harvesting {name}: {expect(loaded, sites, tokens=tokens, context=window)}")
         rows = run(
-            loaded, text, sites, name=name, ws=ws, tokens=tokens, context=window, seed=seed, buffer_rows=buffer,
-            skip_bos=not keep_bos, outlier=outlier,
+            loaded, text, sites, name=name, ws=ws, tokens=tokens, context=window, seed=seed, skip_bos=not keep_bos,
+            outlier=outlier,
         )  # fmt: skip
         remember(loaded, model, ws)
         made = ws.manifest("activations", name)
@@ -85,8 +82,9 @@ def harvest(
         taken = made["read"]
         answer(
             json, result,
-            f"{name}: {rows.rows:,} rows and {rows.held_out_rows:,} held out at {', '.join(sites)}; of "
-            f"{taken['tokens']:,} positions {taken['left_out']:,} were left out ({taken['bos']:,} of BOS)",
+            f"{name}: {rows.rows:,} rows and {rows.held_out_rows:,} held out at {', '.join(sites)}, shuffled "
+            f"{result['buffer_rows']:,} at a time; of {taken['tokens']:,} positions {taken['left_out']:,} were left "
+            f"out ({taken['bos']:,} of BOS)",
         )  # fmt: skip
 
 

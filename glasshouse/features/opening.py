@@ -148,7 +148,8 @@ def demo(
     if (stands := _standing(ws, name, budget)) is not None:
         return stands
 
-    from glasshouse.features.gathering import disk_bytes
+    from glasshouse.activations.harvesting import disk_bytes as activations_disk
+    from glasshouse.features.gathering import disk_bytes as evidence_disk
     from glasshouse.models.grow import expect, grow
     from glasshouse.models.load import default_device
     from glasshouse.models.shapes import SHAPES
@@ -164,8 +165,8 @@ def demo(
     }  # fmt: skip
     if not ws.exists("models", name):
         said = expect(**sizes)
-        rows = int(2.2 * SHAPES[budget.shape].width * budget.harvest_tokens)  # bf16, and what is held out
-        ws.require_disk(said.disk + rows + disk_bytes(budget.gather_tokens, budget.features, budget.k))
+        rows = activations_disk({"": SHAPES[budget.shape].width}, budget.harvest_tokens)
+        ws.require_disk(said.disk + rows + evidence_disk(budget.gather_tokens, budget.features, budget.k))
         say(str(read))
         say(f"growing {name}: {said}")
     grow(read, name=name, ws=ws, precision="auto-isa", weights=budget.weights, **sizes)
