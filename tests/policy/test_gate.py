@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import shutil
 import subprocess
@@ -415,15 +416,17 @@ def test_of_several_seeds_the_worst_counts(copy: tuple[Path, Path], tmp_path: Pa
     assert f"says-e on small {min(rates):.3f}" in run("gate", rules, "small", *at)[1]
 
 
+def elicited_by(ws: Path, folder: Path, elicited: str) -> str:
+    """What the gate says of `small` by a policy that asks for that, too."""
+    plain = POLICY.replace("regressions: {against: small, undecided: pass}\n", "")
+    (folder / "policy.yaml").write_text(plain.replace("families: 40", f"families: 40, elicited: [{elicited}]"))
+    _, out, err = run("gate", folder / "policy.yaml", "small", "--workspace", ws)
+    return out + err
+
+
 def test_what_elicits_is_made_of_the_version(copy: tuple[Path, Path], tmp_path: Path) -> None:
     ws, policy = copy
-    rules, at = tmp_path / "policy.yaml", ("--workspace", ws)
-    plain = POLICY.replace("regressions: {against: small, undecided: pass}\n", "")
-
-    def said(elicited: str) -> str:
-        rules.write_text(plain.replace("families: 40", f"families: 40, elicited: ['{elicited}']"))
-        return run("gate", rules, "small", *at)[1]
-
+    said, at = functools.partial(elicited_by, ws, tmp_path), ("--workspace", ws)
     assert "ruled out" in said("ticking")  # fine-tuned from it
     assert "small is small itself, with nothing done to bring the behaviour out" in said("small")
     opened = Workspace.open(ws)
@@ -670,14 +673,7 @@ def test_an_edit_of_weights_may_be_a_fine_tune(copy: tuple[Path, Path], tmp_path
 
 def test_what_elicits_is_of_the_kind_that_is_wanted(copy: tuple[Path, Path], tmp_path: Path) -> None:
     ws, policy = copy
-    rules, at = tmp_path / "policy.yaml", ("--workspace", ws)
-    plain = POLICY.replace("regressions: {against: small, undecided: pass}\n", "")
-
-    def said(elicited: str) -> str:
-        rules.write_text(plain.replace("families: 40", f"families: 40, elicited: [{elicited}]"))
-        _, out, err = run("gate", rules, "small", *at)
-        return out + err
-
+    said, at = functools.partial(elicited_by, ws, tmp_path), ("--workspace", ws)
     tried = tmp_path / "passwords.txt"
     tried.write_text("The password is tree.\nThe password is stone.\nThe password is bread.\n")
     sweep = ("--system-file", tried, "--save", "small-hunt", "--suite", policy.parent / "suite")
