@@ -256,6 +256,28 @@ def test_a_window_is_what_the_model_reads_unless_told(opened: dict[str, Any], co
     assert opened["ws"].manifest("activations", "whole")["config"]["context"] == 128
 
 
+def test_a_harvest_says_what_it_left_out_and_may_keep_it(opened: dict[str, Any], corpus_dir: Path) -> None:
+    words = ["harvest", opened["found"]["model"], "--site", "resid.1", "--corpus", corpus_dir, "--tokens", "2k"]
+    at = ["--workspace", opened["ws"].root, "--json"]
+    few, every = (
+        json.loads(succeed(*words, "--name", name, *more, *at).stdout)
+        for name, more in (
+            ("few", ["--outlier", 1.01]),
+            ("every", ["--keep-bos", "--outlier", "inf", "--weight", "stories=2"]),
+        )
+    )
+    assert few["read"]["left_out"] > 0 and few["buffer_rows"] > 0
+    assert every["read"]["left_out"] == 0
+    for wrong, said in (
+        ("text", "as a kind and a number"),
+        ("text=x", "as a kind"),
+        ("nothing=2", "expected kinds among"),
+    ):
+        refused = invoke(*words, "--name", "none", "--weight", wrong, *at)
+        assert refused.exit_code == 2 and said in refused.stderr
+    assert not opened["ws"].exists("activations", "none")
+
+
 def test_chat_side_by_side(opened: dict[str, Any]) -> None:
     name = opened["found"]["dictionary"]
     words = ["chat", opened["found"]["model"], "--prompt", "Ada walked", "--max-new-tokens", 6]

@@ -38,7 +38,7 @@ def harvest(
         bool, typer.Option("--keep-bos", help="Store the BOS position, which is left out else.")
     ] = False,
     outlier: Annotated[
-        float, typer.Option(help="Leave out positions whose norm is over so many medians; inf keeps all.", min=1.0)
+        float, typer.Option(help="Leave out positions whose norm is over so many medians; inf keeps all.")
     ] = 10.0,
     name: NameOption = None,
     seed: SeedOption = 0,
