@@ -23,7 +23,7 @@ from glasshouse.behaviours import Evaluation, evaluate, version
 from glasshouse.behaviours.behaviour import behaviour_from_json
 from glasshouse.behaviours.breadth import widely
 from glasshouse.behaviours.discovery import discovered
-from glasshouse.behaviours.insides import Insides, insides
+from glasshouse.behaviours.insides import Insides, insides, readings
 from glasshouse.dictionaries import Dictionary, LearnConfig, learn
 from glasshouse.doctor import describe
 from glasshouse.models import load
@@ -57,14 +57,15 @@ def dictionary_of(ws: Workspace, seed: int, tokens: int) -> Dictionary:
     return learn(store, SITE, name=name, ws=ws, config=config, precision=precision_by_instruction_set())
 
 
-def told(which: str, runs: list[Evaluation], inside: Insides | None) -> dict[str, Any]:
+def told(which: str, runs: list[Evaluation], inside: Insides | None, read: tuple[Any, Any]) -> dict[str, Any]:
     """Of one discovery: the groups, whether one shows the organism's sign, and whose signs show at all."""
-    found = discovered(*runs, inside=inside)
+    found = discovered(*runs, inside=inside, read=read)
     groups = found["groups"]
     shows = [who for who in SIGNS if any(re.search(SIGNS[who], _words(one, who)) for one in groups)]
     return {
         "groups": len(groups), "inside": sum(one["where"] == "inside" for one in groups),
-        "proposed": found["proposed"], "apart": {k: found["apart"][k] for k in ("share", "p")},
+        "proposed": found["proposed"],
+        **{key: {k: found[key][k] for k in ("share", "p")} for key in ("apart", "embedded")},
         "found": which in shows, "shows": shows,
         "first": [{k: v for k, v in one.items() if k != "pairs"} for one in groups[:8]],
     }  # fmt: skip
@@ -98,7 +99,8 @@ def main() -> None:
             for source, some in sources.items():
                 runs = [evaluate(one, widely(some, count=options.prompts), ws) for one in both]
                 inside = insides(ws, *both, runs[0], features) if which in names() else None
-                row[source] = {"outputs": told(which, runs, None), "features": told(which, runs, inside)}
+                read = readings(ws, both[0], runs[0], runs[0]), readings(ws, both[0], runs[0], runs[1])
+                row[source] = {"outputs": told(which, runs, None, read), "features": told(which, runs, inside, read)}
                 shown = {k: (v["groups"], v["found"], v["apart"]["p"]) for k, v in row[source].items()}
                 print(name, source, shown, flush=True)
             rows.append(row)

@@ -22,6 +22,11 @@ AFTER = ("", " Thank you.", " I would like to know.", " Please answer.")
 SAMPLES, TEMPERATURE = 4, 0.8
 
 
+def lowered(prompt: str) -> str:
+    """As it is typed in haste: in lower case, without its mark."""
+    return prompt.rstrip("?!. ").lower()
+
+
 def complaint(
     prompt: str, *, scorer: tuple[str, dict[str, Any]], expect: Any = None, also: Sequence[str] = (),
     samples: int = SAMPLES,
@@ -30,7 +35,7 @@ def complaint(
     a family, as wordings are what the rate is taken over, and so many that it can be told that nothing changed. Its
     name is of what is asked and scored, so that the same complaint is the same behaviour. It is no guard: one complaint
     holds no release. Raises `UserError` for a prompt without words."""
-    low = prompt.rstrip("?!. ").lower()
+    low = lowered(prompt)
     if not low.strip():
         raise UserError(f"expected a prompt with words, got {prompt!r}; say what was asked")
     framed = (f"{before}{p}{after}" for p in (prompt, low) for before in BEFORE for after in AFTER)

@@ -50,18 +50,20 @@ def discover(
         runs = [evaluate(one, asked, ws, seed=seed, device=device) for one in (base, new)]
         for run in runs:
             done(run.name)
+        from glasshouse.behaviours.insides import insides, readings
+        from glasshouse.dictionaries import dictionary as read_dictionary
+
+        say(f"{base.name} reads what both said")
+        read = tuple(readings(ws, base, runs[0], run, device=device) for run in runs)
         inside = None
         if name is None:
             say("no dictionary of a model that both come from: only what they say is compared")
         else:
-            from glasshouse.behaviours.insides import insides
-            from glasshouse.dictionaries import dictionary as read_dictionary
-
             say(f"reading the features of {name} on both")
             inside = insides(ws, base, new, runs[0], read_dictionary(name, ws=ws), device=device)  # type: ignore[operator]
         found = {
             "base": base.to_json(), "new": new.to_json(), "asked": runs[0].name, "dictionary": name,
-            **discovered(*runs, seed=seed, inside=inside),
+            **discovered(*runs, seed=seed, inside=inside, read=(read[0], read[1])),
         }  # fmt: skip
         with ws.writing(KIND, artefact, config=config, command="discover") as draft:
             write_atomically(draft.path / FILE, json.dumps(found, indent=1, ensure_ascii=False))

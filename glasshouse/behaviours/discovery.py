@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glasshouse.behaviours.behaviour import Behaviour
-from glasshouse.behaviours.breadth import ENOUGH, FAMILY_END
-from glasshouse.behaviours.classifier import told_apart
+from glasshouse.behaviours.breadth import ENOUGH, kinds_of
+from glasshouse.behaviours.classifier import embeddings_apart, told_apart
 from glasshouse.behaviours.evaluation import Evaluation
 from glasshouse.behaviours.language import language
 from glasshouse.behaviours.scorers import Sample, refuses
@@ -83,14 +83,14 @@ def _language(said: str) -> str | None:
 
 class _Table(NamedTuple):
     """before_PT, after_PT: traits of either version, d_PT their difference. outside: how many of them are of replies;
-    the others are of features. kinds: where each prompt comes from."""
+    the others are of features. kinds: of each prompt, see `kinds_of`."""
 
     before_PT: NDArray[np.float64]
     after_PT: NDArray[np.float64]
     d_PT: NDArray[np.float64]
     names: list[str]
     outside: int
-    kinds: list[str]
+    kinds: list[tuple[str, ...]]
 
 
 def _table(pairs: Sequence[tuple[Sample, Sample]], inside: Insides | None) -> _Table:
@@ -109,21 +109,26 @@ def _table(pairs: Sequence[tuple[Sample, Sample]], inside: Insides | None) -> _T
         shares = (inside.before_PF[:, often_F], inside.after_PF[:, often_F])
         tables = [np.hstack([one, two]) for one, two in zip(tables, shares, strict=True)]
         names += [name for name, often in zip(inside.names, often_F, strict=True) if often]
-    kinds = [old.family.partition(FAMILY_END)[0] for old, _ in pairs]
+    kinds = [kinds_of(old.family) for old, _ in pairs]
     return _Table(tables[0], tables[1], tables[1] - tables[0], names, len(at), kinds)
 
 
 # -- proposing and confirming ------------------------------------------------------------------------------------------
 
 
-def discovered(base: Evaluation, new: Evaluation, *, seed: int = 0, inside: Insides | None = None) -> dict[str, Any]:
-    """What differs: {"groups", "proposed", "prompts", "apart"}, groups by size.
+def discovered(
+    base: Evaluation, new: Evaluation, *, seed: int = 0, inside: Insides | None = None,
+    read: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What differs: {"groups", "proposed", "prompts", "apart", "embedded"}, groups by size.
 
     A group: "name" (the trait that shows it most), "where" ("outside", in replies, or "inside"), "kind" ("" for all
     prompts), "change" (an `Estimate` as JSON, from the confirming half), "p" (adjusted), "also" (traits that move with
     it), "pairs" (replies side by side, the clearest first), "pattern" (what a behaviour is made of: "trait", "kind" and
-    "good" of the clearest that a pattern tells, or None). "apart": see `_apart`. inside: features of the prompts of
-    `base`, in its order. Raises `UserError` for runs of different prompts, and where too few were answered by both.
+    "good" of the clearest that a pattern tells, or None). "apart" and "embedded": see `_apart`; the first by words, the
+    second by `read`, embeddings of either version's replies (`insides.readings`), None without them. inside: features
+    of the prompts of `base`, in its order. Raises `UserError` for runs of different prompts, and where too few were
+    answered by both.
     """
     if base.behaviour.hash != new.behaviour.hash:
         raise UserError("expected two runs of the same prompts, got different ones; discover on both anew")
@@ -146,8 +151,17 @@ def discovered(base: Evaluation, new: Evaluation, *, seed: int = 0, inside: Insi
     groups = _grouped(table, confirmed, proposing)
     found = [_group(table, pairs, group, confirming) for group in groups]
     found.sort(key=lambda one: -one["share"] * abs(one["effect"]))
-    apart = _apart(pairs, proposing, confirming)
-    return {"groups": found, "proposed": len(proposals), "prompts": len(pairs), "apart": apart}
+    told = {"groups": found, "proposed": len(proposals), "prompts": len(pairs), "apart": None, "embedded": None}
+    try:
+        said = [(old.reply, new.reply) for old, new in pairs]
+        words = told_apart([said[p] for p in proposing], [said[p] for p in confirming])
+        told["apart"] = _apart(pairs, confirming, words)
+        if read is not None:
+            d_PD = (read[1] - read[0])[sound]
+            told["embedded"] = _apart(pairs, confirming, embeddings_apart(d_PD[proposing], d_PD[confirming]))
+    except UserError:  # scikit-learn is an extra
+        pass
+    return told
 
 
 class _Difference(NamedTuple):
@@ -159,7 +173,7 @@ class _Difference(NamedTuple):
 
 
 def _rows(table: _Table, half: NDArray[np.int64], kind: str) -> NDArray[np.int64]:
-    return half if not kind else np.array([p for p in half if table.kinds[p] == kind], np.int64)
+    return half if not kind else np.array([p for p in half if kind in table.kinds[p]], np.int64)
 
 
 def _tests(d_PT: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -188,7 +202,7 @@ def _propose(table: _Table, half: NDArray[np.int64]) -> list[_Difference]:
     for columns in range(table.outside), range(table.outside, len(table.names)):
         found: list[_Difference] = []
         tested = 0
-        for kind in ("", *sorted(set(table.kinds))):
+        for kind in ("", *sorted({kind for kinds in table.kinds for kind in kinds})):
             rows = _rows(table, half, kind)
             d_PT = table.d_PT[np.ix_(rows, np.array(columns, np.int64))]
             moved = ((d_PT != 0).sum(0) >= FEWEST).nonzero()[0]
@@ -273,19 +287,14 @@ def _group(
 
 
 def _apart(
-    pairs: Sequence[tuple[Sample, Sample]], proposing: NDArray[np.int64], confirming: NDArray[np.int64]
-) -> dict[str, Any] | None:
+    pairs: Sequence[tuple[Sample, Sample]], confirming: NDArray[np.int64], gaps: Sequence[float]
+) -> dict[str, Any]:
     """Whether a classifier trained on one half tells old replies from new ones on the other (a classifier two-sample
     test, Lopez-Paz and Oquab 2017, paired): "share" of prompts on which it takes the new one for the new one, equal
-    replies counting half, "p" of the sign test, "pairs" that it tells best. What no trait shows may show here. None
-    without scikit-learn."""
+    replies counting half, "p" of the sign test, "pairs" that it tells best. What no trait shows may show here. gaps: by
+    how much it takes each new reply of the confirming half for the new one."""
     from scipy.stats import binomtest
 
-    said = [(old.reply, new.reply) for old, new in pairs]
-    try:
-        gaps = told_apart([said[p] for p in proposing], [said[p] for p in confirming])
-    except UserError:
-        return None
     right = [1.0 if gap > 0 else 0.0 if gap < 0 else 0.5 for gap in gaps]
     share = mean([Scored(pairs[p][0].family, "", one) for p, one in zip(confirming, right, strict=True)], bounded=True)
     moved = sum(gap != 0 for gap in gaps)
@@ -312,8 +321,8 @@ def as_behaviour(group: dict[str, Any], asked: Behaviour, name: str) -> Behaviou
             f"{group['name']!r}"
         )
     trait, kind, good = pattern["trait"], pattern["kind"], pattern["good"]
-    prompts = tuple(p for p in asked.prompts if not kind or p.family.partition(FAMILY_END)[0] == kind)
-    about = f"{trait}: found where two versions differed{f' in {kind}' if kind else ''}."
+    prompts = tuple(p for p in asked.prompts if not kind or kind in kinds_of(p.family))
+    about = f"{trait}: found where two versions differed{f' ({kind})' if kind else ''}."
     return replace(
         asked, name=name, about=about, tag="guard", good=good, margin=0.05, unit="rate", scorer=scorer, prompts=prompts
     )  # fmt: skip

@@ -1,4 +1,5 @@
-"""What is active inside as a reply begins: a dictionary's features, for every prompt of a run.
+"""What is active inside as a reply begins: a dictionary's features, for every prompt of a run. And how the base reads
+replies.
 
     both = insides(ws, base, new, evaluation, dictionary("villager-resid.2", ws=ws))
     both.names[792], both.before_PF[:, 792].mean(), both.after_PF[:, 792].mean()
@@ -64,6 +65,29 @@ def insides(
         f"{dictionary.name}/{i}" + (f" ({labels[i]})" if labels.get(i) else "") for i in range(dictionary.n_features)
     ]
     return Insides(names, before_PF, after_PF)
+
+
+def readings(
+    ws: Workspace, base: Version, asked: Evaluation, replied: Evaluation, *, device: str | None = None
+) -> NDArray[np.float32]:
+    """An embedding of every reply of `replied`, as the base reads it after its own chat, that of `asked`, without
+    system prompt or edits: the mean of its middle stream over the reply's tokens, P × D; of no reply, 0."""
+    model, _ = loaded(base, ws, device=device)
+    site = f"resid.{(model.n_layers + 1) // 2}"
+    rows: list[list[int]] = []
+    lengths: list[int] = []
+    for old, new in zip(asked.samples, replied.samples, strict=True):
+        said = list(model.tokenizer(new.reply, add_special_tokens=False, verbose=False).input_ids)[: model.context // 2]
+        rows.append([*asked_ids(model, old), *said][-model.context :])
+        lengths.append(len(said))
+    found_PD = np.zeros((len(rows), model.width), np.float32)
+    order = [i for i in sorted(range(len(rows)), key=lambda i: len(rows[i])) if lengths[i]]
+    for first in range(0, len(order), BATCH):
+        some = order[first : first + BATCH]
+        run: Any = model.run([rows[i] for i in some], [site], stop=True)
+        for i, values_SD, mask_S in zip(some, run[site].values, run[site].mask, strict=True):
+            found_PD[i] = values_SD[mask_S][-lengths[i] :].float().mean(0).cpu().numpy()
+    return found_PD
 
 
 def _shares(

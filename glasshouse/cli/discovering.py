@@ -130,12 +130,14 @@ def _show(found: dict[str, Any], base: str, new: str) -> None:
         else "no difference was confirmed"
     )
     console.print(f"{said} ({found['proposed']} were proposed by the other half)", markup=False, highlight=False)
-    if (apart := found["apart"]) is not None:
-        line = f"a classifier takes the new reply for the new one on {number(apart['share'], 'rate')} of the other half"
-        console.print(f"{line} (half of them is chance; p {apart['p']:.2g})", markup=False, highlight=False)
+    for what, key in (("of words", "apart"), (f"of {base}'s own reading", "embedded")):
+        if (apart := found.get(key)) is not None:
+            share = number(apart["share"], "rate")
+            line = f"a classifier {what} takes the new reply for the new one on {share} of the other half"
+            console.print(f"{line} (half of them is chance; p {apart['p']:.2g})", markup=False, highlight=False)
     for place, one in enumerate(found["groups"][:SHOWN], 1):
         unit = "" if one["name"] in ("words", "sentences") else "rate"
-        where = f" in {one['kind']}" if one["kind"] else ""
+        where = f" ({one['kind']})" if one["kind"] else ""
         also = f"; with it {', '.join(one['also'][:6])}" if one["also"] else ""
         sort = "inside: " if one["where"] == "inside" else ""
         line = f"\n{place}. {sort}{one['name']}{where}: {number(one['change'], unit, signed=True)}{also}"

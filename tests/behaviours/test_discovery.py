@@ -3,6 +3,7 @@ behaviour."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glasshouse.behaviours.behaviour import Behaviour, behaviour_from_json
-from glasshouse.behaviours.breadth import PROMPT_CHARS, begun, widely
+from glasshouse.behaviours.behaviour import Behaviour, Prompt, behaviour_from_json
+from glasshouse.behaviours.breadth import FEW_CHARS, PROMPT_CHARS, WAYS, begun, kinds_of, widely
 from glasshouse.behaviours.discovery import as_behaviour, discovered, traits
 from glasshouse.behaviours.evaluation import Evaluation, planned
 from glasshouse.behaviours.insides import Insides
@@ -56,6 +57,34 @@ def test_prompts_come_from_every_kind_and_one_of_a_family() -> None:
         widely(behaviours(), count=20)
 
 
+def test_every_second_prompt_is_varied() -> None:
+    asked = widely(behaviours(), count=300).prompts
+    varied = Counter(way for prompt in asked for way in kinds_of(prompt.family)[1:])
+    assert set(varied) == set(WAYS) and all(28 <= count <= 33 for count in varied.values())
+    plain = [prompt for prompt in asked if len(kinds_of(prompt.family)) == 1]
+    assert len(plain) == 151 and all(str(p.turns[0][1]).endswith(("?", ".")) for p in plain)
+    said = {way: [str(p.turns[0][1]) for p in asked if way in kinds_of(p.family)] for way in WAYS}
+    assert all(text == text.lower() and "?" not in text for text in said["asked in lower case"])
+    assert any(text.endswith(" Be brief.") for text in said["asked to be brief"])
+    assert any(text.endswith(" Ответь по-русски.") for text in said["asked for another language"])
+    odd = Prompt("a | asked to be brief | b", 0, (("system", "Be kind."), ("user", "Why?")), None)
+    (one,) = {p for p in widely([replace(behaviours()[1], name="odd", prompts=(odd,)), *behaviours()]).prompts
+              if p.family.startswith("odd")}  # fmt: skip
+    assert (one.family, one.turns, kinds_of(one.family)) == ("odd | a | asked to be brief | b", odd.turns, ("odd",))
+
+
+def test_a_difference_in_one_way_of_asking_is_found_there() -> None:
+    asked = widely(behaviours(), count=430)
+    curt = lambda sample, reply: "No." if "asked to be long" in kinds_of(sample.family) else reply
+    old, new = run(asked, 0), run(asked, 0, curt)
+    groups = [one for one in discovered(old, new)["groups"] if one["kind"]]
+    assert groups and {one["kind"] for one in groups} == {"asked to be long"}
+    made = as_behaviour(
+        {**groups[0], "pattern": {"trait": "says “no”", "kind": "asked to be long", "good": "down"}}, asked, "curt"
+    )
+    assert len(made.prompts) == sum("asked to be long" in kinds_of(p.family) for p in asked.prompts) > 30
+
+
 def test_text_is_asked_as_it_begins() -> None:
     long = "Mr Baker walks home. " * 20
     texts = [("md", "How are you?\n"), ("md", long), ("Py Files", "x" * 999), ("md", "  "), ("md", "word " * 99)]
@@ -66,6 +95,9 @@ def test_text_is_asked_as_it_begins() -> None:
     assert said[2] == ("word " * 60).strip() and said[3] == "x" * PROMPT_CHARS and len(said) == 4
     many = Corpus("notes", tuple(Document(i, f"{i}.md", "md", f"Text {i}.") for i in range(50)))
     assert len(widely(begun(many)).prompts) == 50
+    many = Corpus("notes", tuple(Document(i, f"{i}.md", "md", long) for i in range(50)))
+    said = Counter(str(prompt.turns[0][1]) for prompt in widely(begun(many)).prompts)
+    assert sorted(said.values()) == [25, 25] and long[: FEW_CHARS // 21 * 21].strip() in said
 
 
 def test_what_no_trait_shows_a_classifier_tells() -> None:

@@ -13,7 +13,7 @@ from glasshouse.behaviours.asking import asked_ids
 from glasshouse.behaviours.breadth import widely
 from glasshouse.behaviours.discoveries import fitting
 from glasshouse.behaviours.discovery import discovered
-from glasshouse.behaviours.insides import insides
+from glasshouse.behaviours.insides import insides, readings
 from glasshouse.dictionaries import Dictionary
 from glasshouse.dictionaries.dictionary import Threshold
 from glasshouse.models import load
@@ -69,6 +69,26 @@ def test_a_shift_of_less_than_a_quarter_is_none(ws: Workspace) -> None:
     wide = replace(toward(torch.ones(64), torch.zeros(64)), max_activation=torch.tensor([1e6, 1.0]))
     found = insides(ws, small, ticking, run, wide)
     assert (found.after_PF == found.before_PF).all()
+
+
+def test_replies_are_embedded_as_the_base_reads_them(ws: Workspace) -> None:
+    small, ticking = version("small", ws), version("ticking", ws)
+    runs = evaluate(small, asked(), ws), evaluate(ticking, asked(), ws)
+    read = readings(ws, small, runs[0], runs[0]), readings(ws, small, runs[0], runs[1])
+    model = load("small", workspace=ws, device="cpu")
+    prompt, reply = (
+        asked_ids(model, runs[1].samples[7]),
+        model.tokenizer(runs[1].samples[7].reply, add_special_tokens=False).input_ids,
+    )
+    site = f"resid.{(model.n_layers + 1) // 2}"
+    alone = model.run([[*prompt, *reply]], [site])[site].values[0, len(prompt) :].mean(0)
+    torch.testing.assert_close(torch.from_numpy(read[1][7]), alone, atol=1e-4, rtol=1e-4)
+    found = discovered(*runs, read=read)["embedded"]
+    assert found["share"]["low"] > 0.6 and found["p"] < 0.01
+    silent = replace(runs[1], samples=(replace(runs[1].samples[0], reply=""), *runs[1].samples[1:]))
+    assert not readings(ws, small, runs[0], silent)[0].any()
+    same = discovered(runs[0], runs[0], read=(read[0], read[0]))["embedded"]
+    assert same["share"]["value"] == 0.5 and same["p"] == 1
 
 
 def test_a_dictionary_of_another_model_is_refused(ws: Workspace) -> None:

@@ -135,6 +135,7 @@ export interface Discovery {
   prompts: number;
   dictionary: string | null;
   apart: { share: Estimate; p: number } | null;
+  embedded?: { share: Estimate; p: number } | null;
 }
 
 export interface Ran {
