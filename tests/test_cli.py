@@ -250,6 +250,17 @@ def test_the_same_step_by_step(opened: dict[str, Any], corpus_dir: Path) -> None
     assert seen["n_features"] == 48 and seen["name"] == "d"
 
 
+def test_a_dictionary_is_learnt_with_nothing_on_disk(opened: dict[str, Any], corpus_dir: Path) -> None:
+    ws, model = opened["ws"], opened["found"]["model"]
+    stored = ws.names("activations")
+    words = ["--live", corpus_dir, "--tokens", "8k", "--features", 48, "--k", 4, "--batch", 256, "--name", "live"]
+    assert "expected --site beside --live" in invoke("learn", model, *words, "--workspace", ws.root).stderr
+    at = ["--site", "resid.1", "--workspace", ws.root, "--json"]
+    learnt = json.loads(succeed("learn", model, *words, *at).stdout)
+    assert learnt["site"] == "resid.1" and learnt["report"]["unexplained"]["value"] < 1.5
+    assert learnt["report"]["loss_recovered"] is not None and ws.names("activations") == stored
+
+
 def test_a_window_is_what_the_model_reads_unless_told(opened: dict[str, Any], corpus_dir: Path) -> None:
     words = ["--site", "resid.1", "--corpus", corpus_dir, "--tokens", "2k", "--name", "whole"]
     succeed("harvest", opened["found"]["model"], *words, "--workspace", opened["ws"].root)

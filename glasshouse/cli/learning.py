@@ -89,9 +89,19 @@ def harvest(
 
 
 def learn(
-    activations: Annotated[str, typer.Argument(metavar="ACTIVATIONS", help="Name of a harvest in the workspace.")],
+    activations: Annotated[
+        str, typer.Argument(metavar="ACTIVATIONS", help="Name of a harvest in the workspace; with --live a model.")
+    ],
     site: Annotated[str | None, typer.Option(help="Which site of it; needed if it has several.")] = None,
-    tokens: Annotated[int | None, CountOption("Activations to learn from; twice those stored without it.")] = None,
+    live: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CORPUS",
+            show_default=False,
+            help="Text whose activations are learnt from as they are computed, with nothing on disk.",
+        ),
+    ] = None,
+    tokens: Annotated[int | None, CountOption("Activations to learn from; twice those of the text without it.")] = None,
     features: Annotated[int | None, CountOption("Features; without it 16 × width, 16,384 at most.")] = None,
     k: Annotated[int, typer.Option(help="Active features per token.")] = 32,
     activation: Annotated[str, typer.Option(help="batchtopk or topk.")] = "batchtopk",
@@ -108,25 +118,42 @@ def learn(
 
     Ends with a report on held-out text: unexplained variance, active features a token, loss recovered.
     """
-    from glasshouse.activations import store
+    from glasshouse.activations import store, stream
     from glasshouse.dictionaries import LearnConfig, expect
     from glasshouse.dictionaries import learn as run
-    from glasshouse.features.opening import default_name
+    from glasshouse.features.opening import HARVEST_TOKENS, default_name
     from glasshouse.models import load
-    from glasshouse.models.origins import check_known
+    from glasshouse.models.origins import check_known, remember
+    from glasshouse.text import corpus
 
-    with begin(workspace, create=False) as ws:
-        rows = store(ws, activations)
-        if site is None and len(rows.sites) > 1:
-            raise UserError(f"expected --site, one of {', '.join(rows.sites)} in {activations}, got none; choose one")
+    with begin(workspace, create=live is not None) as ws:
+        rows: Any
+        if live is None:
+            rows = store(ws, activations)
+            if site is None and len(rows.sites) > 1:
+                raise UserError(
+                    f"expected --site, one of {', '.join(rows.sites)} in {activations}, got none; choose one"
+                )
+            model = load(rows.model_name, device=device, workspace=ws)
+            check_known(model, ws)
+        else:
+            if site is None:
+                raise UserError("expected --site beside --live, such as resid.6, got none; say where to look")
+            model = load(activations, device=device, workspace=ws)
+            check_known(model, ws)
+            text = corpus(live)
+            say(str(text))
+            rows = stream(
+                model, text, str(model.site(site)), tokens=tokens or HARVEST_TOKENS, context=min(256, model.context),
+                seed=seed,
+            )  # fmt: skip
+            remember(model, activations, ws)
         place = rows.site(site or rows.sites[0])
         config = LearnConfig(
             features=features, k=k, activation=activation, tokens=tokens or 2 * rows.rows, batch=min(batch, rows.rows),
             rate=rate, seed=seed,
         )  # fmt: skip
         name = name or default_name(rows.model_name, place)
-        model = load(rows.model_name, device=device, workspace=ws)
-        check_known(model, ws)
         if not ws.exists("dictionaries", name):
             say(f"learning {name}: {expect(config, rows.width(place), device=str(model.device))}")
         found = run(

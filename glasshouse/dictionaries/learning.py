@@ -298,8 +298,11 @@ def largest_activations(dictionary: Dictionary, source: Source, config: LearnCon
 
 
 def _refs(ws: Workspace, source: Source) -> list[ArtifactRef]:
-    name = getattr(source, "name", None)
-    return [ws.ref("activations", name)] if isinstance(name, str) and ws.exists("activations", name) else []
+    """The store, or the model of a live stream, where the workspace has it."""
+    made_from = (("activations", getattr(source, "name", None)), ("models", getattr(source, "model_name", None)))
+    return next(
+        ([ws.ref(kind, name)] for kind, name in made_from if isinstance(name, str) and ws.exists(kind, name)), []
+    )
 
 
 # Operations and bytes a second of a step, and seconds to ask for it: two cores of 2023 in bf16; an H100.
