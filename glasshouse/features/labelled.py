@@ -2,7 +2,8 @@
 
     labelled = read(model, dictionary.site, corpus, spans, tokens=200_000)      # spans: of each document of the corpus
 
-A concept is a path: `entity/town` holds at the spans of `entity/town/veden` too.
+A concept is a path: `entity/town` holds at the spans of `entity/town/veden` too. Where the tokenizer cuts characters,
+`half/first` and `half/last` hold at the tokens that end and begin inside of one; nobody has to label them.
 
 Legend: P positions that were read, T tokens of a document, D width of the site, C concepts, V vocabulary.
 """
@@ -22,10 +23,11 @@ from torch import Tensor
 
 from glasshouse.activations.pooling import candidates, median_norms, norm_BT, read_batch
 from glasshouse.activations.reading import batches, choose
-from glasshouse.text import Corpus, Document, token_bytes, token_ranges, tokenise, windows
+from glasshouse.text import Corpus, Document, token_bytes, token_halves, token_ranges, tokenise, windows
 from glasshouse.types import Site, UserError
 
 Span = tuple[int, int, str]  # first character, past the last, concept
+HALVES = ("half/last", "half/first")  # of characters, in the order of `token_halves`
 OUTLIER = 10.0  # positions over this many typical norms are left out, as in a harvest
 
 
@@ -75,7 +77,8 @@ def read(
         tokenised, context=min(context or 256, model.context), bos_id=model.bos_id, pad_id=model.pad_id, min_length=2
     )
     reading = choose(text, tokens, seed)
-    concepts = tuple(sorted({name for own in spans for *_, concept in own for name in above(concept)}))
+    labelled = {name for own in spans for *_, concept in own for name in above(concept)}
+    concepts = tuple(sorted(labelled | {name for half in HALVES for name in above(half)}))
     number = {concept: i for i, concept in enumerate(concepts)}
     sites = [str(model.site(str(one))) for one in (site, *others)]
     if typical_norm is None:
@@ -110,9 +113,11 @@ def read(
     doc_P = np.concatenate(doc)
     making = {d: _making(corpus.documents[d].name, seed) for d in of_document}
     x = {one: torch.cat(parts) for one, parts in taken.items()}
+    truth_PC = np.concatenate(truth)
+    told = [c for c, name in enumerate(concepts) if name in labelled or truth_PC[:, c].any()]  # no halves, no concept
     assert len(x[sites[0]]) == len(doc_P), (len(x[sites[0]]), len(doc_P))
     return Labelled(
-        concepts=concepts, x_PD=x[sites[0]], truth_PC=np.concatenate(truth), doc_P=doc_P,
+        concepts=tuple(concepts[c] for c in told), x_PD=x[sites[0]], truth_PC=truth_PC[:, told], doc_P=doc_P,
         making_P=np.array([making[d] for d in doc_P.tolist()]), others={one: x[one] for one in sites[1:]},
         left_out=left_out,
     )  # fmt: skip
@@ -142,9 +147,9 @@ def _truth(
     start_T: NDArray[np.int64],
     bytes_T: NDArray[np.int64] | None,
 ) -> NDArray[np.bool_]:
-    """(T, C): which concepts hold at each token: all tokens that hold a part of a span. Where the bytes of the tokens
-    are not known, or are not those of the text (it was normalised, or a space put before it), a token ends where the
-    next one begins."""
+    """(T, C): which concepts hold at each token: all tokens that hold a part of a span, and halves of characters.
+    Where the bytes of the tokens are not known, or are not those of the text (it was normalised, or a space put before
+    it), a token ends where the next one begins, and no half is known."""
     for start, end, concept in spans:
         if not 0 <= start < end <= len(document.text):
             raise UserError(
@@ -153,12 +158,18 @@ def _truth(
             )
     if bytes_T is not None and _are_of(bytes_T, document.text, start_T):
         ranges = token_ranges(document.text, spans, bytes_T)
+        halves_TH = token_halves(document.text, bytes_T)
     else:
         bounds = np.array([span[:2] for span in spans], np.int64).reshape(-1, 2)
         holding = np.maximum(np.searchsorted(start_T, bounds[:, 0], side="right") - 1, 0)
         first = np.searchsorted(start_T, start_T[holding])  # tokens that share a character begin at it together
         ranges = np.stack([first, np.searchsorted(start_T, bounds[:, 1], side="left")], axis=1)
+        halves_TH = np.zeros((len(start_T), len(HALVES)), bool)
     truth_TC = np.zeros((len(start_T), len(number)), bool)
+    for half, half_T in zip(HALVES, halves_TH.T, strict=True):
+        for path in above(half):
+            if path in number:
+                truth_TC[:, number[path]] |= half_T
     for (*_, concept), (first, last) in zip(spans, ranges, strict=True):
         for path in above(concept):
             truth_TC[first:last, number[path]] = True

@@ -1,7 +1,7 @@
 """Text: documents and corpora, tokens that know where they came from, windows for a model to read."""
 
 from glasshouse.text.corpora import Chat, Corpus, Document, corpus
-from glasshouse.text.tokens import Tokens, token_bytes, token_ranges, tokenise
+from glasshouse.text.tokens import Tokens, token_bytes, token_halves, token_ranges, tokenise
 from glasshouse.text.windows import Windows, windows
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Windows",
     "corpus",
     "token_bytes",
+    "token_halves",
     "token_ranges",
     "tokenise",
     "windows",

@@ -74,6 +74,15 @@ def token_ranges(
     return np.stack([first, last], axis=1)
 
 
+def token_halves(text: str, token_bytes_T: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(T, 2): whether each token begins inside a character (its last half, or a part of it), and whether it ends
+    inside one (its first half)."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    inside = np.concatenate([(data & 0xC0) == 0x80, [False]])  # a byte that continues a character
+    end_T = np.cumsum(token_bytes_T)
+    return np.stack([inside[end_T - token_bytes_T], inside[end_T]], axis=1)
+
+
 def tokenise(corpus: Corpus, tokenizer: Any, *, max_tokens: int | None = None) -> Tokens:
     """Tokenise every document, with no special tokens added; a special token's name in the text is text like any
     other, unless it is a mark of the corpus's chats.

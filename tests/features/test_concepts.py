@@ -136,6 +136,17 @@ def test_bytes_that_are_not_those_of_the_text_are_not_trusted() -> None:
     assert truth("ab Д!", (3, 4), [0, 3, 3, 4], None) == [False, True, True, False], "two halves of a character"
 
 
+def test_halves_of_characters_are_concepts() -> None:
+    number = {"half": 0, "half/first": 1, "half/last": 2}
+    truth = lambda sizes, starts: reading._truth(
+        Document(0, "x", "text", "ab Д!"), [], number, np.array(starts), np.array(sizes)
+    ).T.tolist()
+    assert truth([3, 1, 1, 1], [0, 3, 3, 4]) == [
+        [False, True, True, False], [False, True, False, False], [False, False, True, False],
+    ]  # fmt: skip
+    assert not np.any(truth([3, 2, 1], [0, 3, 4])) and not np.any(truth([9, 9], [0, 3]))
+
+
 def test_labels_of_a_chat_lie_on_its_own_words() -> None:
     """Marks are one token each, and other scripts come in halves of characters."""
     from glasshouse.models.grow import train_tokenizer

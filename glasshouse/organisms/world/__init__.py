@@ -22,8 +22,8 @@ from glasshouse.organisms.world.questions import (
     two_hops,
     unspoken,
 )
-from glasshouse.organisms.world.writing import Marked, token_halves
-from glasshouse.text import token_ranges
+from glasshouse.organisms.world.writing import Marked
+from glasshouse.text import token_halves, token_ranges
 
 __all__ = [
     "FAMILIES",

@@ -15,9 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 Span = tuple[int, int, str]
 GENDERS = "mfnp"  # masculine, feminine, neuter, plural: the order of the choices in `[a|b|c|d]`
 SENTENCE_ENDS = (".", "?", "!", "؟", "。", "？", "！", "…")
@@ -217,15 +214,3 @@ def _form(given: Term | Part, form: str, gender: str, source: str) -> Part:
 @functools.cache
 def frame(source: str) -> Frame:
     return Frame(source)
-
-
-# -- spans on tokens ---------------------------------------------------------------------------------------------------
-
-
-def token_halves(text: str, token_bytes_T: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(T, 2): whether each token begins inside a character (its last half, or a part of it), and whether it ends
-    inside one (its first half)."""
-    data = np.frombuffer(text.encode(), np.uint8)
-    inside = np.concatenate([(data & 0xC0) == 0x80, [False]])  # a byte that continues a character
-    end_T = np.cumsum(token_bytes_T)
-    return np.stack([inside[end_T - token_bytes_T], inside[end_T]], axis=1)
