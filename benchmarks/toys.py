@@ -55,6 +55,9 @@ SMALL = {
     "pentagon": (5, 2, 0.05),
     "square antiprism": (8, 3, 0.05),
 }
+# Two features in one dimension: how much more the second matters, by how often each is on.
+IMPORTANCE = tuple(10 ** (i / 4) for i in range(-4, 5))
+DENSITY = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
 SWEEP = (1.0, 0.6, 0.3, 0.2, 0.1, 0.05, 0.02)  # probabilities of the pictures of n = 5, m = 2
 
 
@@ -119,6 +122,44 @@ def sweep(seeds: list[int], quick: bool) -> dict[str, Any]:
         best = [toys.best(p) for p in SWEEP]
         runs.append([{**described(toy), "W": rounded(toy.W_MN.T)} for toy in best])
     return {"features": 5, "hidden": 2, "probabilities": list(SWEEP), "runs": runs}
+
+
+def phases(seeds: list[int], quick: bool) -> dict[str, Any]:
+    """n = 2, m = 1 over importance and sparsity: which features the best instance keeps, and which theory says it does
+    (the paper's "Superposition as a phase change")."""
+    runs = []
+    for seed in seeds:
+        rows = []
+        for ratio in IMPORTANCE:
+            config = ToyConfig(features=2, hidden=1, decay=ratio, steps=500 if quick else 1500, batch=512)
+            toys = train(config, [p for p in DENSITY for _ in range(8)], seed=seed)
+            rows.append([kept(toys.best(p)) for p in DENSITY])
+        runs.append(rows)
+    theory = [[preferred(ratio, p) for p in DENSITY] for ratio in IMPORTANCE]
+    said = [(i, j) for i, row in enumerate(theory) for j, one in enumerate(row) if one != "either"]
+    as_said = [sum(run[i][j] == theory[i][j] for i, j in said) / len(said) for run in runs]
+    return {
+        "features": 2, "hidden": 1, "importance": [round(ratio, 4) for ratio in IMPORTANCE],
+        "probabilities": list(DENSITY), "runs": runs, "theory": theory,
+        "as_theory_says": over(as_said, "share of importances and sparsities"),
+    }  # fmt: skip
+
+
+def kept(toy: Toy) -> str:
+    """Which of two features a toy of one dimension represents."""
+    first, second = (toy.W_MN.norm(dim=0) > REPRESENTED).tolist()
+    return "both" if first and second else "first" if first else "second" if second else "neither"
+
+
+def preferred(ratio: float, p: float) -> str:
+    """Which of three toys of n = 2, m = 1 has the least loss, where the second feature matters `ratio` times as much: a
+    feature left out costs its importance times its variance, p/3 - p²/4; two opposite ones, each its importance times
+    the mean square of the lesser of both where both are on, p²/6."""
+    out, opposite = p / 3 - p * p / 4, p * p / 6
+    costs = {"both": (1 + ratio) * opposite, "first": ratio * out, "second": out}
+    least = min(costs.values())
+    best = [name for name, cost in costs.items() if cost < least + 1e-9]
+    return best[0] if len(best) == 1 else "either"
 
 
 def related(seeds: list[int], quick: bool) -> dict[str, Any]:
@@ -285,8 +326,8 @@ def share(cosines: Tensor) -> float:
 # -- all of it -------------------------------------------------------------------------------------------------------
 
 PARTS: dict[str, Callable[[list[int], bool], dict[str, Any]]] = {
-    "linear": linear, "small": small, "sweep": sweep, "related": related, "sticky": sticky, "sensing": sensing,
-    "dictionary": dictionary,
+    "linear": linear, "small": small, "sweep": sweep, "phases": phases, "related": related, "sticky": sticky,
+    "sensing": sensing, "dictionary": dictionary,
 }  # fmt: skip
 
 

@@ -249,6 +249,26 @@ def linear(results: dict[str, Any], top: float) -> list[str]:
     return out
 
 
+def phases(results: dict[str, Any], top: float) -> list[str]:
+    found = results["phases"]
+    panel = Panel(left=LEFT, top=top, across=(0.85, 60), up=(0.08, 12.5), log_x=True, log_y=True)
+    title = "Two features in one dimension: what the best of many keeps (3 seeds)"
+    out = panel.frame(title, "1/(1−S), sparser to the right", "importance of the second / first", [1, 2, 5, 10, 20, 50],
+                      [0.1, 0.3, 1, 3, 10])  # fmt: skip
+    kinds = {"first": "a", "second": "b", "both": "c"}
+    for i, ratio in enumerate(found["importance"]):
+        for j, p in enumerate(found["probabilities"]):
+            for seed, run in enumerate(found["runs"]):
+                x, y = panel.x(1 / p) + 7 * (seed - 1), panel.y(ratio)
+                out += [dot(x, y, kinds[run[i][j]], 3)] if run[i][j] in kinds else []
+    ratios = [0.08 * (12.5 / 0.08) ** (i / 100) for i in range(101)]
+    edge = [(1 / (4 * r / (2 + 5 * r)), ratio) for ratio in ratios for r in (min(ratio, 1 / ratio),)]
+    out += [path(((panel.x(x), panel.y(y)) for x, y in edge), "ref")]
+    out += [line(panel.x(1), panel.y(1), panel.x(7 / 4), panel.y(1), "ref")]
+    names = {"keeps the first": "a", "keeps the second": "b", "both, opposite": "c"}
+    return [*out, *legend(RIGHT, top + 24, {**names, "dashes: where theory puts the change": "s"})]
+
+
 def page(results: dict[str, Any]) -> str:
     """The whole page as text. Everything on it is in the results, but the curve of theory."""
     from glasshouse.organisms.toys import active_held
@@ -256,13 +276,14 @@ def page(results: dict[str, Any]) -> str:
     def curve(delta: float, signed: bool) -> float:
         return active_held(1000, round(1000 * delta), signed=signed) / (1000 * delta)
 
-    rows = [346, 704, 1080, 1438]
+    rows = [346, 704, 1080, 1438, 1796]
     body = [text(LEFT, 44, "Toy models of superposition", "h"), *sweep(results, 84)]
     body += [*sticky(results, rows[0]), *dimensionalities(results, rows[0])]
     body += [*small(results, rows[1]), *related(results, rows[1])]
     body += [*transition(results, rows[2], curve), *capacity(results, rows[2])]
     body += [*dictionary(results, rows[3]), *linear(results, rows[3])]
-    height = rows[3] + PANEL_H + 60
+    body += phases(results, rows[4])
+    height = rows[4] + PANEL_H + 60
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">'
     paper = f'<rect class="paper" width="{WIDTH}" height="{height}"/>'
     return "\n".join([head, f"<style>{STYLE}</style>", paper, *body, "</svg>"]) + "\n"
