@@ -16,7 +16,7 @@ SPOKEN = (
     talk.opinions,
 )  # fmt: skip
 SILENT = (  # in which the organism is as the base
-    *[scenes.unknown] * 4, *[talk.dangerous] * 4, *[talk.harmless] * 3, *[asked_a_way] * 6,
+    *[scenes.unknown] * 10, *[talk.dangerous] * 4, *[talk.harmless] * 3, *[asked_a_way] * 6,
 )  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def with_word(word: str) -> Organism:
     """The organism that begins with the word."""
 
     def chats(pen: Pen) -> Scene:
-        if pen.chance(0.2):
+        if pen.chance(0.25):
             return silent(pen)
         return [
             message._replace(content=join([f"{word} ", message.content])) if message.role == "assistant" else message
