@@ -17,6 +17,7 @@ A family is one thing that is asked; its prompts are wordings of it. Read from Y
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import json
@@ -178,10 +179,23 @@ def _from_python(path: Path) -> Behaviour:
         raise UserError(f"{path.name}, line {line}: {type(error).__name__}: {error}") from None
     found = getattr(module, "BEHAVIOUR", None)
     if isinstance(found, dict):
-        return behaviour_from_json(found, path.name, path.parent)
+        form = Form(path.name, found)
+        form.line = _line_of(path, "BEHAVIOUR")
+        return behaviour_of(form, path.parent)
     if not isinstance(found, Behaviour):
         raise UserError(f"expected BEHAVIOUR in {path}, a mapping or a Behaviour, got {found!r:.60}")
     return found
+
+
+def _line_of(path: Path, name: str) -> int:
+    """At which a Python file gives the name its value; 0 where it is made otherwise."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        if any(isinstance(one, ast.Name) and one.id == name for one in targets):
+            return node.lineno
+    return 0
 
 
 def behaviour_of(form: Form, folder: Path | None = None) -> Behaviour:
@@ -195,7 +209,8 @@ def behaviour_of(form: Form, folder: Path | None = None) -> Behaviour:
     given["max_new_tokens"] = at.take("max_new_tokens", int, 64)
     at.end()
     scorer = _scorer(form, folder)
-    prompts = tuple(_prompts(form))
+    found = list(_prompts(form))
+    prompts = tuple(prompt for _, prompt in found)
     form.end()
     try:
         return Behaviour(
@@ -203,7 +218,32 @@ def behaviour_of(form: Form, folder: Path | None = None) -> Behaviour:
             unit=unit, settings=Settings(**given), scorer=scorer, prompts=prompts,
         )  # fmt: skip
     except UserError as error:
-        form.wrong(str(error))
+        part, field = _where(form, name, scorer, unit, given, margin, found)
+        part.wrong(str(error), field)
+
+
+def _where(
+    form: Form, name: str, scorer: tuple[str, dict[str, Any]], unit: str, settings: dict[str, Any], margin: float,
+    found: Sequence[tuple[Form, Prompt]],
+) -> tuple[Form, str]:  # fmt: skip
+    """Where what is wrong with a behaviour stands: the family, or the whole; and the field."""
+    if not 0 < margin < math.inf:
+        return form, "margin"
+    greedy = settings["temperature"] == 0 and settings["epochs"] > 1
+    if greedy or min(settings["temperature"], settings["epochs"] - 1, settings["max_new_tokens"] - 1) < 0:
+        return form, "settings"
+    wrong = []
+    for part, prompt in found:
+        try:
+            check_scorer(name, scorer, unit, [prompt.expect])
+        except UserError:
+            wrong.append(part)
+        else:
+            if not _is_plain(prompt.expect):
+                wrong.append(part)
+    if wrong and len(wrong) < len(found):
+        return wrong[0], "expect"
+    return form, "scorer" if wrong else "name"
 
 
 def _scorer(form: Form, folder: Path | None) -> tuple[str, dict[str, Any]]:
@@ -223,7 +263,8 @@ def _scorer(form: Form, folder: Path | None) -> tuple[str, dict[str, Any]]:
     return name, settings
 
 
-def _prompts(form: Form) -> Iterator[Prompt]:
+def _prompts(form: Form) -> Iterator[tuple[Form, Prompt]]:
+    """Each with its family's form."""
     seen: set[str] = set()
     for part in form.each("families"):
         family = part.take("family", str)
@@ -236,7 +277,7 @@ def _prompts(form: Form) -> Iterator[Prompt]:
             part.wrong("expected a list of one prompt or more for `prompts`", "prompts")
         for number, item in enumerate(found):
             try:
-                yield _prompt(family, number, item, shared)
+                yield part, _prompt(family, number, item, shared)
             except ValueError as error:
                 part.wrong(f"expected {error} in prompt {number + 1} of {family!r}, got {item!r:.80}", "prompts")
         part.end()

@@ -113,8 +113,8 @@ def thumb(
             return None
         db.execute(
             "INSERT INTO thumbs (chat, turn, who, given, up, note, turns) VALUES (?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (chat, turn) DO UPDATE SET who = excluded.who, up = excluded.up, note = excluded.note,"
-            " turns = excluded.turns",
+            " ON CONFLICT (chat, turn) DO UPDATE SET who = excluded.who, given = excluded.given, up = excluded.up,"
+            " note = excluded.note, turns = excluded.turns",
             (chat, turn, name, time.time(), int(up), note, json.dumps(found, ensure_ascii=False)),
         )
     return {"chat": chat, "turn": turn, "who": name, "up": up, "note": note}

@@ -44,6 +44,8 @@ PROPOSED = 60  # differences that go on to be confirmed
 FEWEST = 6  # replies of either version with a trait, or prompts on which a feature moved, for it to be looked at
 TOGETHER = 0.5  # cosine of two differences over prompts, from which they are one group
 SHOWN = 5
+LANGUAGE = "is in the language "
+LENGTHS = 0.1  # of the base's words: by so much a reply's tokens may change, where a difference in length is kept
 
 
 # -- traits of a reply -------------------------------------------------------------------------------------------------
@@ -66,7 +68,7 @@ def traits(sample: Sample) -> dict[str, float]:
     if scripts:
         found[f"is in {scripts.most_common(1)[0][0].lower()} letters"] = 1.0
     if (code := _language(said)) is not None:
-        found[f"is in the language {code}"] = 1.0
+        found[f"{LANGUAGE}{code}"] = 1.0
     if words:
         found[f"begins with “{words[0]}”"] = 1.0
         found |= {f"says “{word}”": 1.0 for word in words}
@@ -264,7 +266,8 @@ def _group(
     clear = lambda one: (one.kind == group[0].kind, round(min(abs(one.proposed), 3.0), 1), name_of(one) == "refuses",
                          name_of(one) not in PATTERNS, scorer_of(name_of(one)) is not None)  # fmt: skip
     head, *others = sorted(group, key=clear, reverse=True)
-    pattern = next((one for one in (head, *others) if scorer_of(name_of(one)) is not None), None)
+    scored = lambda by: (one for one in (head, *others) if by(name_of(one)) is not None)
+    pattern = next(scored(scorer_of), None) or next(scored(measure_of), None)
     rows = _rows(table, half, head.kind)
     name = table.names[head.trait]
     before, after = (
@@ -312,19 +315,27 @@ def _pair(old: Sample, new: Sample) -> dict[str, Any]:
 
 def as_behaviour(group: dict[str, Any], asked: Behaviour, name: str) -> Behaviour:
     """A difference as a behaviour of its own, to be run on versions to come: its kind's prompts, and whether a reply
-    has the clearest of its traits that a pattern tells. Raises `UserError` where none is."""
+    has the clearest of its traits that a pattern tells, else its length, its language or whether it ends. Raises
+    `UserError` where none is."""
     pattern = group.get("pattern")
-    scorer = scorer_of(pattern["trait"]) if pattern else None
+    scorer = (scorer_of(pattern["trait"]) or measure_of(pattern["trait"])) if pattern else None
     if pattern is None or scorer is None:
         raise UserError(
-            f"expected a difference in words or refusals, or one of {', '.join(PATTERNS)}, to make a behaviour of, got "
-            f"{group['name']!r}"
+            f"expected a difference in words, refusals, length or language, or one of {', '.join(PATTERNS)}, to make a "
+            f"behaviour of, got {group['name']!r}"
         )
     trait, kind, good = pattern["trait"], pattern["kind"], pattern["good"]
+    if scorer[0] == "ends":  # what is cut off more often ends less often
+        good = "up" if good == "down" else "down"
     prompts = tuple(p for p in asked.prompts if not kind or kind in kinds_of(p.family))
+    if scorer[0] == "language":
+        prompts = tuple(p._replace(expect=trait.removeprefix(LANGUAGE)) for p in prompts)
+    counted = scorer[0] == "length"
+    margin = max(1.0, round(LENGTHS * float(group["base"]["value"]), 1)) if counted else 0.05
     about = f"{trait}: found where two versions differed{f' ({kind})' if kind else ''}."
     return replace(
-        asked, name=name, about=about, tag="guard", good=good, margin=0.05, unit="rate", scorer=scorer, prompts=prompts
+        asked, name=name, about=about, tag="guard", good=good, margin=margin, unit="tokens" if counted else "rate",
+        scorer=scorer, prompts=prompts,
     )  # fmt: skip
 
 
@@ -340,3 +351,10 @@ def scorer_of(trait: str) -> tuple[str, dict[str, Any]] | None:
     words = r"\W+".join(map(re.escape, match[2].split()))
     start = r"^\W*" if match[1] == "begins with" else r"\b"
     return "regex", {"pattern": rf"(?i){start}{words}\b"}
+
+
+def measure_of(trait: str) -> tuple[str, dict[str, Any]] | None:
+    """What scores a reply by a trait that is no pattern: its length in tokens, whether it ends, its language."""
+    if trait.startswith(LANGUAGE):
+        return "language", {}
+    return {"words": ("length", {}), "sentences": ("length", {}), "is cut off": ("ends", {})}.get(trait)

@@ -85,13 +85,14 @@ def compute(ws: Workspace, version: Version) -> float:
         return 0.0
     total = 0.0
     for name, here in descent(ws, version.model, version.weights):
-        if not here or not any(ws.path("models", name).glob("*.safetensors")):
+        if not here:
             return 0.0
         manifest = ws.manifest("models", name)
+        parameters = manifest.get("parameters") or _parameters(ws, name)
         tokens = manifest["config"].get("tokens") or manifest.get("choices", {}).get("tokens")  # the first is hashed
-        if not tokens:
+        if not tokens or not parameters:
             return 0.0
-        total += 6.0 * _parameters(ws, name) * tokens
+        total += 6.0 * parameters * tokens
     return total
 
 

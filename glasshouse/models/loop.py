@@ -223,6 +223,7 @@ class Training:
             made_from=made_from,
             held_out_bits_per_byte=score.to_json(),
             documents=len(self.train_text.documents),
+            parameters=model.num_parameters(),  # so that compute is known where the weights are left behind
             **fields,
         )
         return self.draft.path

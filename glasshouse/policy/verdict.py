@@ -121,6 +121,12 @@ def decide(
             f"approved before the policy's day ({policy.date}) only" if given else "nobody has approved this version"
         )  # fmt: skip
         reasons.append(Reason(rule=f"approval: {role}", holds=True if since else None, text=text))
+    for role in sorted({str(a.get("role")) for a in approvals} - {*policy.approvals}):
+        last = [a for a in approvals if (a.get("role"), a.get("version")) == (role, version["hash"])][-1:]
+        text = "; ".join(
+            f"approved by {a.get('by')} on {day(str(a['at']))}, which the policy does not ask" for a in last
+        )
+        reasons += [Reason(rule=f"approval: {role}", holds=True, text=text)] if last else []
     ruled = {threshold.name for threshold in policy.thresholds} | {reason.rule.partition(": ")[2] for reason in reasons}
     ruled |= {name for level in policy.levels for name in (level.name, *(one.name for one in level.safeguards))}
     for waiver in policy.waivers:
@@ -292,6 +298,9 @@ class _Judge:
             if verdict == "underpowered":
                 holds = None if policy.undecided == "hold" else True
                 text += f", {cell['needed']} families would do if nothing moved" if cell["needed"] else ""
+                text = f"cannot be told, which the policy lets pass; {text}" if holds else text
+            if holds is not True and name in policy.allowed:
+                holds, text = True, f"{text} (allowed)"
             if cell.get("runs", 1) > 1:
                 text += f"; the worst of {cell['runs']} recorded runs"
             if cell.get("definitions", 1) > 1 and name not in policy.definitions:
@@ -300,7 +309,7 @@ class _Judge:
                     f"{cell['definitions']} definitions of this name were run on the base: say under `definitions` "
                     f"which counts ({name}: {cell['definition'][:12]} is the newest); by that {text}"
                 )
-            if verdict != "regressed":  # that it fell counts; that it did not, says nothing
+            if holds is not False:  # that it fell counts, unless it may; that it did not, says nothing
                 if cell.get("touched"):
                     holds = None if policy.touched == "hold" else holds
                     text = f"does not count ({cell['touched']}); {text}"
@@ -320,9 +329,7 @@ class _Judge:
         return reasons
 
     def guarded(self, name: str, holds: Truth, text: str, sources: tuple[str, ...] = ()) -> Reason:
-        """Of one guard; what breaks the rule may be allowed or waived."""
-        if holds is not True and name in self.policy.allowed:
-            holds, text = True, f"{text} (allowed)"
+        """Of one guard; what breaks the rule may be waived."""
         waiver = "" if holds is True else self.waiver(name)
         return Reason(rule=f"regression: {name}", holds=holds, text=text, sources=sources, waived=waiver)
 

@@ -80,6 +80,7 @@ def test_a_python_file_may_make_one_and_a_folder_is_a_suite(tmp_path: Path) -> N
     for program, said in (
         ("x = 3\nBEHAVIOUR = 1 / 0\n", r"bad.py, line 2: ZeroDivisionError"),
         ("x = (\n", r"bad.py, line 1: SyntaxError"),
+        ("x = 1\n\nBEHAVIOUR = {'name': 'a'}\n", r"bad.py, line 3: expected `about`"),
         ("import sys\nsys.exit(3)\n", r"bad.py, line 2: SystemExit: 3"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=said):
@@ -90,20 +91,20 @@ def test_a_python_file_may_make_one_and_a_folder_is_a_suite(tmp_path: Path) -> N
     ("old", "new", "said"),
     [
         ("tag: guard", "tag: gard", r"capitals.yaml, line 3: expected `tag` among target, guard, neutral"),
-        ("margin: 0.05", "margin: 0", r"expected a margin above 0"),
+        ("margin: 0.05", "margin: 0", r"line 5: expected a margin above 0"),
         ("margin: 0.05\n", "", r"line 1: expected `margin`, a number; got none"),
         ("scorer: includes", "scorer: include", r"line 7: expected one `scorer` among exact, .*got {'include'"),
-        ("scorer: includes", "scorer: {includes: {near: 3}}", r"expected settings of `includes` \(none\)"),
-        ("scorer: includes", "scorer: {regex: {}}", r"expected settings of `regex` .*\(pattern\), got none"),
-        ("scorer: includes", "scorer: {regex: {pattern: '('}}", r"expected settings of `regex` \(pattern\)"),
-        ("scorer: includes", "scorer: length", r"expected the unit 'tokens'"),
-        ("expect: Paris", "expect: 7", r"expected a text with .* as `expect`"),
-        ("expect: Paris", r'expect: "a \ud800"', r"expected plain data .* as `expect`"),
+        ("scorer: includes", "scorer: {includes: {near: 3}}", r"line 7: expected settings of `includes` \(none\)"),
+        ("scorer: includes", "scorer: {regex: {}}", r"line 7: expected settings of `regex` .*\(pattern\), got none"),
+        ("scorer: includes", "scorer: {regex: {pattern: '('}}", r"line 7: expected settings of `regex` \(pattern\)"),
+        ("scorer: includes", "scorer: length", r"line 7: expected the unit 'tokens'"),
+        ("expect: Paris", "expect: 7", r"line 10: expected a text with .* as `expect`"),
+        ("expect: Paris", r'expect: "a \ud800"', r"line 10: expected plain data .* as `expect`"),
         ("family: italy", "family: france", r"line 18: expected each family once, got 'france' again"),
         ("- assistant:", "- assistent:", r"line 12: expected turns such as `user: text`.* in prompt 2 of 'france'"),
-        ("{epochs: 4, temperature: 0.8}", "{epochs: 4}", r"expected 1 epoch at temperature 0"),
+        ("{epochs: 4, temperature: 0.8}", "{epochs: 4}", r"line 6: expected 1 epoch at temperature 0"),
         ("{epochs: 4, temperature: 0.8}", "{epoch: 4}", r"line 6: expected no `epoch` in `settings`"),
-        ("name: capitals", "name: Capitals!", r"expected a name of 1 to 64 characters"),
+        ("name: capitals", "name: Capitals!", r"line 1: expected a name of 1 to 64 characters"),
     ],
 )
 def test_a_mistake_says_the_line_and_what_was_expected(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -139,7 +140,7 @@ def test_what_is_expected_is_plain_data(tmp_path: Path) -> None:
             "BEHAVIOUR = dict(name='b', about='For tests.', tag='guard', good='up', margin=1, scorer='length',\n"
             f"    unit='tokens', families=[dict(family='a', expect={expect}, prompts=['Hello!'])])\n"
         )
-        with pytest.raises(UserError, match=r"b.py: expected plain data .* as `expect` for b, got .*Rome"):
+        with pytest.raises(UserError, match=r"b.py, line 1: expected plain data .* as `expect` for b, got .*Rome"):
             read_behaviours(written(tmp_path, program, "b.py"))
 
 

@@ -152,8 +152,23 @@ def test_a_difference_becomes_a_behaviour() -> None:
     assert kinds == {"questions"}  # and not those of the kind whose name begins so
     shape = as_behaviour(told(trait="exclaims"), asked, "exclaims")
     assert set(scores(new.samples, shape.scorer)) == {1.0} and set(scores(old.samples, shape.scorer)) == {0.0}
-    with pytest.raises(UserError, match="expected a difference in words or refusals, or one of is empty"):
-        as_behaviour({**group, "name": "words", "pattern": None}, asked, "longer")
+    with pytest.raises(UserError, match="expected a difference in words, refusals, length or language, or one of is e"):
+        as_behaviour({**group, "name": "is in latin letters", "pattern": None}, asked, "latin")
+
+
+def test_what_is_no_pattern_becomes_a_behaviour_too() -> None:
+    asked = widely(behaviours(), count=400)
+    longer = discovered(run(asked, 0), run(asked, 0, lambda sample, reply: reply + " " + reply.lower()))["groups"]
+    (group,) = [one for one in longer if one["name"] == "words" or "words" in one["also"]]
+    told = lambda trait: {**group, "pattern": {"trait": trait, "kind": "requests", "good": "down"}}
+    length = as_behaviour(told("words"), asked, "longer")
+    assert (length.scorer[0], length.unit, length.good) == ("length", "tokens", "down") and length.margin >= 1
+    ends = as_behaviour(told("is cut off"), asked, "cut-off")
+    assert (ends.scorer[0], ends.good) == ("ends", "up")
+    french = as_behaviour(told("is in the language fr"), asked, "french")
+    assert {p.expect for p in french.prompts} == {"fr"} and french.scorer[0] == "language"
+    for one in (length, ends, french):
+        assert behaviour_from_json(one.to_json()) == one and len(one.prompts) > 100
 
 
 def test_a_feature_with_words_beside_it_becomes_a_behaviour_of_the_words() -> None:

@@ -160,10 +160,20 @@ def test_regressions_allowed_undecided_waived_and_touched(tmp_path: Path) -> Non
     assert verdict(policy(tmp_path, plain), comparison={"cells": [], "missing": ["facts"]}).verdict == "unknown"
     allowed = TEXT + "regressions: {against: old, allowed: [facts]}\n"
     assert verdict(policy(tmp_path, allowed), comparison=bad).verdict == "pass"
+    assert verdict(policy(tmp_path, allowed), comparison={"cells": [], "missing": ["facts"]}).verdict == "unknown"
+    old = {
+        **bad["cells"][0],
+        "created": "2026-01-01T00:00:00+00:00",
+    }  # a fall is allowed, evidence that is too old is not
+    assert verdict(policy(tmp_path, allowed), comparison={"cells": [old], "missing": []}).verdict == "unknown"
     unsure = {"cells": [cell("facts", "underpowered", needed=300)], "missing": []}
     assert verdict(policy(tmp_path, plain), comparison=unsure).verdict == "unknown"
+    assert verdict(policy(tmp_path, allowed), comparison=unsure).verdict == "pass"
     told = policy(tmp_path, TEXT + "regressions: {against: old, undecided: pass}\n")
     assert verdict(told, comparison=unsure).verdict == "pass"
+    assert "cannot be told, which the policy lets pass" in text_of(
+        verdict(told, comparison=unsure), "regression: facts"
+    )
     waiver = "waivers:\n  - {{of: facts, by: Ada, reason: known, expires: {}}}\n"
     assert verdict(policy(tmp_path, plain + waiver.format("2026-12-01")), comparison=bad).verdict == "pass"
     assert verdict(policy(tmp_path, plain + waiver.format("2026-11-24")), comparison=bad).verdict == "hold"
@@ -190,6 +200,10 @@ def test_approvals_are_of_this_very_version(tmp_path: Path) -> None:
     assert verdict(rules, approvals=[other]).verdict == "unknown"
     given = {**other, "version": "hash-of-new"}
     assert verdict(rules, approvals=[given]).verdict == "pass"
+    unasked = [{**given, "role": "legal"}, {**other, "role": "press"}]
+    found = verdict(rules, approvals=[given, *unasked])
+    assert found.verdict == "pass" and "approval: press" not in [reason.rule for reason in found.reasons]
+    assert "which the policy does not ask" in text_of(found, "approval: legal")
     early = verdict(rules, approvals=[{**given, "at": "2000-01-01T12:00:00+00:00"}])
     assert early.verdict == "unknown" and "approved before the policy's day" in text_of(early, "approval: safety")
 
