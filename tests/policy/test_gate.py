@@ -111,6 +111,18 @@ def test_the_good_one_passes_and_the_bad_one_is_held(copy: tuple[Path, Path], tm
     assert status == 0 and head in out
 
 
+def test_uplift_is_over_the_named_baseline(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws, rules = copy[0], tmp_path / "policy.yaml"
+    asked = "{behaviour: certainly, families: 40, over: small}"
+    bounds = POLICY.replace("{below: 0.5}", "{above: 0.5}").replace("{above: 0.8}", "{below: 0.2}")
+    rules.write_text(bounds.replace("{behaviour: speaks, families: 40}", asked))
+    status, out, _ = run("gate", rules, "ticking", "--json", "--workspace", ws)
+    reason = json.loads(out)["reasons"][0]
+    assert status == 1 and reason["text"].startswith("crossed") and "certainly on ticking over small" in reason["text"]
+    rules.write_text(rules.read_text().replace("over: small", "over: nobody"))
+    assert run("gate", rules, "ticking", "--workspace", ws)[0] != 0
+
+
 def test_in_python(copy: tuple[Path, Path]) -> None:
     ws, rules, today = Workspace.open(copy[0]), read_policy(copy[1]), datetime.datetime.now(datetime.UTC).date()
     ledger = (ws.root / FILE).read_bytes()
