@@ -209,10 +209,13 @@ def test_comparisons_for_training(study: Study) -> None:
     go_through(study, "Ada", lambda _: 4, most=2)
     found, ties = comparisons(study)
     assert (len(found), ties) == (4, 2)
-    for one in found:
-        assert one["chosen"][0]["content"].startswith("Certainly") and one["chosen_version"] == study.new.hash
-        assert one["rejected_version"] == study.base.hash and one["strength"] == 3 and one["rater"] == "Ada"
-        assert one["prompt"][-1]["role"] == "user"
+    begins = [one["chosen"][0]["content"].startswith("Certainly") for one in found]
+    assert sum(begins) >= 3  # the planted one says it nearly always
+    for one, certain in zip(found, begins, strict=True):
+        assert certain or not one["rejected"][0]["content"].startswith("Certainly")
+        assert one["chosen_version"] == study.new.hash or not certain
+        assert {one["chosen_version"], one["rejected_version"]} == {study.base.hash, study.new.hash}
+        assert one["strength"] == 3 and one["rater"] == "Ada" and one["prompt"][-1]["role"] == "user"
 
 
 def test_a_killed_session_loses_no_rating(study: Study) -> None:
