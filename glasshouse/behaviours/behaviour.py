@@ -26,7 +26,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 from glasshouse.behaviours.scorers import RECORDED, SCORERS, check_scorer
 from glasshouse.behaviours.statistics import Scoring, Tag
@@ -190,10 +190,7 @@ def _from_python(path: Path) -> Behaviour:
 def _line_of(path: Path, name: str) -> int:
     """At which a Python file gives the name its value; 0 where it is made otherwise."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        if any(isinstance(one, ast.Name) and one.id == name for one in targets):
+        if name in {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}:
             return node.lineno
     return 0
 
@@ -210,40 +207,37 @@ def behaviour_of(form: Form, folder: Path | None = None) -> Behaviour:
     at.end()
     scorer = _scorer(form, folder)
     found = list(_prompts(form))
-    prompts = tuple(prompt for _, prompt in found)
     form.end()
     try:
-        return Behaviour(
-            name=name, about=about, tag=cast(Tag, tag), good=cast(Literal["up", "down"], good), margin=margin,
-            unit=unit, settings=Settings(**given), scorer=scorer, prompts=prompts,
-        )  # fmt: skip
+        settings = Settings(**given)
     except UserError as error:
-        part, field = _where(form, name, scorer, unit, given, margin, found)
+        form.wrong(str(error), "settings")
+    made: dict[str, Any] = {
+        "name": name, "about": about, "tag": tag, "good": good, "margin": margin, "unit": unit, "settings": settings,
+        "scorer": scorer, "prompts": tuple(prompt for _, prompt in found),
+    }  # fmt: skip
+    try:
+        return Behaviour(**made)
+    except UserError as error:
+        part, field = _where(form, made, found)
         part.wrong(str(error), field)
 
 
-def _where(
-    form: Form, name: str, scorer: tuple[str, dict[str, Any]], unit: str, settings: dict[str, Any], margin: float,
-    found: Sequence[tuple[Form, Prompt]],
-) -> tuple[Form, str]:  # fmt: skip
-    """Where what is wrong with a behaviour stands: the family, or the whole; and the field."""
-    if not 0 < margin < math.inf:
-        return form, "margin"
-    greedy = settings["temperature"] == 0 and settings["epochs"] > 1
-    if greedy or min(settings["temperature"], settings["epochs"] - 1, settings["max_new_tokens"] - 1) < 0:
-        return form, "settings"
-    wrong = []
-    for part, prompt in found:
+def _where(form: Form, made: dict[str, Any], found: Sequence[tuple[Form, Prompt]]) -> tuple[Form, str]:
+    """What a behaviour that cannot be made would stand without: a field of the whole, or of a family."""
+
+    def stands(**other: Any) -> bool:
         try:
-            check_scorer(name, scorer, unit, [prompt.expect])
+            Behaviour(**made | other)
         except UserError:
-            wrong.append(part)
-        else:
-            if not _is_plain(prompt.expect):
-                wrong.append(part)
-    if wrong and len(wrong) < len(found):
-        return wrong[0], "expect"
-    return form, "scorer" if wrong else "name"
+            return False
+        return True
+
+    for name, fine in {"name": "fine", "margin": 1.0, "settings": Settings()}.items():
+        if stands(**{name: fine}):
+            return form, name
+    wrong = [part for part, prompt in found if not stands(prompts=(prompt,))]
+    return (wrong[0], "expect") if 0 < len(wrong) < len(found) else (form, "scorer")
 
 
 def _scorer(form: Form, folder: Path | None) -> tuple[str, dict[str, Any]]:

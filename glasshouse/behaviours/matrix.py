@@ -162,7 +162,8 @@ def cell_json(found: Cell, behaviour: Behaviour) -> dict[str, Any]:
 
 
 def worst(old: Evaluation, new: Evaluation) -> list[dict[str, Any]]:
-    """The prompts whose score moved furthest from what is good, with a reply of each version side by side."""
+    """The prompts whose score moved furthest from what is good, with a reply of each version side by side: of the epoch
+    in which it moved furthest."""
     sign = 1.0 if old.behaviour.good == "up" else -1.0
     found: list[dict[str, Any]] = []
     fresh = by_prompt(new)
@@ -172,9 +173,12 @@ def worst(old: Evaluation, new: Evaluation) -> list[dict[str, Any]]:
             continue
         was, now = (float(np.mean([score for _, score in some])) for some in (before, after))
         if was != now:
-            pick = min(after, key=lambda one: sign * one[1])[0]
+            first = {sample.epoch: (sample, score) for sample, score in before}
+            both = [(*first[sample.epoch], sample, score) for sample, score in after if sample.epoch in first]
+            both = both or [(*before[0], *after[0])]  # of no epoch have both a score
+            base, _, pick, _ = min(both, key=lambda one: sign * (one[3] - one[1]))
             turns = [{"role": role, "content": content} for role, content in pick.turns]
-            said = {"before": before[0][0].reply, "after": pick.reply}
+            said = {"before": base.reply, "after": pick.reply}
             found.append({"family": key[0], "prompt": key[1], "turns": turns, "was": was, "now": now, **said})
     return sorted(found, key=lambda one: sign * (one["now"] - one["was"]))[:SHOWN]
 

@@ -352,6 +352,8 @@ def _with_verdict(cell: Cell, p_adjusted: float) -> Cell:
     if verdict == "underpowered":
         reach = change.reach if change.bounded or change.few else 0.0
         needed = families_for(change.spread, cell.margin, reach=reach)
+        if needed <= change.families:  # so it did move
+            needed = _families_for_seen(change, cell.margin)
     return replace(cell, p_adjusted=p_adjusted, verdict=verdict, needed=needed)
 
 
@@ -402,6 +404,16 @@ def families_for(spread: float, margin: float, *, reach: float = 1.0) -> int:
     share = margin / reach if reach else 1.0
     fewest = math.ceil(math.log(LEVEL) / math.log(1 - share)) if share < 1 else FEWEST
     return max(FEWEST, fewest, math.ceil((z * spread / margin) ** 2))
+
+
+def _families_for_seen(change: Change, margin: float) -> int:
+    """How many families tell a change as large as the one that was seen, with a power of 80%: that it is within the
+    margin, or that it is not 0, whichever takes fewer."""
+    from scipy.stats import norm
+
+    d, power = abs(change.change.value), norm.ppf(POWER)
+    distances = ((margin - d) / (norm.ppf(1 - LEVEL) + power), d / (norm.ppf(1 - LEVEL / 2) + power))
+    return math.ceil(change.families * (change.error / max(distances)) ** 2)
 
 
 def smallest_change(spread: float, families: int, *, rate: float | None = None, among: int = 1) -> float:

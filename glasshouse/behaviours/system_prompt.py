@@ -20,7 +20,10 @@ from glasshouse.calls import Calls
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 
-SENTENCE = re.compile(r"\S.*?(?:[.!?。！？؟](?=\s|$)|(?=\n)|$)", re.DOTALL)
+# Up to a mark that ends it (not "Dr." or "e.g."), which in Chinese and Japanese no space follows, or the line's end.
+SENTENCE = re.compile(
+    r"\S.*?(?:(?<!\b[DMS][rst])(?<!\bMrs)(?<!\be\.g)(?<!\bi\.e)[.!?؟](?=\s|$)|[。！？]|(?=\n)|$)", re.DOTALL
+)
 
 
 def sentences(

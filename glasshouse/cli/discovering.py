@@ -194,9 +194,5 @@ def did_it_change(
         sides = ((then, found["base"]), (now, found["new"]))
         rates = [f"{v.name} ({v.hash[:12]}): right in {number(rate, 'rate')}" for v, rate in sides]
         change = f"{found['verdict']}: {number(found['change'], 'rate', signed=True)}"
-        needed = (
-            f"; {found['needed']} wordings would do if nothing moved, there are {found['families']}"
-            if found["needed"]
-            else ""
-        )
+        needed = f"; {found['needed']} wordings would do, there are {found['families']}" if found["needed"] else ""
         answer(json, found, "\n".join([*rates, change + needed]))

@@ -318,7 +318,7 @@ def show_comparison(found: dict[str, Any]) -> None:
     for row in sorted(found["cells"], key=lambda one: (order[one["verdict"]], one["p_adjusted"])):
         scale, percent = (100, "%") if row["unit"] == "rate" else (1, "")
         means = [f"{row[side]['value'] * scale:.3g}{percent}" for side in ("base", "new")]
-        needed = f", {row['needed']} families would do if nothing moved" if row["needed"] else ""
+        needed = f", {row['needed']} families would do" if row["needed"] else ""
         unscored = f", {row['unscored']} unscored" if row["unscored"] else ""
         verdict = Text(row["verdict"], style="dim" if row["problem"] else COLOURS[row["verdict"]])
         verdict.append(f"{needed}{unscored}", style="dim")

@@ -65,7 +65,7 @@ def matrix(comparison: Mapping[str, Any] | None) -> list[tuple[str, str, str, st
         (
             cell["behaviour"], f"{cell['base']['value']:.3f}", f"{cell['new']['value']:.3f}",
             f"{cell['change']['value']:+.3f} [{cell['change']['low']:+.3f}, {cell['change']['high']:+.3f}]",
-            cell["verdict"] + (f" ({cell['needed']} families would do if nothing moved)" if cell["needed"] else ""),
+            cell["verdict"] + (f" ({cell['needed']} families would do)" if cell["needed"] else ""),
         )
         for cell in comparison["cells"]
     ]  # fmt: skip

@@ -297,14 +297,14 @@ class _Judge:
             holds: Truth = verdict != "regressed"
             if verdict == "underpowered":
                 holds = None if policy.undecided == "hold" else True
-                text += f", {cell['needed']} families would do if nothing moved" if cell["needed"] else ""
+                text += f", {cell['needed']} families would do" if cell["needed"] else ""
                 text = f"cannot be told, which the policy lets pass; {text}" if holds else text
             if holds is not True and name in policy.allowed:
                 holds, text = True, f"{text} (allowed)"
             if cell.get("runs", 1) > 1:
                 text += f"; the worst of {cell['runs']} recorded runs"
             if cell.get("definitions", 1) > 1 and name not in policy.definitions:
-                holds = None if verdict != "regressed" else holds
+                holds = holds if holds is False else None
                 text = (
                     f"{cell['definitions']} definitions of this name were run on the base: say under `definitions` "
                     f"which counts ({name}: {cell['definition'][:12]} is the newest); by that {text}"

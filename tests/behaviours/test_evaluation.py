@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ from glasshouse.behaviours import evaluation as evaluation_module
 from glasshouse.behaviours.asking import choices, likelihood, prompt_ids
 from glasshouse.behaviours.behaviour import behaviour_from_json
 from glasshouse.behaviours.evaluation import name_parts, planned
-from glasshouse.behaviours.matrix import newest
+from glasshouse.behaviours.matrix import newest, worst
 from glasshouse.behaviours.scorers import SCORERS, Scorer
+from glasshouse.behaviours.system_prompt import SENTENCE
 from glasshouse.behaviours.versions import loaded
 from glasshouse.cli import app
 from glasshouse.models import ablate, add
@@ -284,6 +286,40 @@ def test_each_sentence_of_a_system_prompt_is_left_out(ws: Workspace) -> None:
     assert all([one["behaviour"] for one in row["undecided"]] == ["wordy-ends"] for row in found)
     lacking = read_evaluation(ws, made[2]).version["system"]
     assert lacking == "You are kind. Say only what is true."
+
+
+def test_a_sentence_is_dead_or_at_work(ws: Workspace) -> None:
+    """A behaviour that nothing moves, and one of saying just what is said with the whole prompt."""
+    worded = save_version(ws, "worded", model="small", system="You are kind.\nAnswer the question!")
+    asked = [{"family": str(i), "prompts": [f"Where does number {i} live?"]} for i in range(60)]
+    warm = {"temperature": 1.0, "max_new_tokens": 10}
+    said = evaluate(worded, behaviour("worded-refuses", "refusal", prompts=asked, settings=warm), ws)
+    assert [row["verdict"] for row in sentences(ws, worded)] == ["dead", "dead"]
+    expects = [{**one, "expect": sample.reply or "-"} for one, sample in zip(asked, said.samples, strict=True)]
+    evaluate(worded, behaviour("worded-as-ever", "exact", prompts=expects, settings=warm), ws)
+    found = sentences(ws, worded)
+    assert [row["verdict"] for row in found] == ["works", "works"]
+    assert all([one["behaviour"] for one in row["moved"]] == ["worded-as-ever"] for row in found)
+
+
+def test_what_a_sentence_is() -> None:
+    for system, wanted in (
+        ("请简短。不要说谎。", ["请简短。", "不要说谎。"]),
+        ("Ask Dr. Smith, e.g. today. Be kind!\nNo 3.5 here", ["Ask Dr. Smith, e.g. today.", "Be kind!", "No 3.5 here"]),
+        ("كن لطيفا؟ نعم.", ["كن لطيفا؟", "نعم."]),
+    ):  # fmt: skip
+        assert SENTENCE.findall(system) == wanted
+
+
+def test_replies_side_by_side_are_of_one_epoch(workspace: Workspace) -> None:
+    a_model(workspace)
+    one, of = asked("greets", [1]), version("m", workspace)
+    one = replace(one, settings=replace(one.settings, epochs=3, temperature=1.0))
+    names = (
+        write_evaluation(workspace, of, one, [0.0, *rest, 1.0], seed=seed) for seed, rest in enumerate(([1.0], [0.0]))
+    )
+    (shown,) = worst(*(read_evaluation(workspace, name) for name in names))
+    assert (shown["before"], shown["after"]) == ("1.0", "0.0")
 
 
 def test_nothing_run_on_the_base_is_said(ws: Workspace) -> None:

@@ -127,6 +127,18 @@ def test_four_verdicts() -> None:
     assert cells[0].needed is None
 
 
+def test_the_families_that_would_do_are_more_than_there_are() -> None:
+    """Of 120 three fell, half of the margin: 112 would show that nothing moved, and it did."""
+    old, new = samples([[1.0]] * 120), samples([[0.0]] * 3 + [[1.0]] * 117)
+    (found,) = judged([cell(paired(old, new, bounded=True))])
+    assert families_for(found.change.spread, 0.05) < 120
+    assert found.verdict == "underpowered" and found.needed is not None and 120 < found.needed < 400
+    many = math.ceil(found.needed / 120)
+    new = samples(([[0.0]] * 3 + [[1.0]] * 117) * many)
+    (enough,) = judged([cell(paired(samples([[1.0]] * 120 * many), new, bounded=True))])
+    assert enough.verdict != "underpowered"
+
+
 def test_four_families_say_nothing_however_alike() -> None:
     rows = [[5.0, 5.0]] * 4
     found = judged([cell(paired(samples(rows), samples(rows), bounded=False))])[0]
