@@ -254,7 +254,10 @@ def test_a_dictionary_is_learnt_with_nothing_on_disk(opened: dict[str, Any], cor
     ws, model = opened["ws"], opened["found"]["model"]
     stored = ws.names("activations")
     words = ["--live", corpus_dir, "--tokens", "8k", "--features", 48, "--k", 4, "--batch", 256, "--name", "live"]
-    assert "expected --site beside --live" in invoke("learn", model, *words, "--workspace", ws.root).stderr
+    assert (
+        "expected --site, such as resid.6, beside --live"
+        in invoke("learn", model, *words, "--workspace", ws.root).stderr
+    )
     at = ["--site", "resid.1", "--workspace", ws.root, "--json"]
     learnt = json.loads(succeed("learn", model, *words, *at).stdout)
     assert learnt["site"] == "resid.1" and learnt["report"]["unexplained"]["value"] < 1.5

@@ -127,28 +127,21 @@ def learn(
     from glasshouse.text import corpus
 
     with begin(workspace, create=live is not None) as ws:
-        rows: Any
-        if live is None:
-            rows = store(ws, activations)
-            if site is None and len(rows.sites) > 1:
-                raise UserError(
-                    f"expected --site, one of {', '.join(rows.sites)} in {activations}, got none; choose one"
-                )
-            model = load(rows.model_name, device=device, workspace=ws)
-            check_known(model, ws)
-        else:
-            if site is None:
-                raise UserError("expected --site beside --live, such as resid.6, got none; say where to look")
-            model = load(activations, device=device, workspace=ws)
-            check_known(model, ws)
+        rows: Any = store(ws, activations) if live is None else None
+        model = load(activations if rows is None else rows.model_name, device=device, workspace=ws)
+        check_known(model, ws)
+        sites: tuple[str, ...] = () if rows is None else rows.sites
+        if site is None and len(sites) != 1:
+            have = f"one of {', '.join(sites)} in {activations}" if sites else "such as resid.6, beside --live"
+            raise UserError(f"expected --site, {have}, got none; choose one")
+        place = str(model.site(site or sites[0]))
+        if live is not None:
             text = corpus(live)
             say(str(text))
-            rows = stream(
-                model, text, str(model.site(site)), tokens=tokens or HARVEST_TOKENS, context=min(256, model.context),
-                seed=seed,
-            )  # fmt: skip
+            context = min(256, model.context)
+            rows = stream(model, text, place, tokens=tokens or HARVEST_TOKENS, context=context, seed=seed)
             remember(model, activations, ws)
-        place = rows.site(site or rows.sites[0])
+        place = rows.site(place)
         config = LearnConfig(
             features=features, k=k, activation=activation, tokens=tokens or 2 * rows.rows, batch=min(batch, rows.rows),
             rate=rate, seed=seed,

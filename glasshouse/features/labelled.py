@@ -165,14 +165,12 @@ def _truth(
         first = np.searchsorted(start_T, start_T[holding])  # tokens that share a character begin at it together
         ranges = np.stack([first, np.searchsorted(start_T, bounds[:, 1], side="left")], axis=1)
         halves_TH = np.zeros((len(start_T), len(HALVES)), bool)
+    held = [(concept, slice(*ends)) for (*_, concept), ends in zip(spans, ranges, strict=True)]
+    held += [(half, half_T) for half, half_T in zip(HALVES, halves_TH.T, strict=True) if half_T.any()]
     truth_TC = np.zeros((len(start_T), len(number)), bool)
-    for half, half_T in zip(HALVES, halves_TH.T, strict=True):
-        for path in above(half):
-            if path in number:
-                truth_TC[:, number[path]] |= half_T
-    for (*_, concept), (first, last) in zip(spans, ranges, strict=True):
+    for concept, where in held:
         for path in above(concept):
-            truth_TC[first:last, number[path]] = True
+            truth_TC[where, number[path]] = True
     return truth_TC
 
 

@@ -111,7 +111,8 @@ def test_intervals_are_wider_when_documents_stand_together() -> None:
 
 
 def test_truth_lies_on_every_token_that_holds_a_part_of_a_span() -> None:
-    document, number = Document(0, "x", "text", "ab Д cd!"), {"a": 0, "b": 1, "b/c": 2}
+    document = Document(0, "x", "text", "ab Д cd!")
+    number = {name: i for i, name in enumerate(("a", "b", "b/c", "half", "half/first", "half/last"))}
     spans = [(0, 2, "a"), (3, 4, "b/c")]
     start_T, bytes_T = np.array([0, 2, 3, 4, 7]), np.array([2, 2, 1, 3, 1])  # " " with half of Д, its other half
     truth_TC = reading._truth(document, spans, number, start_T, bytes_T)

@@ -166,6 +166,8 @@ def test_regressions_allowed_undecided_waived_and_touched(tmp_path: Path) -> Non
         "created": "2026-01-01T00:00:00+00:00",
     }  # a fall is allowed, evidence that is too old is not
     assert verdict(policy(tmp_path, allowed), comparison={"cells": [old], "missing": []}).verdict == "unknown"
+    two = {**bad["cells"][0], "definitions": 2, "definition": "a" * 64}  # nor is it said which fall
+    assert verdict(policy(tmp_path, allowed), comparison={"cells": [two], "missing": []}).verdict == "unknown"
     unsure = {"cells": [cell("facts", "underpowered", needed=300)], "missing": []}
     assert verdict(policy(tmp_path, plain), comparison=unsure).verdict == "unknown"
     assert verdict(policy(tmp_path, allowed), comparison=unsure).verdict == "pass"
