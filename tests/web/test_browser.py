@@ -28,9 +28,14 @@ class Page:
 
     def until(self, find: str, *values: object) -> Any:
         """Run a JavaScript expression until it is true; its value."""
+        from selenium.common.exceptions import TimeoutException
         from selenium.webdriver.support.ui import WebDriverWait
 
-        return WebDriverWait(self.chrome, 90).until(lambda c: c.execute_script(f"return {find}", *values))
+        try:
+            return WebDriverWait(self.chrome, 90).until(lambda c: c.execute_script(f"return {find}", *values))
+        except TimeoutException:
+            shown = self.chrome.execute_script("return document.body.innerText")
+            pytest.fail(f"{find} {values} never came at {self.chrome.current_url}, which shows: {shown:.1000}")
 
     def has(self, text: str) -> None:
         self.until("document.body.innerText.includes(arguments[0])", text)
