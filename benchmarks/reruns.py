@@ -1,6 +1,6 @@
 """Claim: a version held against itself, sampled anew, is called changed no more often than is allowed.
 
-    python benchmarks/reruns.py --work villagers                   # the workspace of villager.py; ten minutes
+    python benchmarks/reruns.py --work villagers           # the workspace of villager.py; fifty minutes of one core
     python benchmarks/reruns.py --work villagers --reruns 4 --families 20 --out reruns.json
 
 Real replies of the villager of seed 0, at temperature 0.8, to behaviours of the suite `world`, all taken for guards:
@@ -37,7 +37,7 @@ BEHAVIOURS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="workspace with villager-0")
-    parser.add_argument("--reruns", type=int, default=50)
+    parser.add_argument("--reruns", type=int, default=100)
     parser.add_argument("--families", type=int, default=30, help="of a behaviour")
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "reruns.json")
