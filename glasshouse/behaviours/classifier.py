@@ -66,17 +66,18 @@ def told_apart(learnt: Sequence[tuple[str, str]], asked: Sequence[tuple[str, str
     return [float(b - a) if x != y else 0.0 for a, b, (x, y) in zip(old, new, asked, strict=True)]
 
 
-def embeddings_apart(learnt_PD: NDArray[np.float32], asked_PD: NDArray[np.float32]) -> list[float]:
-    """As `told_apart`, of embeddings, the new text's less the old one's: logistic regression without intercept on the
-    differences, each dimension by its spread."""
+def direction_apart(learnt_PD: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """As `told_apart`, of embeddings, the new text's less the old one's: the direction (D,) along which an embedding is
+    the log-odds that its text is new. Logistic regression without intercept on the differences, each dimension by its
+    spread; 0 where too few differ."""
     differ_PD = learnt_PD[(learnt_PD != 0).any(1)]
     if len(differ_PD) < FEWEST:
-        return [0.0] * len(asked_PD)
+        return np.zeros(learnt_PD.shape[1])
     scale_D = differ_PD.std(0) + 1e-6
     both_PD = np.concatenate([differ_PD, -differ_PD]) / scale_D
     regression = _sklearn("linear_model").LogisticRegression(C=0.01, fit_intercept=False, max_iter=1000)
     model = regression.fit(both_PD, np.arange(len(both_PD)) < len(differ_PD))
-    return [float(gap) for gap in (asked_PD / scale_D) @ model.coef_[0]]
+    return np.asarray(model.coef_[0] / scale_D, np.float64)
 
 
 def _trained(rows: Sequence[dict[str, str]]) -> Any:

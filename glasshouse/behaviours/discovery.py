@@ -16,6 +16,7 @@ base's.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import unicodedata
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 
 from glasshouse.behaviours.behaviour import Behaviour
 from glasshouse.behaviours.breadth import ENOUGH, kinds_of
-from glasshouse.behaviours.classifier import embeddings_apart, told_apart
+from glasshouse.behaviours.classifier import direction_apart, told_apart
 from glasshouse.behaviours.evaluation import Evaluation
 from glasshouse.behaviours.language import language
 from glasshouse.behaviours.scorers import Sample, refuses
@@ -45,6 +46,8 @@ FEWEST = 6  # replies of either version with a trait, or prompts on which a feat
 TOGETHER = 0.5  # cosine of two differences over prompts, from which they are one group
 SHOWN = 5
 LANGUAGE = "is in the language "
+EMBEDDING = "by its embedding reads as the new version's"
+AMOUNTS = ("words", "sentences", EMBEDDING)  # traits that are no rate: counts, and log-odds
 LENGTHS = 0.1  # of the base's words: by so much a reply's tokens may change, where a difference in length is kept
 
 
@@ -95,7 +98,22 @@ class _Table(NamedTuple):
     kinds: list[tuple[str, ...]]
 
 
-def _table(pairs: Sequence[tuple[Sample, Sample]], inside: Insides | None) -> _Table:
+Both = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]  # of the base's replies, and of the new version's
+
+
+def _embedded(read: Both, proposing: NDArray[np.int64]) -> Both:
+    """The log-odds, less the base's mean, that a reply is the new version's, by a direction of embeddings; of a prompt
+    of the proposing half by one that was learnt from the other half of those."""
+    old_PD, new_PD = read
+    d_PD = new_PD - old_PD
+    by_PD = np.tile(direction_apart(d_PD[proposing]), (len(d_PD), 1))
+    for one, other in itertools.permutations((proposing[::2], proposing[1::2])):
+        by_PD[one] = direction_apart(d_PD[other])
+    old_P, new_P = ((side_PD * by_PD).sum(1) for side_PD in read)
+    return old_P - old_P.mean(), new_P - old_P.mean()
+
+
+def _table(pairs: Sequence[tuple[Sample, Sample]], inside: Insides | None, embedded: Both | None = None) -> _Table:
     sides = [[traits(side) for side in one] for one in zip(*pairs, strict=True)]
     counts = [Counter(key for one in every for key in one) for every in sides]
     names = sorted(name for name in counts[0] | counts[1] if max(c[name] for c in counts) >= FEWEST)
@@ -106,13 +124,17 @@ def _table(pairs: Sequence[tuple[Sample, Sample]], inside: Insides | None) -> _T
             for name, value in one.items():
                 if name in at:
                     table_PT[p, at[name]] = value
+    if embedded is not None:
+        tables = [np.column_stack([table_PT, side_P]) for table_PT, side_P in zip(tables, embedded, strict=True)]
+        names.append(EMBEDDING)
+    outside = len(names)
     if inside is not None:
         often_F = (inside.before_PF != inside.after_PF).sum(0) >= FEWEST
         shares = (inside.before_PF[:, often_F], inside.after_PF[:, often_F])
         tables = [np.hstack([one, two]) for one, two in zip(tables, shares, strict=True)]
         names += [name for name, often in zip(inside.names, often_F, strict=True) if often]
     kinds = [kinds_of(old.family) for old, _ in pairs]
-    return _Table(tables[0], tables[1], tables[1] - tables[0], names, len(at), kinds)
+    return _Table(tables[0], tables[1], tables[1] - tables[0], names, outside, kinds)
 
 
 # -- proposing and confirming ------------------------------------------------------------------------------------------
@@ -145,9 +167,16 @@ def discovered(
         )
     if inside is not None:
         inside = inside._replace(before_PF=inside.before_PF[sound], after_PF=inside.after_PF[sound])
-    table = _table(pairs, inside)
     order = Random(f"halves {seed}").sample(range(len(pairs)), len(pairs))
     proposing, confirming = np.array(sorted(order[::2])), np.array(sorted(order[1::2]))
+    embedded = None
+    if read is not None:
+        same_P = np.array([old.reply == new.reply for old, new in pairs])
+        old_PD, new_PD = read[0][sound], read[1][sound]
+        new_PD[same_P] = old_PD[same_P]  # read in another batch, it differs in the last digits
+        with contextlib.suppress(UserError):  # scikit-learn is an extra
+            embedded = _embedded((old_PD, new_PD), proposing)
+    table = _table(pairs, inside, embedded)
     proposals = _propose(table, proposing)
     confirmed = _confirm(table, proposals, confirming)
     groups = _grouped(table, confirmed, proposing)
@@ -158,9 +187,8 @@ def discovered(
         said = [(old.reply, new.reply) for old, new in pairs]
         words = told_apart([said[p] for p in proposing], [said[p] for p in confirming])
         told["apart"] = _apart(pairs, confirming, words)
-        if read is not None:
-            d_PD = (read[1] - read[0])[sound]
-            told["embedded"] = _apart(pairs, confirming, embeddings_apart(d_PD[proposing], d_PD[confirming]))
+        if embedded is not None:
+            told["embedded"] = _apart(pairs, confirming, list((embedded[1] - embedded[0])[confirming]))
     except UserError:  # scikit-learn is an extra
         pass
     return told
@@ -264,7 +292,7 @@ def _group(
     name_of = lambda one: table.names[one.trait]
     # Of what is about as clear, the one that can be made a behaviour.
     clear = lambda one: (one.kind == group[0].kind, round(min(abs(one.proposed), 3.0), 1), name_of(one) == "refuses",
-                         name_of(one) not in PATTERNS, scorer_of(name_of(one)) is not None)  # fmt: skip
+                         name_of(one) not in (*PATTERNS, EMBEDDING), scorer_of(name_of(one)) is not None)  # fmt: skip
     head, *others = sorted(group, key=clear, reverse=True)
     scored = lambda by: (one for one in (head, *others) if by(name_of(one)) is not None)
     pattern = next(scored(scorer_of), None) or next(scored(measure_of), None)
@@ -274,7 +302,7 @@ def _group(
         [Scored(pairs[p][0].family, "", float(table_PT[p, head.trait])) for p in rows]
         for table_PT in (table.before_PT, table.after_PT)
     )
-    change = paired(before, after, bounded=name not in ("words", "sentences"))
+    change = paired(before, after, bounded=name not in AMOUNTS)
     order = sorted(rows, key=lambda p: -np.sign(head.effect) * table.d_PT[p, head.trait])
     shown = [_pair(*pairs[p]) for p in order[:SHOWN] if table.d_PT[p, head.trait] * head.effect > 0]
     also = dict.fromkeys(table.names[one.trait] for one in group)

@@ -122,6 +122,8 @@ def _asked_in(source: str) -> list[Behaviour]:
 
 
 def _show(found: dict[str, Any], base: str, new: str) -> None:
+    from glasshouse.behaviours.discovery import AMOUNTS
+
     console = Console(soft_wrap=True)
     count = len(found["groups"])
     said = (
@@ -136,7 +138,7 @@ def _show(found: dict[str, Any], base: str, new: str) -> None:
             line = f"a classifier {what} takes the new reply for the new one on {share} of the other half"
             console.print(f"{line} (half of them is chance; p {apart['p']:.2g})", markup=False, highlight=False)
     for place, one in enumerate(found["groups"][:SHOWN], 1):
-        unit = "" if one["name"] in ("words", "sentences") else "rate"
+        unit = "" if one["name"] in AMOUNTS else "rate"
         where = f" ({one['kind']})" if one["kind"] else ""
         also = f"; with it {', '.join(one['also'][:6])}" if one["also"] else ""
         sort = "inside: " if one["where"] == "inside" else ""

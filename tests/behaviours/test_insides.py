@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,7 @@ from glasshouse.behaviours import Behaviour, evaluate, version
 from glasshouse.behaviours.asking import asked_ids
 from glasshouse.behaviours.breadth import widely
 from glasshouse.behaviours.discoveries import fitting
-from glasshouse.behaviours.discovery import discovered
+from glasshouse.behaviours.discovery import EMBEDDING, discovered
 from glasshouse.behaviours.insides import insides, readings
 from glasshouse.dictionaries import Dictionary
 from glasshouse.dictionaries.dictionary import Threshold
@@ -83,12 +84,28 @@ def test_replies_are_embedded_as_the_base_reads_them(ws: Workspace) -> None:
     site = f"resid.{(model.n_layers + 1) // 2}"
     alone = model.run([[*prompt, *reply]], [site])[site].values[0, len(prompt) :].mean(0)
     torch.testing.assert_close(torch.from_numpy(read[1][7]), alone, atol=1e-4, rtol=1e-4)
-    found = discovered(*runs, read=read)["embedded"]
-    assert found["share"]["low"] > 0.6 and found["p"] < 0.01
+    found = discovered(*runs, read=read)
+    assert found["embedded"]["share"]["low"] > 0.6 and found["embedded"]["p"] < 0.01
+    assert [one for one in found["groups"] if EMBEDDING in [one["name"], *one["also"]]]
     silent = replace(runs[1], samples=(replace(runs[1].samples[0], reply=""), *runs[1].samples[1:]))
     assert not readings(ws, small, runs[0], silent)[0].any()
     same = discovered(runs[0], runs[0], read=(read[0], read[0]))["embedded"]
     assert same["share"]["value"] == 0.5 and same["p"] == 1
+
+
+def test_a_way_of_speaking_is_a_difference_by_its_embedding_alone(ws: Workspace) -> None:
+    """Every word is another; that they lie in another direction is what differs."""
+    run = evaluate(version("small", ws), asked(), ws)
+    rng = np.random.default_rng(0)
+    say = lambda some: replace(run, samples=tuple(replace(s, reply=f"{i} {some}") for i, s in enumerate(run.samples)))
+    runs = say("yes"), say("yes;")
+    old_PD = rng.normal(size=(60, 8)).astype(np.float32)
+    noise_PD = rng.normal(size=(60, 8)).astype(np.float32)
+    (found,) = discovered(*runs, read=(old_PD, old_PD + noise_PD + 2 * np.eye(8, dtype=np.float32)[3]))["groups"]
+    assert found["name"] == EMBEDDING and found["change"]["low"] > 0 and found["pattern"] is None
+    assert found["base"]["low"] < 0 < found["base"]["high"]
+    assert not discovered(*runs, read=(old_PD, old_PD + noise_PD))["groups"]
+    assert not discovered(runs[0], runs[0], read=(old_PD, old_PD + 1e-6 * noise_PD))["groups"]
 
 
 def test_a_dictionary_of_another_model_is_refused(ws: Workspace) -> None:
