@@ -49,7 +49,7 @@ class Budget:
 DEMO = {
     "world": Budget(
         shape="villager", vocabulary=4096, context=128, grow_tokens=5_500_000, grow_plainly=2_600_000,
-        harvest_tokens=900_000, learn_tokens=2_700_000, gather_tokens=500_000, features=2048, k=16,
+        harvest_tokens=900_000, learn_tokens=1_800_000, gather_tokens=400_000, features=2048, k=16,
     ),
     "other": Budget(
         shape="default", vocabulary=4096, grow_tokens=3_000_000, grow_plainly=2_000_000, harvest_tokens=1_200_000,

@@ -77,7 +77,7 @@ def generate(
     for step in range(max_new_tokens):
         logits_BV = loop.next_logits()
         new_tokens_seen = new_tokens_seen or step > 0
-        chosen = [rows[b].choose(logits_V, temperature) for b, logits_V in zip(fed, logits_BV, strict=True)]
+        chosen = _chosen([rows[b] for b in fed], logits_BV, temperature)
         for b, token in zip(fed, chosen, strict=True):
             row = rows[b]
             if not row.stopped:
@@ -189,6 +189,20 @@ def differs_by_text(effect: Effect) -> bool:
     return part.kind == "patch" or counted_from_end or Site.parse(effect.site).kind in ("pattern", "logits")
 
 
+def _chosen(rows: Sequence[_Row], logits_BV: Tensor, temperature: float) -> list[int]:
+    """The next token of every row; of one that has stopped, any."""
+    for row, largest in zip(rows, logits_BV.amax(1).tolist(), strict=True):
+        if not row.stopped and not math.isfinite(largest):  # −∞ for some, not all, is how a token is forbidden
+            raise UserError(
+                f"expected finite logits from {row.model.name}, got {largest}, an overflow in the model or an edit; "
+                "give a smaller strength, or float32"
+            )
+    if temperature == 0:
+        chosen: list[int] = logits_BV.argmax(1).tolist()
+        return chosen
+    return [row.draw(logits_V, temperature) for row, logits_V in zip(rows, logits_BV, strict=True)]
+
+
 class _Row:
     """One prompt and what has come after it."""
 
@@ -200,14 +214,7 @@ class _Row:
         self._prompt_text = self._decode(prompt)
         self._said = ""
 
-    def choose(self, logits_V: Tensor, temperature: float) -> int:
-        if not self.stopped and not logits_V.max().isfinite():  # −∞ for some, not all, is how a token is forbidden
-            raise UserError(
-                f"expected finite logits from {self.model.name}, got {float(logits_V.max())}, an overflow in the model "
-                "or an edit; give a smaller strength, or float32"
-            )
-        if temperature == 0:
-            return int(logits_V.argmax())
+    def draw(self, logits_V: Tensor, temperature: float) -> int:
         # From the largest, which no temperature makes infinite; a smaller one than 1e-30 would be 0 in fp32.
         chances_V = torch.softmax((logits_V - logits_V.max()) / max(temperature, 1e-30), -1)
         return int(torch.multinomial(chances_V, 1, generator=self._generator))

@@ -67,7 +67,7 @@ class Training:
         self.rows = self._rows(self.train_text)
         self.kept_rows = self._rows(self.keep) if self.keep is not None else None
         self.held_out = HeldOut(
-            tokenise(self.held_text, self.tokenizer, max_tokens=200_000), self.lengths_V, self.context, self.end
+            tokenise(self.held_text, self.tokenizer, max_tokens=100_000), self.lengths_V, self.context, self.end
         )
         teacher = self._begin().requires_grad_(False) if self.keep is not None else None
         self.trainer = Trainer(self._begin(), self.recipe, self.precision, teacher, self.keep_weight)

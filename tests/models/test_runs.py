@@ -15,9 +15,9 @@ from sae import Sae
 from torch import Tensor, nn
 
 import glasshouse as gh
-from glasshouse.models import Batch, Place, SiteMap
+from glasshouse.models import Batch, Place, SiteMap, generation
 from glasshouse.models.cache import roomy_cache
-from glasshouse.models.generation import _Row
+from glasshouse.models.generation import _chosen, _Row
 from glasshouse.models.model import Model
 from glasshouse.models.runs import Bound
 
@@ -185,14 +185,14 @@ def test_sampling_is_seeded_and_does_not_depend_on_neighbours(model: Model) -> N
 def test_a_temperature_near_zero_takes_the_likeliest(model: Model) -> None:
     logits_V = torch.tensor([-3.0, 25.0, 24.9, float("-inf")])
     for temperature in (0.0, 1e-5, 1e-39, 1e-300):
-        assert _Row(model, [1], 0).choose(logits_V, temperature) == 1
+        assert _chosen([_Row(model, [1], 0)], logits_V[None], temperature) == [1]
 
 
 def test_models_that_hardly_differ_choose_alike_with_one_seed(model: Model) -> None:
     """A draw takes the largest of chance / exponential noise, and the noise is the seed's: two models' draws differ
     about as often as their chances do, which discovery relies on."""
     draws = [
-        [_Row(model, [1], seed).choose(torch.tensor([0.0, tip, -1.0]), 1.0) for seed in range(400)]
+        _chosen([_Row(model, [1], seed) for seed in range(400)], torch.tensor([[0.0, tip, -1.0]]).expand(400, -1), 1.0)
         for tip in (-0.05, 0.05)
     ]
     assert draws[0].count(1) > 100 and sum(a != b for a, b in zip(*draws, strict=True)) < 30
@@ -230,7 +230,7 @@ def test_text_streams_in_whole_characters(model: Model) -> None:
     forced = iter([*smile, *smile])
     bias = torch.zeros(model.sites["logits"].width)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Row, "choose", lambda self, logits, temperature: next(forced))
+        patch.setattr(generation, "_chosen", lambda rows, logits_BV, temperature: [next(forced) for _ in rows])
         pieces: list[str] = []
         made = model.generate("Ada", len(smile) * 2, on_token=pieces.append, edits=gh.add("logits", bias))
     assert "".join(pieces) == made.text == "é☃ é☃é☃ é☃"
