@@ -294,8 +294,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--villager", type=Path, help="a workspace with models/villager")
     parser.add_argument("--shape", choices=["villager", "gpt2"], help="only this one")
-    parser.add_argument("--questions", type=int, help="default: 160 of the villager, 16 of GPT-2's shape")
-    parser.add_argument("--shots", type=int, default=6, help="worked examples, 3 at most for the villager")
+    parser.add_argument("--questions", type=int, help="default: 160 of the villager, 32 of GPT-2's shape")
+    parser.add_argument(
+        "--shots", type=int, nargs="+", default=[6, 25], help="worked examples for GPT-2's shape: few, and as ARC has"
+    )
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES), help="of the peers, to choose from")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "runner.json")
@@ -311,11 +313,11 @@ def main() -> None:
             # Inspect puts the mark that begins a text before a chat, too; the template has none, and no side gets it.
             grown.tokenizer.backend_tokenizer.post_processor = ByteLevel(trim_offsets=False)
             folder = keep(ws, "villager", grown.module, grown.tokenizer)
-            cases.append(case("villager", folder, ws, args.questions or 160, min(args.shots, 3), args))
+            cases.append(case("villager", folder, ws, args.questions or 160, min(*args.shots, 3), args))
         if args.shape != "villager":
             tokenizer = tokenizer_here()
             folder = keep(ws, "gpt2", gpt2(tokenizer), tokenizer)
-            cases.append(case("gpt2", folder, ws, args.questions or 16, args.shots, args))
+            cases += [case("gpt2", folder, ws, args.questions or 32, shots, args) for shots in args.shots]
     ratios = [c[key] for c in cases for key in ("ratio_choices_lm_eval", "ratio_replies_inspect")]
     result = {
         "claim": (__doc__ or "").splitlines()[0], "holds": min(ratios) >= BAR, "threads": torch.get_num_threads(),
