@@ -48,7 +48,7 @@ class Budget:
 # in 3 and 1.
 DEMO = {
     "world": Budget(
-        shape="villager", vocabulary=4096, context=128, grow_tokens=5_500_000, grow_plainly=2_600_000,
+        shape="villager", vocabulary=4096, context=128, grow_tokens=5_500_000, grow_plainly=2_400_000,
         harvest_tokens=900_000, learn_tokens=1_800_000, gather_tokens=400_000, features=2048, k=16,
     ),
     "other": Budget(
