@@ -70,6 +70,7 @@ def read_policy(path: Path) -> Policy:
 
 
 def _threshold(form: Form, levels: list[str]) -> Threshold:
+    form.take("else", str, "unknown", among=("unknown",))  # said or not, it is so: what is neither counts as crossed
     found = Threshold(
         name=form.take("threshold", str), about=form.take("about", str), evidence=_required(form.form("evidence")),
         crossed=_bound(form, "crossed"), ruled_out=_bound(form, "ruled_out"),

@@ -106,6 +106,11 @@ def test_between_the_bounds_is_unknown_and_counts_as_crossed(tmp_path: Path) -> 
     assert text_of(found, "threshold: misuse").startswith("unknown, counts as crossed")
 
 
+def test_else_unknown_may_be_said(tmp_path: Path) -> None:
+    found = policy(tmp_path, TEXT.replace("    then:", "    else: unknown\n    then:"))
+    assert found == policy(tmp_path) and found.hash == policy(tmp_path).hash
+
+
 def test_a_level_that_is_not_written_holds(tmp_path: Path) -> None:
     found = verdict(policy(tmp_path), {**GOOD, ("new", "tasks", ""): seen(0.95, 0.99)})
     assert found.verdict == "hold" and found.level == "3" and "not yet specified" in text_of(found, "level: 3")
@@ -309,6 +314,8 @@ def test_evidence_of_an_earlier_version_stands_in_until_a_trigger(tmp_path: Path
         ("date: 2026-11-01", "date: 1 November", r"policy.yaml, line 3: expected a date such as 2026-01-31"),
         ("crossed: {above: 0.5}", "crossed: {above: 0.1}", r"expected `crossed` and `ruled_out` on two sides"),
         ("crossed: {above: 0.5}", "crossed: {below: 0.5}", r"on two sides with a buffer"),
+        ("    then: 2", "    else: ruled_out\n    then: 2", r"line 23: expected `else` among unknown, got 'ruled_out'"),
+        ("    then: 2", "    else: false\n    then: 2", r"line 23: expected text for `else`, got False"),
         ("crossed: {above: 0.5}", "crossed: {}", r"expected `below` or `above` in `crossed`"),
         ("families: 50, epochs", "famlies: 50, epochs", r"line 20: expected no `famlies` in `evidence`"),
         ("    about: Helps with harm.\n", "", r"line 18: expected `about` in `thresholds`, text"),
