@@ -177,7 +177,8 @@ def _comparison(
                 "definitions": len(asked), "definition": recorded[cell["sources"][0]].behaviour,
                 "runs": len(sound[cell["behaviour"]]),
             }  # fmt: skip
-            cells.append({**cell, "touched": touched.prompts, "unknown": touched.unknown, **more})
+            by = {"touched": touched.prompts, "unknown": touched.unknown, "judge": touched.judge}
+            cells.append({**cell, **by, **more})
     missing = [behaviour for behaviour in found["missing"] if behaviour in guards]
     unsound = {behaviour: problem for behaviour, problem in unsound.items() if behaviour in guards}
     return {**found, "cells": cells, "missing": missing, "unsound": unsound}
@@ -355,6 +356,7 @@ def _of_run(ws: Workspace, required: Required, one: Version, run: str, recorded:
         unknown = touched.unknown if required.provenance == "recorded" else ""
         if problem := touched.problem or touched.prompts or unknown:
             return Evidence(**given, problem=problem)
+        given["judge"] = given.get("judge") or touched.judge
     return Evidence(**given)
 
 
@@ -436,11 +438,12 @@ def _problem(ws: Workspace, evaluation: str, version: Version, recorded: Ledger)
 
 class Touch(NamedTuple):
     """What is wrong with where a behaviour's prompts and its instrument come from: what training has touched, what is
-    not known of it, and what was altered."""
+    not known of it, and what was altered. judge: what a judge has in common with the model, which is nothing wrong."""
 
     prompts: str = ""
     unknown: str = ""
     problem: str = ""
+    judge: str = ""
 
 
 def _touched(ws: Workspace, version: Version, evaluation: str) -> Touch:
@@ -448,12 +451,16 @@ def _touched(ws: Workspace, version: Version, evaluation: str) -> Touch:
     from glasshouse.behaviours.provenance import touched
 
     try:
-        found = touched(ws, version, read_evaluation(ws, evaluation).behaviour)
+        done = read_evaluation(ws, evaluation)
+        found = touched(ws, version, done.behaviour, done.checked.by.get("at") if done.checked else None)
     except UserError as error:
         return Touch(problem=str(error))
     text = "stand in the text that the model was trained on"
     prompts = [f"{found.prompts} of its {found.of} prompts {text}"] if found.prompts else []
     prompts += [f"{found.labels} of the labelled texts of its instrument {text}"] if found.labels else []
     prompts += [f"its judge, {found.judge}, is of the model's own line"] if found.judge else []
+    on = "on which its judge was checked stand in the text that the judge was trained on"
+    prompts += [f"{found.judged} of the labelled texts {on}"] if found.judged else []
     unknown = f"what {', '.join(found.unknown)} was trained on is not recorded"
-    return Touch("; ".join(prompts), unknown if found.unknown else "")
+    judge = f"its judge comes from {found.base}, as the model does" if found.base else ""
+    return Touch("; ".join(prompts), unknown if found.unknown else "", judge=judge)

@@ -6,10 +6,12 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import safe_open
 
 from glasshouse.behaviours.behaviour import Behaviour, Prompt
@@ -23,39 +25,60 @@ from glasshouse.workspace import Workspace, hash_file
 
 class Touched(NamedTuple):
     """How many of a behaviour's prompts stand in the training text, and of the labelled texts that its judge or
-    classifier rests on. unknown: models in the line of descent, and edits of weights, of which is not recorded what
-    they were trained on. judge: a local one that is in that line, or comes from it, so that the model judges itself;
-    or ""."""
+    classifier rests on. unknown: models in the line of descent, or in that of a local judge, and edits of weights, of
+    which is not recorded what they were trained on. judge: a local one that is in that line, or comes from it, so that
+    the model judges itself; or "". judged: how many of the labelled texts on which it was checked stand in its own
+    training text. base: where it is neither, the model that both come from; or ""."""
 
     prompts: int
     of: int
     unknown: tuple[str, ...]
     labels: int = 0
     judge: str = ""
+    judged: int = 0
+    base: str = ""
 
 
-def touched(ws: Workspace, version: Version, behaviour: Behaviour) -> Touched:
+def touched(ws: Workspace, version: Version, behaviour: Behaviour, judged_by: str | None = None) -> Touched:
     """Of the version's model and of those that it was fine-tuned from. A prompt is its last turn: system prompts and
-    the turns before may be common. Raises `UserError` where what is recorded of the text was altered."""
-    lines, unknown = [], [version.foreign] if version.foreign else _weight_edits(ws, version)
+    the turns before may be common. judged_by: the hash of the local judge that was asked, where it has to be that one.
+    Raises `UserError` where what is recorded of the text was altered."""
     line = descent(ws, version.model, version.weights)
-    for name, here in line:
-        file = ws.path("models", name) / LINES
-        if here and file.is_file():
-            if hash_file(file) != ws.manifest("models", name)["files"].get(LINES, {}).get("sha256"):
-                raise UserError(f"{file} does not match the hash in its manifest: it was altered; restore it")
-            lines.append(read_lines(file))
-        else:
-            unknown.append(name)
-    every = np.unique(np.concatenate(lines)) if lines else np.zeros(0, np.uint64)
-    settings = innermost(behaviour.scorer)[1]
+    every, unknown = _learnt(ws, line)
+    unknown = [version.foreign] if version.foreign else [*_weight_edits(ws, version), *unknown]
+    scorer, settings = innermost(behaviour.scorer)
     found = sum(any(seen(text, every) for text in _asked(prompt, settings)) for prompt in behaviour.prompts)
     texts = [str(row.get("reply", row.get("text", ""))) for row in settings.get("labels", ())]
-    labels = sum(seen(text, every) for text in texts)
-    model = str(settings.get("model", "")) if innermost(behaviour.scorer)[0] == "judge" else ""
+    model = str(settings.get("model", "")) if scorer == "judge" else ""
     judge = model.removeprefix("local/") if model.startswith("local/") else ""
-    own = judge in {one.name for one in line} or version.model in {one.name for one in descent(ws, judge)}
-    return Touched(found, len(behaviour.prompts), tuple(unknown), labels, judge if own else "")
+    judges = descent(ws, judge, judged_by)
+    by_judge, more = _learnt(ws, judges)
+    names = [one.name for one in line]
+    own = judge in names or version.model in {one.name for one in judges}
+    return Touched(
+        found, len(behaviour.prompts), tuple(dict.fromkeys([*unknown, *more])),
+        labels=sum(seen(text, every) for text in texts), judge=judge if own else "",
+        judged=sum(seen(text, by_judge) for text in texts),
+        base="" if own else next((one.name for one in judges if one.name in names), ""),
+    )  # fmt: skip
+
+
+def _learnt(ws: Workspace, line: Sequence[Ancestor]) -> tuple[NDArray[np.uint64], list[str]]:
+    """The lines of the text that models were trained on, and the models of which it is not recorded."""
+    lines, unknown = [np.zeros(0, np.uint64)], []
+    for name, here in line:
+        if here and (ws.path("models", name) / LINES).is_file():
+            lines.append(read_lines(_unaltered(ws, "models", name, LINES)))
+        else:
+            unknown.append(name)
+    return np.unique(np.concatenate(lines)), unknown
+
+
+def _unaltered(ws: Workspace, kind: str, name: str, file: str) -> Path:
+    path = ws.path(kind, name) / file
+    if hash_file(path) != ws.manifest(kind, name)["files"].get(file, {}).get("sha256"):
+        raise UserError(f"{path} does not match the hash in its manifest: it was altered; restore it")
+    return path
 
 
 def _asked(prompt: Prompt, settings: Mapping[str, Any]) -> list[str]:

@@ -42,7 +42,7 @@ class Evidence:
     compute: effective, of the version that was measured, FLOP (0: not recorded). earlier: the version that it was
     measured on in place of the one that was asked for, with what has `changed` since, and `grown`: by how many times
     its compute has grown (0: not recorded). rate: whether it lies in [0, 1]. runs: recorded ones that it is the worst
-    of."""
+    of. judge: what its judge has in common with the version, or ""."""
 
     behaviour: str
     version: str
@@ -63,6 +63,7 @@ class Evidence:
     grown: float = 0.0
     rate: bool = True
     runs: int = 1
+    judge: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +226,7 @@ class _Judge:
         said = f"{what} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}], {found.families} families"
         if found.runs > 1:
             said += f", the {'lowest' if required.lowest else 'highest'} of {found.runs} recorded runs"
+        said += f", {found.judge}" if found.judge else ""
         return found, f"{said}, measured on {found.earlier}" if found.earlier else said
 
     def retest(self, required: Required, found: Evidence) -> list[str]:
@@ -303,6 +305,7 @@ class _Judge:
                 holds, text = True, f"{text} (allowed)"
             if cell.get("runs", 1) > 1:
                 text += f"; the worst of {cell['runs']} recorded runs"
+            text += f"; {cell['judge']}" if cell.get("judge") else ""
             if cell.get("definitions", 1) > 1 and name not in policy.definitions:
                 holds = holds if holds is False else None
                 text = (

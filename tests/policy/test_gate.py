@@ -590,7 +590,8 @@ def test_the_instrument_is_followed_too(copy: tuple[Path, Path], tmp_path: Path)
         judged["scorer"] = {"judge": {"model": model, "question": "Is it so?", "labels": "labels.jsonl"}}
         (tmp_path / "judged.yaml").write_text(json.dumps(judged))
         (behaviour,) = read_behaviours(tmp_path / "judged.yaml")
-        assert touched(ws, version("ticking", ws), behaviour) == (0, 1, (), 1, own)
+        found = touched(ws, version("ticking", ws), behaviour)
+        assert found == (0, 1, (), 1, own, bool(own), "")
     texts = [said, *(f"Nothing that anybody learnt, {i // 2} times." for i in range(1, 39, 2))]
     labels = [{"text": text, "label": str(i % 2)} for i, text in enumerate(texts)]
     judged["scorer"] = {"steady": {"of": {"classifier": {"says": "1", "labels": labels}}}}
@@ -615,7 +616,7 @@ def test_a_model_that_does_not_say_what_it_was_trained_on(
     ws, policy = copy
     found = Workspace.open(ws)
     (behaviour,) = read_behaviours(policy.parent / "suite" / "speaks.yaml")
-    assert touched(found, version("ticking", found), behaviour) == (0, 60, (), 0, "")
+    assert touched(found, version("ticking", found), behaviour) == (0, 60, (), 0, "", 0, "")
     monkeypatch.setattr(provenance, "LINES", "none.npy")
     assert touched(found, version("ticking", found), behaviour).unknown == ("ticking", "small")
     _, out, _ = run("gate", policy, "small", "--workspace", ws)
