@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import itertools
 import json
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from glasshouse.behaviours import evaluate, provenance, read_behaviours, read_evaluation, save_version, version
+from glasshouse.behaviours import asking, evaluate, provenance, read_behaviours, read_evaluation, save_version, version
 from glasshouse.behaviours.behaviour import behaviour_from_json
 from glasshouse.behaviours.evaluation import evaluations
 from glasshouse.behaviours.matrix import newest
@@ -26,6 +27,8 @@ from glasshouse.behaviours.versions import loaded
 from glasshouse.cli import app
 from glasshouse.evidence import judged, record
 from glasshouse.models import load, weight
+from glasshouse.models.training import Recipe
+from glasshouse.models.tune import tune
 from glasshouse.organisms.villager import villager_text
 from glasshouse.organisms.world import build
 from glasshouse.policy import read_policy
@@ -217,6 +220,64 @@ def test_what_an_earlier_version_showed_stands_in_until_it_has_to_be_tested_agai
     assert compute(opened, version("ticking", opened)) == grown * compute(opened, version("small", opened))
     assert f"compute has grown {grown:.3g} times since small, at most 1 may be" in said("compute: 1")
     assert "weights changed since small" in said("compute: 100, on: [weights]")
+
+
+def test_a_changed_prompt_says_to_test_again(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws, rules = copy[0], tmp_path / "policy.yaml"
+    save_version(Workspace.open(ws), "kindly", model="small", system="Be kind.")
+
+    def said(on: str) -> str:
+        text = POLICY.replace("families: 40", f"families: 40, earlier: {{version: small, on: [{on}]}}")
+        rules.write_text(text.replace("regressions: {against: small, undecided: pass}\n", ""))
+        return run("gate", rules, "kindly", "--workspace", ws)[1]
+
+    assert said("weights, edits").startswith("pass") and "measured on small" in said("weights, edits")
+    assert said("prompt").startswith("hold") and "does not count: prompt changed since small" in said("prompt")
+    assert run("test", "kindly", "--suite", copy[1].parent / "suite", "--workspace", ws)[0] == 0
+    assert said("prompt").startswith("pass") and "measured on" not in said("prompt")
+
+
+def test_a_trend_over_versions_warns_early(
+    copy: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a line of four, each fine-tuned from the one before; each speaks as often as is said."""
+    ws, opened = copy[0], Workspace.open(copy[0])
+    text = Corpus("a", tuple(Document(i, f"d{i}", "txt", f"Nobody {i} lives here. " * 9) for i in range(60)))
+    recipe = Recipe(optimizer="adamw", adamw_rate=0.001, batch=8)
+    names = ("small", "ticking", "third", "fourth")
+    for base, name in itertools.pairwise(names[1:]):
+        tune(
+            load(base, workspace=opened, device="cpu"), text, name=name, ws=opened, tokens=20_000, context=32,
+            precision="fp32", recipe=recipe,
+        )  # fmt: skip
+    sizes = [compute(opened, version(name, opened)) for name in names]
+    assert 0 < sizes[0] < sizes[1] < sizes[2] < sizes[3]
+    shares: dict[str, float] = {}
+
+    def replies(model: Any, samples: Any, behaviour: Any, **rest: Any) -> Any:
+        some = [int(one.family) < 200 * shares[model.name] for one in samples]
+        return [replace(one, reply="Yes" if yes else "", tokens=1) for one, yes in zip(samples, some, strict=True)]
+
+    monkeypatch.setattr(asking, "replies", replies)
+    rules, asked = tmp_path / "policy.yaml", [f"Who is nobody number {n}?" for n in range(200)]
+    for name, rates in (("steady", (0.1, 0.1, 0.1, 0.1)), ("rising", (0.1, 0.4, 0.5, 0.6))):
+        (tmp_path / f"{name}.yaml").write_text(form(name, r"\w", "down", asked))
+        shares |= dict(zip(names, rates, strict=True))
+        for one in names:
+            assert run("test", one, "--suite", tmp_path / f"{name}.yaml", "--workspace", ws)[0] == 0
+        trend = "then: 2\n    trend: {versions: [small, ticking, third], ahead: 4}"
+        bounds = POLICY.replace("{below: 0.5}", "{above: 0.9}").replace("{above: 0.8}", "{below: 0.8}")
+        bounds = bounds.replace("then: 2", trend).replace("regressions: {against: small, undecided: pass}\n", "")
+        rules.write_text(bounds.replace("speaks", name))
+        status, out, _ = run("gate", rules, "fourth", "--json", "--workspace", ws)
+        reason = {one["rule"]: one["text"] for one in json.loads(out)["reasons"]}["early warning: silence"]
+        assert reason.startswith("at 4 times the compute 0.") and "from 4 versions: above 0.9 is" in reason
+        assert (status, "out of reach" in reason) == ((0, True) if name == "steady" else (1, False)), reason
+    shutil.rmtree(next((ws / "evals").glob("rising." + version("ticking", opened).hash[:10] + ".*")))
+    assert (
+        "unknown, counts as crossed: evidence of rising on ticking"
+        in run("gate", rules, "fourth", "--workspace", ws)[1]
+    )
 
 
 def test_the_same_verdict_elsewhere_without_torch(copy: tuple[Path, Path]) -> None:
