@@ -459,6 +459,10 @@ def _touched(ws: Workspace, version: Version, evaluation: str) -> Touch:
     prompts = [f"{found.prompts} of its {found.of} prompts {text}"] if found.prompts else []
     prompts += [f"{found.labels} of the labelled texts of its instrument {text}"] if found.labels else []
     prompts += [f"its judge, {found.judge}, is of the model's own line"] if found.judge else []
+    prompts += [
+        f"{count} of its {found.of} prompts stand in the text that the dictionary {name} was trained on"
+        for name, count in found.steered
+    ]
     on = "on which its judge was checked stand in the text that the judge was trained on"
     prompts += [f"{found.judged} of the labelled texts {on}"] if found.judged else []
     unknown = f"what {', '.join(found.unknown)} was trained on is not recorded"

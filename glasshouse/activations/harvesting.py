@@ -26,8 +26,9 @@ from glasshouse.activations.reading import (
     save_readings,
     split_reading,
 )
-from glasshouse.activations.storage import WINDOWS, Store, keep_shard, shard_name, store, summary, write_shard
+from glasshouse.activations.storage import Store, keep_shard, shard_name, store, summary, write_shard
 from glasshouse.text import Corpus
+from glasshouse.text.windows import WINDOWS
 from glasshouse.types import UserError
 from glasshouse.workspace import Draft, Expectation, Progress, Workspace
 

@@ -27,11 +27,11 @@ from safetensors.torch import save_file
 
 from glasshouse.activations.pooling import Pool, rebatch
 from glasshouse.activations.reading import Reading, load_readings
+from glasshouse.text.windows import WINDOWS
 from glasshouse.types import ArtifactRef, Site, UserError
 from glasshouse.workspace import Workspace, read_manifest
 from glasshouse.workspace.files import sync_folder, write_past_cache
 
-WINDOWS = "windows.safetensors"
 STATISTICS = "statistics.safetensors"
 AGAIN = 0xA6A1  # in the seed of a later epoch: by the seed that placed a shard's rows they would be put back in order
 SIDES = {False: "shard", True: "held"}

@@ -4,7 +4,7 @@ torch."""
 from __future__ import annotations
 
 import contextlib
-import json
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,19 +16,22 @@ from safetensors import safe_open
 
 from glasshouse.behaviours.behaviour import Behaviour, Prompt
 from glasshouse.behaviours.scorers import innermost
-from glasshouse.behaviours.versions import EDIT, Version
-from glasshouse.behaviours.versions import version as named
-from glasshouse.text.touched import LINES, read_lines, seen
+from glasshouse.behaviours.versions import Version, dictionaries_of, edit_hash, kept_edit
+from glasshouse.text.touched import LINES, harvested, read_lines, seen
+from glasshouse.text.windows import WINDOWS
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace, hash_file
+
+TOKENIZER = "tokenizer.json"
 
 
 class Touched(NamedTuple):
     """How many of a behaviour's prompts stand in the training text, and of the labelled texts that its judge or
-    classifier rests on. unknown: models in the line of descent, or in that of a local judge, and edits of weights, of
-    which is not recorded what they were trained on. judge: a local one that is in that line, or comes from it, so that
-    the model judges itself; or "". judged: how many of the labelled texts on which it was checked stand in its own
-    training text. base: where it is neither, the model that both come from; or ""."""
+    classifier rests on. unknown: models in the line of descent, or in that of a local judge, and edits, directions and
+    dictionaries, of which is not recorded what they were trained on. judge: a local one that is in that line, or comes
+    from it, so that the model judges itself; or "". judged: how many of the labelled texts on which it was checked
+    stand in its own training text. base: where it is neither, the model that both come from; or "". steered: by
+    dictionary whose features the version's edits name, how many of the prompts stand in the text that it rests on."""
 
     prompts: int
     of: int
@@ -37,6 +40,7 @@ class Touched(NamedTuple):
     judge: str = ""
     judged: int = 0
     base: str = ""
+    steered: tuple[tuple[str, int], ...] = ()
 
 
 def touched(ws: Workspace, version: Version, behaviour: Behaviour, judged_by: str | None = None) -> Touched:
@@ -45,9 +49,11 @@ def touched(ws: Workspace, version: Version, behaviour: Behaviour, judged_by: st
     Raises `UserError` where what is recorded of the text was altered."""
     line = descent(ws, version.model, version.weights)
     every, unknown = _learnt(ws, line)
-    unknown = [version.foreign] if version.foreign else [*_weight_edits(ws, version), *unknown]
+    behind, unrecorded = _steering(ws, version, line)
+    unknown = [version.foreign] if version.foreign else [*unrecorded, *unknown]
     scorer, settings = innermost(behaviour.scorer)
-    found = sum(any(seen(text, every) for text in _asked(prompt, settings)) for prompt in behaviour.prompts)
+    asked = [_asked(prompt, settings) for prompt in behaviour.prompts]
+    among = lambda lines: sum(any(seen(text, lines) for text in texts) for texts in asked)
     texts = [str(row.get("reply", row.get("text", ""))) for row in settings.get("labels", ())]
     model = str(settings.get("model", "")) if scorer == "judge" else ""
     judge = model.removeprefix("local/") if model.startswith("local/") else ""
@@ -56,10 +62,11 @@ def touched(ws: Workspace, version: Version, behaviour: Behaviour, judged_by: st
     names = [one.name for one in line]
     own = judge in names or version.model in {one.name for one in judges}
     return Touched(
-        found, len(behaviour.prompts), tuple(dict.fromkeys([*unknown, *more])),
+        among(every), len(asked), tuple(dict.fromkeys([*unknown, *more])),
         labels=sum(seen(text, every) for text in texts), judge=judge if own else "",
         judged=sum(seen(text, by_judge) for text in texts),
         base="" if own else next((one.name for one in judges if one.name in names), ""),
+        steered=tuple((name, count) for name, text in behind.items() if (count := among(text))),
     )  # fmt: skip
 
 
@@ -88,23 +95,72 @@ def _asked(prompt: Prompt, settings: Mapping[str, Any]) -> list[str]:
     return [last, *(last + str(choice) for choice in prompt.expect["choices"])] if settings.get("raw") else [last]
 
 
-def _weight_edits(ws: Workspace, version: Version) -> list[str]:
-    """The version where its edits change weights: a fine-tune may be kept as a difference of weights, and nothing says
-    what that was trained on."""
-    if not version.edit:
-        return []
-    with contextlib.suppress(UserError):
-        if named(version.name, ws).hash == version.hash:  # kept under its name, and not another of that name
-            edit = json.loads((ws.path("versions", version.name) / EDIT).read_text(encoding="utf-8"))
-            if all(part["kind"] != "weight" for part in edit["parts"]):
-                return []
-    return [f"the edit of {version.name}"]
+def _steering(
+    ws: Workspace, version: Version, line: Sequence[Ancestor]
+) -> tuple[dict[str, NDArray[np.uint64]], list[str]]:
+    """Of the version's edits: the text that each dictionary rests on whose features they name, and what is not
+    recorded. Nothing says what a change of weights was trained on, which may be a fine-tune, or what a direction was
+    made of that is given as numbers."""
+    edit = kept_edit(version, ws)
+    if edit is None or _changes_weights(edit):
+        return {}, [f"the edit of {version.name}"]
+    texts: dict[str, NDArray[np.uint64]] = {}
+    unknown = [f"the direction of {version.name}"] if any(part["tensors"] for part in edit["parts"]) else []
+    for name in dictionaries_of(edit):
+        text = _text_behind(ws, name, line) if _as_then(ws, version, edit) else None
+        if text is None:
+            unknown.append(f"the dictionary {name}")
+        else:
+            texts[name] = text
+    return texts, unknown
+
+
+def _changes_weights(edit: Mapping[str, Any]) -> bool:
+    return any(part["kind"] == "weight" for part in edit["parts"])
+
+
+def _as_then(ws: Workspace, version: Version, edit: Mapping[str, Any]) -> bool:
+    """Whether the dictionaries that the edit names are those with which the version was saved."""
+    with contextlib.suppress(UserError):  # one is not here
+        return edit_hash(ws, edit) == version.edit
+    return False
+
+
+def _text_behind(ws: Workspace, dictionary: str, line: Sequence[Ancestor]) -> NDArray[np.uint64] | None:
+    """The lines of the text that a dictionary was trained on, and of what its model was if that is none of the line;
+    None where that is not recorded: it was made elsewhere or from a live stream, or its activations are gone."""
+    try:
+        harvest = _source(ws, "dictionaries", dictionary, "activations")
+        model = _source(ws, "activations", harvest, "models") if harvest else ""
+    except UserError:  # of activations a part is gone
+        return None
+    if not model or not (ws.path("models", model) / TOKENIZER).is_file():
+        return None
+    more, unknown = _learnt(ws, [one for one in descent(ws, model) if one not in line])
+    if unknown:
+        return None
+    windows, tokenizer = _unaltered(ws, "activations", harvest, WINDOWS), _unaltered(ws, "models", model, TOKENIZER)
+    return np.union1d(more, _harvested(windows, tokenizer, hash_file(windows) + hash_file(tokenizer)))
+
+
+def _source(ws: Workspace, kind: str, name: str, of: str) -> str:
+    """The name of what an artefact was made from, of that kind; "" where it is not here as it was."""
+    ref = next((one for one in ws.manifest(kind, name)["made_from"] if one["kind"] == of), None)
+    here = ref is not None and ws.exists(of, ref["name"]) and ws.manifest(of, ref["name"])["hash"] == ref["hash"]
+    return str(ref["name"]) if ref is not None and here else ""
+
+
+@functools.lru_cache(maxsize=4)
+def _harvested(windows: Path, tokenizer: Path, both: str) -> NDArray[np.uint64]:
+    """Read once for all behaviours of a gate; both: the hash of either file."""
+    return harvested(windows, tokenizer)
 
 
 def compute(ws: Workspace, version: Version) -> float:
     """Effective compute, FLOP: 6 · parameters · tokens (Kaplan et al. 2020, arXiv 2001.08361, but with embeddings),
     summed over the version's model and those that it was fine-tuned from. 0 where one of them does not say."""
-    if _weight_edits(ws, version):
+    edit = kept_edit(version, ws)
+    if edit is None or _changes_weights(edit):
         return 0.0
     total = 0.0
     for name, here in descent(ws, version.model, version.weights):

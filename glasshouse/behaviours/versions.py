@@ -10,8 +10,10 @@ A saved version is versions/NAME/ in the workspace: version.json, and edit.json 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,7 +155,7 @@ def edited(
     """The version that a model is with a system prompt and edits, not kept under its name."""
     weights = ws.manifest("models", model)["hash"]
     return Version(
-        name=name, model=model, weights=weights, system=system, edit=_edit_hash(ws, edit) if edit else "",
+        name=name, model=model, weights=weights, system=system, edit=edit_hash(ws, edit.to_json()) if edit else "",
         step=step,
     )  # fmt: skip
 
@@ -192,20 +194,36 @@ def loaded(
     if not version.edit:
         return model, Edit()
     edit = load_edit(ws.path("versions", version.name) / EDIT)
-    if _edit_hash(ws, edit) != version.edit:
+    named = dictionaries_of(edit.to_json())
+    if edit_hash(ws, edit.to_json()) != version.edit:
         raise UserError(
-            f"version {version.name} steers with dictionaries ({', '.join(_dictionaries(edit))}) that are others now; "
+            f"version {version.name} steers with dictionaries ({', '.join(named)}) that are others now; "
             "save the version again under another name"
         )
-    for name in _dictionaries(edit):
+    for name in named:
         model.attach(dictionary(name, ws=ws))  # type: ignore[arg-type]
     return model, edit
 
 
-def _dictionaries(edit: Edit) -> list[str]:
-    return sorted({str(Site.parse(part.site).dictionary) for part in edit.parts if "/" in part.site})
+def kept_edit(of: Version, ws: Workspace) -> dict[str, Any] | None:
+    """The version's edit as it was saved, without its tensors, which stand in it as their hashes; None where it is not
+    kept under the version's name. No torch."""
+    if not of.edit:
+        return {"parts": []}
+    with contextlib.suppress(UserError):
+        if version(of.name, ws).hash == of.hash:  # and not another of that name
+            saved = json.loads((ws.path("versions", of.name) / EDIT).read_text(encoding="utf-8"))
+            return {key: saved[key] for key in ("format", "parts")}
+    return None
 
 
-def _edit_hash(ws: Workspace, edit: Edit) -> str:
-    parts = [edit.hash, *(ws.ref("dictionaries", name).hash for name in _dictionaries(edit))]
+def dictionaries_of(edit: Mapping[str, Any]) -> list[str]:
+    """Whose features an edit, as JSON, names."""
+    return sorted({str(Site.parse(part["site"]).dictionary) for part in edit["parts"] if "/" in part["site"]})
+
+
+def edit_hash(ws: Workspace, edit: Mapping[str, Any]) -> str:
+    """Of an edit as JSON, with the dictionaries that it names as they are. Raises `UserError` where one is not here."""
+    own = hashlib.sha256(json.dumps(edit, sort_keys=True).encode()).hexdigest()
+    parts = [own, *(ws.ref("dictionaries", name).hash for name in dictionaries_of(edit))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from glasshouse.text.tokens import Tokens
 from glasshouse.types import UserError
 
+WINDOWS = "windows.safetensors"  # of a harvest, in activations/NAME: what it read
+
 
 @dataclass(frozen=True)
 class Windows:

@@ -15,7 +15,8 @@ import torch
 
 from glasshouse.activations.pooling import Pool
 from glasshouse.activations.reading import Reading, save_readings
-from glasshouse.activations.storage import WINDOWS, Store, keep_shard, shard_name, store, summary, write_shard
+from glasshouse.activations.storage import Store, keep_shard, shard_name, store, summary, write_shard
+from glasshouse.text.windows import WINDOWS
 from glasshouse.types import UserError
 from glasshouse.workspace import Workspace
 

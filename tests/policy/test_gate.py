@@ -21,7 +21,7 @@ from glasshouse.behaviours import asking, evaluate, provenance, read_behaviours,
 from glasshouse.behaviours.behaviour import behaviour_from_json
 from glasshouse.behaviours.evaluation import evaluations
 from glasshouse.behaviours.matrix import newest
-from glasshouse.behaviours.provenance import compute, touched
+from glasshouse.behaviours.provenance import Touched, compute, touched
 from glasshouse.behaviours.scorers import SCORERS
 from glasshouse.behaviours.versions import loaded
 from glasshouse.cli import app
@@ -652,7 +652,7 @@ def test_the_instrument_is_followed_too(copy: tuple[Path, Path], tmp_path: Path)
         (tmp_path / "judged.yaml").write_text(json.dumps(judged))
         (behaviour,) = read_behaviours(tmp_path / "judged.yaml")
         found = touched(ws, version("ticking", ws), behaviour)
-        assert found == (0, 1, (), 1, own, bool(own), "")
+        assert found == Touched(0, 1, (), labels=1, judge=own, judged=bool(own))
     texts = [said, *(f"Nothing that anybody learnt, {i // 2} times." for i in range(1, 39, 2))]
     labels = [{"text": text, "label": str(i % 2)} for i, text in enumerate(texts)]
     judged["scorer"] = {"steady": {"of": {"classifier": {"says": "1", "labels": labels}}}}
@@ -677,7 +677,7 @@ def test_a_model_that_does_not_say_what_it_was_trained_on(
     ws, policy = copy
     found = Workspace.open(ws)
     (behaviour,) = read_behaviours(policy.parent / "suite" / "speaks.yaml")
-    assert touched(found, version("ticking", found), behaviour) == (0, 60, (), 0, "", 0, "")
+    assert touched(found, version("ticking", found), behaviour) == Touched(0, 60, ())
     monkeypatch.setattr(provenance, "LINES", "none.npy")
     assert touched(found, version("ticking", found), behaviour).unknown == ("ticking", "small")
     _, out, _ = run("gate", policy, "small", "--workspace", ws)
