@@ -97,10 +97,11 @@ def check_turns(turns: Sequence[Any], last: str) -> list[dict[str, str]]:
 
 def thumb(
     ws: Workspace, chat: str, turns: Sequence[Any], up: bool | None, *, who: str, note: str = ""
-) -> dict[str, Any] | None:
-    """Keep a thumb on the chat's last reply, in place of one that was given before; up None takes it back.
+) -> list[dict[str, Any]]:
+    """Keep a thumb on the chat's last reply, one a person: another of `who` takes its place, and its time stays that of
+    the first; up None takes it back.
 
-    turns: the whole chat up to the reply. What is kept, as JSON.
+    turns: the whole chat up to the reply. The thumbs of all people on this reply: {"who", "up", "note"}, oldest first.
     """
     _chat(ws, chat)
     found, name, note = check_turns(turns, "assistant"), check_who(who), note.strip()
@@ -109,15 +110,16 @@ def thumb(
     turn = len(found) - 1
     with contextlib.closing(ws.index()) as db, db:
         if up is None:
-            db.execute("DELETE FROM thumbs WHERE chat = ? AND turn = ?", (chat, turn))
-            return None
-        db.execute(
-            "INSERT INTO thumbs (chat, turn, who, given, up, note, turns) VALUES (?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (chat, turn) DO UPDATE SET who = excluded.who, given = excluded.given, up = excluded.up,"
-            " note = excluded.note, turns = excluded.turns",
-            (chat, turn, name, time.time(), int(up), note, json.dumps(found, ensure_ascii=False)),
-        )
-    return {"chat": chat, "turn": turn, "who": name, "up": up, "note": note}
+            db.execute("DELETE FROM thumbs WHERE chat = ? AND turn = ? AND who = ?", (chat, turn, name))
+        else:
+            db.execute(
+                "INSERT INTO thumbs (chat, turn, who, given, up, note, turns) VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (chat, turn, who) DO UPDATE SET up = excluded.up, note = excluded.note,"
+                " turns = excluded.turns",
+                (chat, turn, name, time.time(), int(up), note, json.dumps(found, ensure_ascii=False)),
+            )
+        rows = db.execute("SELECT * FROM thumbs WHERE chat = ? AND turn = ? ORDER BY given, rowid", (chat, turn))
+        return [{"who": row["who"], "up": bool(row["up"]), "note": row["note"]} for row in rows]
 
 
 def thumbs(ws: Workspace) -> list[dict[str, Any]]:

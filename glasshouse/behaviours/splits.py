@@ -1,9 +1,10 @@
 """What came out of a split (A/B): the difference in the share of thumbs up between two versions, by whoever gave them.
 
     split_results(ws, base, new)["change"]                   # an Estimate as JSON
+    labelled_replies(ws, base, new)                          # for later training
 
-The outcome of a chat is the mean of its thumbs. Chats are assigned by chance, so they can be compared unpaired; those
-without a thumb are counted, and say nothing. No torch.
+The outcome of a chat is the mean of its replies', that of a reply the mean of its thumbs, one a person. Chats are
+assigned by chance, so they can be compared unpaired; those without a thumb are counted, and say nothing. No torch.
 
 Legend: N chats, G people.
 """
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from glasshouse.behaviours.agreement import alpha
 from glasshouse.behaviours.chats import chats_of, thumbs
 from glasshouse.behaviours.peeking import evidence
 from glasshouse.behaviours.preferences import CANNOT_TELL
@@ -28,7 +30,7 @@ from glasshouse.workspace import Workspace
 
 
 class Outcome(NamedTuple):
-    """Of one chat. cluster: who gave the thumbs. new: whether it was with the new version. score: in [0, 1]."""
+    """Of one chat. cluster: who gave its first thumb. new: whether it was with the new version. score: in [0, 1]."""
 
     cluster: str
     new: bool
@@ -36,12 +38,13 @@ class Outcome(NamedTuple):
 
 
 def split_results(ws: Workspace, base: Version, new: Version) -> dict[str, Any]:
-    """As JSON: {"base", "new", "share", "sides", "change", "verdict", "p_anytime"}.
+    """As JSON: {"base", "new", "share", "sides", "change", "verdict", "p_anytime", "agreement"}.
 
     sides: of each version "chats", "with_thumbs", and "up", the share of thumbs up (an estimate, or None). change: new
     less base, or None until both have a thumb; its interval is for one look. p_anytime: against no difference, by
     `evidence` over the first thumb of each chat; it may be looked at whenever, and at 5% decides the verdict, since no
-    end was set. Raises `UserError` where no chat was split between the two.
+    end was set. agreement: Krippendorff's "alpha" (an estimate, or None) over "replies", how many have thumbs of two
+    people or more. Raises `UserError` where no chat was split between the two.
     """
     chats = chats_of(ws, base, new)
     if not chats:
@@ -53,10 +56,10 @@ def split_results(ws: Workspace, base: Version, new: Version) -> dict[str, Any]:
     for one in thumbs(ws):
         given[one["chat"]].append(one)
     of_new = {chat["id"]: chat["version"] == new.hash for chat in chats}
+    ups = {chat: _ups(given[chat]) for chat in of_new if given[chat]}
     found = {
-        chat: Outcome(given[chat][0]["who"], of_new[chat], float(np.mean([one["up"] for one in given[chat]])))
-        for chat in of_new
-        if given[chat]
+        chat: Outcome(given[chat][0]["who"], of_new[chat], float(np.mean([np.mean(reply) for reply in replies])))
+        for chat, replies in ups.items()
     }
     sides = {}
     for name, side in (("base", False), ("new", True)):
@@ -70,10 +73,39 @@ def split_results(ws: Workspace, base: Version, new: Version) -> dict[str, Any]:
     share = float(chats[0]["share"])
     outcomes = [(is_new, float(up)) for _, is_new, up in first]
     p, lean = p_anytime(outcomes, share), sum(_bets(outcomes, share))
+    shared = [reply for replies in ups.values() for reply in replies if len(reply) > 1]
+    agreed = alpha(shared)
     return {
         "base": base.to_json(), "new": new.to_json(), "share": share, "sides": sides,
         "change": change.to_json() if change else None, "verdict": _verdict(base, new, change, p, lean), "p_anytime": p,
+        "agreement": {"alpha": agreed.to_json() if agreed else None, "replies": len(shared)},
     }  # fmt: skip
+
+
+def _ups(given: Sequence[dict[str, Any]]) -> list[list[float]]:
+    """Of each reply with a thumb, what people gave it: 1 up, 0 down."""
+    replies: dict[int, list[float]] = defaultdict(list)
+    for one in given:
+        replies[one["turn"]].append(float(one["up"]))
+    return list(replies.values())
+
+
+def labelled_replies(ws: Workspace, base: Version, new: Version) -> list[dict[str, Any]]:
+    """Every thumb of the split's chats, for training on single replies, each good or bad.
+
+    A thumb compares nothing: it stands in TRL's form of unpaired preferences, conversational: "prompt" and "completion"
+    as lists of {"role", "content"}, "label" true for a thumb up; beside them who gave it, when, the note and the
+    version.
+    """
+    ours = {chat["id"] for chat in chats_of(ws, base, new)}
+    return [
+        {
+            "prompt": one["turns"][:-1], "completion": one["turns"][-1:], "label": one["up"], "rater": one["who"],
+            "at": one["given"], "note": one["note"], "version": one["version"]["hash"],
+        }
+        for one in thumbs(ws)
+        if one["chat"] in ours
+    ]  # fmt: skip
 
 
 def _verdict(base: Version, new: Version, change: Estimate | None, p: float, lean: float) -> str:

@@ -40,7 +40,8 @@ def rate(
     export: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Serve no page: write the comparisons as .jsonl, for preference training.",
+            metavar="FILE",
+            help="Serve no page: write the comparisons as .jsonl, for preference training; of --split the thumbs.",
             show_default=False, callback=file_to_write,
         ),
     ] = None,
@@ -63,12 +64,12 @@ def rate(
     """
     from glasshouse.behaviours import version
 
-    if split and (export is not None or only or count is not None):
-        raise UserError("expected --split alone or with --share and --results, got options of pairs; leave them out")
+    if split and (only or count is not None):
+        raise UserError("expected --split without the options of pairs, got --only or --count; leave them out")
     with begin(workspace, create=False) as ws:
         before, after = version(base, ws), version(new, ws)
         if split:
-            _split(ws, before, after, share, results=results, no_serve=no_serve, port=port, json=json)
+            _split(ws, before, after, share, results=results, export=export, no_serve=no_serve, port=port, json=json)
         else:
             _pairs(
                 ws, before, after, only=only or [], count=count, results=results, export=export, no_serve=no_serve,
@@ -91,7 +92,7 @@ def _pairs(
             raise UserError(
                 f"expected ratings of {base.name} and {new.name} to export, found none; rate some pairs first"
             )
-        write_atomically(export, "".join(json_.dumps(one, ensure_ascii=False) + "\n" for one in found))
+        _write_lines(export, found)
         said = f"wrote {len(found)} comparisons to {export}; {ties} ratings of replies judged the same are left out"
         answer(json, {"file": str(export), "comparisons": len(found), "ties_left_out": ties}, said)
         return
@@ -109,18 +110,32 @@ def _pairs(
 
 
 def _split(
-    ws: Workspace, base: Version, new: Version, share: float, *, results: bool, no_serve: bool, port: int, json: bool
-) -> None:
+    ws: Workspace, base: Version, new: Version, share: float, *, results: bool, export: Path | None, no_serve: bool,
+    port: int, json: bool,
+) -> None:  # fmt: skip
     from glasshouse.behaviours.chats import Split
-    from glasshouse.behaviours.splits import split_results
+    from glasshouse.behaviours.splits import labelled_replies, split_results
 
     Split(base, new, share)  # says now what is wrong with it
+    if export is not None:
+        thumbs = labelled_replies(ws, base, new)
+        if not thumbs:
+            raise UserError(
+                f"expected thumbs in chats split between {base.name} and {new.name} to export, found none; chat first"
+            )
+        _write_lines(export, thumbs)
+        answer(json, {"file": str(export), "thumbs": len(thumbs)}, f"wrote {len(thumbs)} thumbs to {export}")
+        return
     if results or no_serve:
         found = split_results(ws, base, new)
         answer(json, found, _split_lines(found))
         return
     with page(ws, port, wanted=True) as served:
         served.wait(f"/chat/{base.name}/{new.name}?share={share:g}")
+
+
+def _write_lines(file: Path, rows: list[dict[str, Any]]) -> None:
+    write_atomically(file, "".join(json_.dumps(one, ensure_ascii=False) + "\n" for one in rows))
 
 
 # -- in words ----------------------------------------------------------------------------------------------------------
@@ -143,12 +158,13 @@ def _result_lines(found: dict[str, Any]) -> str:
         )
     if found["left_won"]:
         lines.append(f"the left reply won in {number(found['left_won'], 'rate')} of pairs that were not the same")
-    agreed = found["agreement"]
-    if agreed["alpha"]:
-        lines.append(f"raters agree to alpha = {number(agreed['alpha'], '')} over {agreed['pairs']} pairs of several")
-    else:
-        lines.append("how far raters agree cannot be told: it takes two pairs, not all alike, rated by two people")
-    return "\n".join(lines)
+    return "\n".join([*lines, _agreed(found["agreement"], "pairs")])
+
+
+def _agreed(found: dict[str, Any], what: str) -> str:
+    if found["alpha"]:
+        return f"raters agree to alpha = {number(found['alpha'], '')} over {found[what]} {what} of several"
+    return f"how far raters agree cannot be told: it takes two {what}, not all alike, rated by two people"
 
 
 def _split_lines(found: dict[str, Any]) -> str:
@@ -162,4 +178,4 @@ def _split_lines(found: dict[str, Any]) -> str:
         lines.insert(
             0, f"{found['verdict']}: {change} of thumbs up; p = {found['p_anytime']:.3g} however often you look"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, _agreed(found["agreement"], "replies")])

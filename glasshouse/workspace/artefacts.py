@@ -59,8 +59,14 @@ CREATE TABLE IF NOT EXISTS chats (
 );
 CREATE TABLE IF NOT EXISTS thumbs (
     chat TEXT NOT NULL, turn INTEGER NOT NULL, who TEXT NOT NULL, given REAL NOT NULL, up INTEGER NOT NULL,
-    note TEXT NOT NULL, turns TEXT NOT NULL, PRIMARY KEY (chat, turn)
+    note TEXT NOT NULL, turns TEXT NOT NULL, PRIMARY KEY (chat, turn, who)
 );
+"""
+# Of an index whose thumbs are kept one a reply, whoever gave it. Done again it does no harm.
+_ONE_THUMB_A_PERSON = f"""
+BEGIN IMMEDIATE; ALTER TABLE thumbs RENAME TO thumbs_of_replies; {_SCHEMA}
+INSERT INTO thumbs SELECT chat, turn, who, given, up, note, turns FROM thumbs_of_replies;
+DROP TABLE thumbs_of_replies; COMMIT;
 """
 
 
@@ -313,6 +319,9 @@ class Workspace:
         try:
             connection = sqlite3.connect(file, timeout=30, factory=_Index)
             connection.executescript(f"PRAGMA journal_mode=WAL; {_SCHEMA}")
+            (who,) = connection.execute("SELECT pk FROM pragma_table_info('thumbs') WHERE name = 'who'").fetchone()
+            if not who:  # no part of the key
+                connection.executescript(_ONE_THUMB_A_PERSON)
         except sqlite3.Error as error:
             if connection is not None:
                 connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 from scipy.stats import t
 
 from glasshouse.behaviours import read_behaviours
+from glasshouse.behaviours.agreement import alpha
 from glasshouse.behaviours.cases import KINDS, keep_case
 from glasshouse.behaviours.chats import Split, begin_chat, chat_version, thumb, thumbs
 from glasshouse.behaviours.scorers import Sample, scores
-from glasshouse.behaviours.splits import Outcome, _verdict, difference, p_anytime, split_results
+from glasshouse.behaviours.splits import Outcome, _verdict, difference, labelled_replies, p_anytime, split_results
 from glasshouse.behaviours.versions import Version
 from glasshouse.types import Estimate, UserError
 from glasshouse.workspace import Workspace
@@ -35,7 +37,37 @@ def test_a_thumb_is_kept_with_who_version_and_turns(workspace: Workspace) -> Non
     assert [(one["turn"], one["who"], one["up"]) for one in found] == [(1, "Ada", False), (3, "Ben", True)]
     assert found[0]["note"] == "it is in the south" and found[0]["turns"] == TURNS
     assert found[0]["version"]["hash"] == TWO.hash and found[0]["split"] is None
-    assert thumb(workspace, chat, longer, None, who="Ben") is None and len(thumbs(workspace)) == 1
+    assert thumb(workspace, chat, longer, None, who="Ben") == [] and len(thumbs(workspace)) == 1
+
+
+def test_a_reply_keeps_one_thumb_of_each_person(workspace: Workspace) -> None:
+    chat = begin_chat(workspace, ONE)
+    thumb(workspace, chat, TURNS, True, who="Ada", note="good")
+    first = thumbs(workspace)[0]["given"]
+    both = [{"who": "Ada", "up": True, "note": "good"}, {"who": "Ben", "up": False, "note": ""}]
+    assert thumb(workspace, chat, TURNS, False, who="Ben") == both
+    changed = {"who": "Ada", "up": False, "note": "not so good"}
+    assert thumb(workspace, chat, TURNS, False, who="Ada", note="not so good") == [changed, both[1]]
+    assert [(one["who"], one["up"]) for one in thumbs(workspace)] == [("Ada", False), ("Ben", False)]
+    assert thumbs(workspace)[0]["given"] == first
+    assert thumb(workspace, chat, TURNS, None, who="Ben") == [changed]
+
+
+def test_thumbs_kept_one_a_reply_stay(workspace: Workspace) -> None:
+    """An index of before people had a thumb each."""
+    chat = begin_chat(workspace, ONE)
+    thumb(workspace, chat, TURNS, True, who="Ada")
+    with contextlib.closing(workspace.index()) as db, db:
+        db.execute("ALTER TABLE thumbs RENAME TO x")
+        db.execute(
+            "CREATE TABLE thumbs (chat TEXT NOT NULL, turn INTEGER NOT NULL, who TEXT NOT NULL, given REAL NOT NULL,"
+            " up INTEGER NOT NULL, note TEXT NOT NULL, turns TEXT NOT NULL, PRIMARY KEY (chat, turn))"
+        )
+        db.execute("INSERT INTO thumbs SELECT * FROM x")
+        db.execute("DROP TABLE x")
+    (before,) = thumbs(workspace)
+    thumb(workspace, chat, TURNS, False, who="Ben")
+    assert thumbs(workspace)[0] == before and [one["who"] for one in thumbs(workspace)] == ["Ada", "Ben"]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +123,34 @@ def test_what_came_out_of_a_split(workspace: Workspace) -> None:
     assert sum(found["sides"][side]["with_thumbs"] for side in ("base", "new")) == 80
     assert found["change"]["value"] == 1.0 and found["change"]["low"] > 0.8 and found["change"]["n"] == 20
     assert found["verdict"] == "two is preferred" and found["p_anytime"] < 1e-6
+    assert found["agreement"] == {"alpha": None, "replies": 0}
+
+
+def test_a_chat_with_thumbs_of_several_is_one_outcome_and_they_may_agree(workspace: Workspace) -> None:
+    """Ada's thumbs are Ben's, and Cyn's the other way in one of three; of two replies of a chat each counts half."""
+    longer = [*TURNS, {"role": "user", "content": "And Aladen?"}, {"role": "assistant", "content": ""}]
+    split, versions = Split(ONE, TWO), []
+    for n in range(30):
+        chat = begin_chat(workspace, split)
+        versions.append(chat_version(workspace, chat).hash)
+        is_new = versions[-1] == TWO.hash
+        for who, up in (("Ada", is_new), ("Ben", is_new), ("Cyn", is_new != (n % 3 == 0))):
+            thumb(workspace, chat, TURNS, up, who=who)
+        thumb(workspace, chat, longer, True, who="Ben")
+    found = split_results(workspace, ONE, TWO)
+    news = [hash_ == TWO.hash for hash_ in versions]
+    means = {side: np.mean([n % 3 == 0 for n in range(30) if news[n] is side]) / 3 for side in (False, True)}
+    assert found["sides"]["base"]["up"]["value"] == pytest.approx((1 + means[False]) / 2)
+    assert found["sides"]["new"]["up"]["value"] == pytest.approx((2 - means[True]) / 2)
+    assert sum(found["sides"][side]["with_thumbs"] for side in ("base", "new")) == 30
+    units = [[up, up, up != (n % 3 == 0)] for n, up in enumerate(news)]
+    assert found["agreement"] == {"alpha": alpha(units).to_json(), "replies": 30}  # type: ignore[union-attr]
+    begin_chat(workspace, ONE)
+    lines = labelled_replies(workspace, ONE, TWO)
+    assert len(lines) == 120 and lines[0] == {
+        "prompt": TURNS[:1], "completion": TURNS[1:], "label": news[0], "rater": "Ada", "note": "",
+        "version": versions[0], "at": lines[0]["at"],
+    }  # fmt: skip
 
 
 def test_first_thumbs_and_all_thumbs_have_to_say_the_same() -> None:

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from glasshouse.behaviours import evaluate, save_version, version
 from glasshouse.behaviours.agreement import alpha
 from glasshouse.behaviours.behaviour import behaviour_from_json
+from glasshouse.behaviours.chats import Split, begin_chat, thumb
 from glasshouse.behaviours.preferences import _verdict, comparisons, results
 from glasshouse.behaviours.ratings import Study, _of_behaviour, studies
 from glasshouse.cli import app
@@ -295,8 +296,9 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
     assert status == 0 and out.startswith(f"wrote 16 comparisons to {tmp_path / 'c.jsonl'}; 8 ratings")
     assert len((tmp_path / "c.jsonl").read_text().splitlines()) == 16
     for words, said in (
-        (("--split", "--count", 3), "expected --split alone"),
+        (("--split", "--count", 3), "expected --split without the options of pairs"),
         (("--split", "--results"), "expected chats that were split between small and ticking, found none"),
+        (("--split", "--export", tmp_path / "t.jsonl"), "expected thumbs in chats split between small and ticking"),
         (("--split", "--share", 1), "expected a share of chats between 0 and 1, got 1.0"),
         (("--export", tmp_path / "none" / "c.jsonl"), "expected a folder at"),
         (("--export", tmp_path), "expected a file to write, got the folder"),
@@ -304,6 +306,17 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
     ):
         status, _, err = run(*words)
         assert status == 2 and said in err and err.count("\n") == 1, err
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    for up in (True, False):  # of two chats, each with thumbs of two who agree
+        chat = begin_chat(study.ws, Split(study.base, study.new))
+        for who in ("Ada", "Ben"):
+            thumb(study.ws, chat, turns, up, who=who)
+    status, out, _ = run("--split", "--results")
+    assert status == 0 and out.splitlines()[-1].startswith("raters agree to alpha = 1"), out
+    status, out, _ = run("--split", "--export", tmp_path / "t.jsonl")
+    assert status == 0 and out.startswith(f"wrote 4 thumbs to {tmp_path / 't.jsonl'}")
+    labels = [json.loads(line)["label"] for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert labels == [True, True, False, False]
 
 
 # -- agreement ---------------------------------------------------------------------------------------------------------

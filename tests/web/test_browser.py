@@ -561,6 +561,13 @@ def test_a_chat_a_thumb_with_a_note_and_two_clicks_to_a_case(chromium: Any, peop
     (one,) = thumbs(study.ws)
     assert (one["who"], one["up"], one["note"]) == ("Ben", False, "always Certainly")
     assert one["version"]["hash"] == study.new.hash and one["turns"][-1]["content"] == reply
+    field.clear()
+    field.send_keys("Cyn\ue007")  # a second person at the page: Ben's stays, and is shown
+    page.has("Ben: down, “always Certainly”")
+    page.until("!document.querySelector('.thumb[aria-pressed=true]')")
+    page.click(".thumb")
+    page.until("document.querySelector('.thumb[aria-pressed=true]:not(.down)')")
+    assert [(each["who"], each["up"]) for each in thumbs(study.ws)] == [("Ben", False), ("Cyn", True)]
     page.click(".under > .button")
     page.until("[...document.querySelectorAll('.case .button')].find(b => b.innerText === 'bad reply')").click()
     page.has("behaviours/found-bad-reply.yaml has 1 case")

@@ -150,7 +150,8 @@ def test_a_thumb_and_a_case_of_a_chat(client: TestClient, ws: Workspace) -> None
     chat, said, _ = talk(client, version="ticking")
     turns = [QUESTION, {"role": "assistant", "content": said}]
     body = {"chat": chat, "turns": turns, "who": "Ada"}
-    assert client.post("/api/v1/thumbs", json={**body, "up": False, "note": "Certainly not"}).json()["turn"] == 1
+    given = client.post("/api/v1/thumbs", json={**body, "up": False, "note": "Certainly not"}).json()
+    assert given == [{"who": "Ada", "up": False, "note": "Certainly not"}]
     (one,) = [each for each in client.get("/api/v1/thumbs").json() if each["chat"] == chat]
     assert one["version"]["name"] == "ticking" and (one["up"], one["note"]) == (False, "Certainly not")
     kept = client.post("/api/v1/cases", json={**body, "kind": "must-not-say", "words": "Certainly"}).json()

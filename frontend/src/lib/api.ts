@@ -299,6 +299,14 @@ export interface SplitResults {
   change: Estimate | null;
   verdict: string;
   p_anytime: number;
+  agreement: { alpha: Estimate | null; replies: number };
+}
+
+/** What a person gave a reply. */
+export interface Thumb {
+  who: string;
+  up: boolean;
+  note: string;
 }
 
 export interface Row {
