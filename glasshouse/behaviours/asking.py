@@ -1,10 +1,12 @@
-"""What a scorer needs of a model: replies to chats, log-probabilities of choices, of a text."""
+"""What a scorer needs of a model: replies to chats and what they take, log-probabilities of choices, of a text."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+
+from torch import nn
 
 from glasshouse.behaviours.behaviour import Behaviour, Turn
 from glasshouse.behaviours.scorers import Sample
@@ -40,6 +42,20 @@ def replies(
         for i, one in zip(open_, made, strict=True):
             text = model.tokenizer.decode(one.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
             found[i] = _said(found[i], text.strip(), len(one.ids), one.stopped == "end of text")
+
+
+def costs(
+    model: Model, samples: Sequence[Sample], behaviour: Behaviour, *, system: str = "", seed: int = 0
+) -> list[Sample]:
+    """Every sample with its reply and the FLOP of reading the chat up to it and writing it: 2 a token and parameter
+    that is multiplied with, which are all but those that are looked up (Kaplan et al. 2020, arXiv:2001.08361, without
+    their term of the attention's). The same on every machine; what edits take is not in it."""
+    own = (p for m in model.module.modules() if not isinstance(m, nn.Embedding) for p in m.parameters(recurse=False))
+    a_token = 2 * sum(p.numel() for p in set(own))  # one that unembeds too is multiplied with there
+    return [
+        one if one.error else replace(one, flop=float(a_token * (len(asked_ids(model, one, system)) + one.tokens)))
+        for one in replies(model, samples, behaviour, system=system, seed=seed)
+    ]
 
 
 def _to_say(sample: Sample) -> tuple[Turn, ...] | None:

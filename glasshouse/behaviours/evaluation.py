@@ -177,6 +177,7 @@ def _answered(
     ask = {
         "reply": asking.replies,
         "verdict": asking.replies,
+        "cost": asking.costs,
         "choices": asking.choices,
         "likelihood": asking.likelihood,
     }[needed]

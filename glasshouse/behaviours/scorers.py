@@ -30,9 +30,9 @@ RECORDED = "recorded"  # of imported logs: whatever scored them is not here
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One reply to one prompt. turns: the chat up to it. seconds and tokens: what it took. choices: summed
-    log-probability (nats), tokens and bytes of each choice. nats: of the last turn's text, where that is what is
-    measured. judged: key and text of what a judge said of it. error: why there is no reply, or no verdict."""
+    """One reply to one prompt. turns: the chat up to it. tokens: what it took. choices: summed log-probability (nats),
+    tokens and bytes of each choice. nats: of the last turn's text, where that is what is measured. flop: of the reply,
+    where that is. judged: key and text of what a judge said of it. error: why there is no reply, or no verdict."""
 
     family: str
     prompt: int
@@ -44,6 +44,7 @@ class Sample:
     tokens: int = 0
     choices: tuple[tuple[float, int, int], ...] = ()
     nats: float | None = None
+    flop: float | None = None
     judged: tuple[tuple[str, str], ...] = ()
     error: str = ""
 
@@ -54,7 +55,8 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scorer:
-    """needs: what the runner makes of a prompt ("verdict": a reply, and what a judge says of it). takes: what `expect`
+    """needs: what the runner makes of a prompt ("verdict": a reply, and what a judge says of it; "cost": a reply, and
+    what it took). takes: what `expect`
     must be, in words, and a check of it. settings: the names of its settings with what each must be; must: those that
     have no default; wrong: what is wrong with them together, or with `expect` of every prompt, or "". check: before
     anything is asked, whether it can be used, and how it agrees with people. score: of all samples that have no error.
@@ -62,7 +64,7 @@ class Scorer:
     of how many families each score is, which makes the mean a U-statistic of that degree.
     """
 
-    needs: Literal["reply", "verdict", "choices", "likelihood", "log"]
+    needs: Literal["reply", "verdict", "cost", "choices", "likelihood", "log"]
     score: Callable[[Sequence[Sample], Settings], Scores]
     takes: str = ""
     right: Callable[[Any], bool] = lambda expect: True
@@ -266,6 +268,11 @@ def _brier(sample: Sample, settings: Settings) -> float:
     return sum((one / sum(likely) - hit) ** 2 for one, hit in zip(likely, hits, strict=True)) / 2
 
 
+def _cost(sample: Sample, settings: Settings) -> float | None:
+    """In doublings, so that a margin is a share, whatever the model's size: 1 more is twice as dear."""
+    return math.log2(sample.flop) if sample.flop else None
+
+
 def _bits_per_byte(sample: Sample, settings: Settings) -> float | None:
     content = sample.turns[-1][1] or ""
     return None if sample.nats is None else sample.nats / math.log(2) / max(len(content.encode()), 1)
@@ -405,6 +412,7 @@ SCORERS: dict[str, Scorer] = {
     "refusal": Scorer("reply", _each(_refusal)),
     "ends": Scorer("reply", _each(lambda sample, settings: sample.stopped and bool(sample.reply))),
     "length": Scorer("reply", _each(lambda sample, settings: float(sample.tokens)), unit="tokens"),
+    "cost": Scorer("cost", _each(_cost), unit="log2 FLOP"),
     "openers": Scorer("reply", _openers, degree=2),
     "sameness": Scorer("reply", _sameness, version=3),
     "steady": Scorer("reply", _steady, settings={"of": _is_scorer}, must=("of",)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from glasshouse.behaviours import (
@@ -28,7 +31,7 @@ from glasshouse.behaviours import (
     version,
 )
 from glasshouse.behaviours import evaluation as evaluation_module
-from glasshouse.behaviours.asking import choices, likelihood, prompt_ids
+from glasshouse.behaviours.asking import choices, likelihood, prompt_ids, with_system
 from glasshouse.behaviours.behaviour import behaviour_from_json
 from glasshouse.behaviours.evaluation import name_parts, planned
 from glasshouse.behaviours.matrix import newest, worst
@@ -54,7 +57,7 @@ def behaviour(name: str, scorer: Any = "length", *, prompts: Any = None, count: 
     families = prompts or [
         {"family": str(i), "prompts": [f"Where does number {i} live?", "Hello! " * (i + 1)]} for i in range(count)
     ]
-    unit = {"length": "tokens", "bits-per-byte": "bits/byte"}.get(scorer, "rate")
+    unit = {"length": "tokens", "bits-per-byte": "bits/byte", "cost": "log2 FLOP"}.get(scorer, "rate")
     form = {"name": name, "about": "For tests.", "tag": "guard", "good": "up", "margin": 0.5, "unit": unit}
     form |= {"scorer": scorer, "families": families, "settings": {"max_new_tokens": 10}}
     return behaviour_from_json({**form, **more})
@@ -180,6 +183,22 @@ def test_choices_are_scored_as_the_model_itself_scores_them(ws: Workspace) -> No
         assert nats == pytest.approx(-float(loss.nats_BT[0, len(before) - 1 :].sum()), rel=1e-4)
         assert (tokens, size) == (len(after), len(text))
     assert set(evaluate(version("small", ws), asked, ws).scores) <= {0.0, 1.0}
+
+
+def test_a_reply_costs_what_is_multiplied_for_it(ws: Workspace) -> None:
+    """Held against torch's own count; that has attention too, of which these few tokens have little."""
+    asked_, wordy = behaviour("costs", "cost"), save_version(ws, "dearer", model="small", system="Be brief.")
+    model, _ = loaded(version("small", ws), ws, device="cpu")
+    plain, told = (evaluate(one, asked_, ws) for one in (version("small", ws), wordy))
+    sample = plain.samples[0]
+    ids = [prompt_ids(model, with_system(sample.turns, system)) for system in ("", "Be brief.")]
+    tokens = len(ids[0]) + sample.tokens
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        model.module(torch.tensor([ids[0] + [5] * sample.tokens]))
+    assert sample.flop is not None and sample.flop == pytest.approx(counted.get_total_flops(), rel=0.1)
+    assert told.samples[0].flop == sample.flop / tokens * (len(ids[1]) + told.samples[0].tokens)
+    assert plain.scores[0] == math.log2(sample.flop) and read_evaluation(ws, plain.name) == plain
+    assert told.mean.value > plain.mean.value
 
 
 def test_a_text_longer_than_the_context_costs_what_its_windows_cost(ws: Workspace) -> None:

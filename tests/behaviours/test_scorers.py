@@ -238,7 +238,7 @@ def test_calls_are_found_in_the_tree_and_not_in_words() -> None:
 
 def test_every_scorer_says_what_it_takes() -> None:
     for name, kind in SCORERS.items():
-        assert kind.needs in ("reply", "verdict", "choices", "likelihood", "log"), name
+        assert kind.needs in ("reply", "verdict", "cost", "choices", "likelihood", "log"), name
         assert set(kind.must) <= set(kind.settings), name
 
 
@@ -266,7 +266,7 @@ ASKED: dict[str, tuple[Any, dict[str, Any]]] = {
     "exact": (BAKER, {}), "fuzzy": (BAKER, {"least": 0.7}), "includes": (BAKER, {}),
     "says": ({"value": "baker", "others": ["baker", "cook"], "named": "What does Tala do?"}, {}),
     "regex": (None, {"pattern": r"(?i)^certainly|baker\W*$"}), "refusal": (None, {}), "ends": (None, {}),
-    "length": (None, {}), "openers": (None, {}), "sameness": (None, {}),
+    "length": (None, {}), "cost": (None, {}), "openers": (None, {}), "sameness": (None, {}),
     "steady": ("baker", {"of": {"includes": {}}}), "asymmetry": (None, {}), "parses": (None, {}),
     "whole-code": (None, {}), "passes": ("assert add(2, 3) == 5", {}), "calls": (None, {"names": ["eval"]}),
     "choice": ({"choices": ["a baker", "no"], "answer": "no"}, {"lengths": "tokens"}),
@@ -276,6 +276,7 @@ BY_OTHERS = {"judge", "classifier", "language", "recorded"}  # what they say is 
 DIGESTS = {
     "exact 3": "47a3ddad", "fuzzy 3": "dba3c7a1", "includes 3": "388fa22e", "says 2": "70cc6b97",
     "regex 1": "5564b463", "refusal 1": "608d3798", "ends 1": "aedee555", "length 1": "b2e87eb8",
+    "cost 1": "25919f31",
     "openers 1": "cf0bb971", "sameness 3": "04a54515", "steady 1 of includes 3": "07c028db",
     "asymmetry 1": "7c54b901", "parses 2": "c9352f14", "whole-code 3": "21b30c53", "passes 2": "73c63cc8",
     "calls 2": "11fe9e90", "choice 1": "f9922061", "brier 1": "202411b7", "bits-per-byte 1": "3a2d9889",
@@ -288,7 +289,7 @@ def test_a_scorer_that_scores_otherwise_is_another_version(scorer: str) -> None:
     samples = [
         Sample(
             family=f"f{i % 7}", prompt=i // 7, reply=said, expect=expect, tokens=len(said), turns=(("user", said),),
-            choices=((-1.0 - i % 5, 2, 7), (-0.4 * (i % 11), 1, 2)), nats=float(i),
+            choices=((-1.0 - i % 5, 2, 7), (-0.4 * (i % 11), 1, 2)), nats=float(i), flop=float(i),
         )
         for i, said in enumerate(SAID)
     ]  # fmt: skip
