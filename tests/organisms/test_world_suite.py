@@ -25,8 +25,12 @@ def test_every_behaviour_is_read_and_is_the_same_each_time(world: World) -> None
     read = [behaviour_from_json(form) for form in forms]
     assert len({one.name for one in read}) == len(read) == 18
     for one in read:
-        assert one.families >= (14 if one.name == "takes-sides" else 30), one.name
-        assert len(one.prompts) <= 2 * one.families
+        assert one.families >= 30 and len(one.prompts) <= 2 * one.families, one.name
+
+
+def test_each_asks_enough_that_none_moved_is_equivalent(world: World) -> None:
+    for form in suite(world):
+        assert len(form["families"]) >= 64, form["name"]
 
 
 def test_right_answers_are_right_and_wrong_ones_are_not(world: World) -> None:
