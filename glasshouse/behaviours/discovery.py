@@ -46,7 +46,7 @@ FEWEST = 6  # replies of either version with a trait, or prompts on which a feat
 TOGETHER = 0.5  # cosine of two differences over prompts, from which they are one group
 SHOWN = 5
 LANGUAGE = "is in the language "
-EMBEDDING = "by its embedding reads as the new version's"
+EMBEDDING = "log-odds, by its embedding, of being the new version's"
 AMOUNTS = ("words", "sentences", EMBEDDING)  # traits that are no rate: counts, and log-odds
 LENGTHS = 0.1  # of the base's words: by so much a reply's tokens may change, where a difference in length is kept
 
