@@ -48,19 +48,21 @@ def import_log(
     """Keep the log's samples as an evaluation; the same log again is the same.
 
     scorer: which of the log's; needed where it has several. name: of the version, for a log of a model that is not
-    ours. Raises `UserError` for what is no log, has no samples, was altered, or has scores outside [0, 1].
+    ours. Where one is outside [0, 1] scores count points. Raises `UserError` for what is no log, has no samples, or was
+    altered.
     """
     log = _read(path)
     if not log.samples:
         raise UserError(f"expected samples in {path}, found none: metrics are computed from them; log them")
     chosen = _scorer(log, scorer)
-    behaviour = _behaviour(log, chosen, good, margin)
     samples = sorted(log.samples, key=lambda one: (str(one.id), one.epoch))
     keys = [(str(one.id), one.epoch) for one in samples]
     if len(set(keys)) < len(keys):
         raise UserError(f"expected each sample once an epoch in {path}, found one twice; the log was altered")
     made = _version(log, ws, name)
     rows = [_sample(one, chosen) for one in samples]
+    rated = all(0 <= score <= 1 for _, score in rows if score is not None)
+    behaviour = _behaviour(log, chosen, good, margin, "rate" if rated else "points")
     evaluation = _kept(ws, made, behaviour, rows, path)
     return Imported(evaluation, _disagreement(log, chosen, rows), max(_counted(log) - len(rows), 0))
 
@@ -90,20 +92,23 @@ def _scorer(log: Any, wanted: str | None) -> str:
             have.update(dict.fromkeys(keys))
     if wanted in have or (wanted is None and len(have) == 1):
         return wanted or next(iter(have))
+    errors = [_one_line(sample.error.message) for sample in log.samples if sample.error is not None]
+    if not have and len(errors) == len(log.samples):
+        raise UserError(f"expected a sample without an error in the log, found none; the first says: {errors[0]}")
     if not have:
         raise UserError("expected scores in the log's samples, found none; score it first with `inspect score`")
     raise UserError(f"expected --scorer, one of {', '.join(have)}, got {wanted or 'none'}; choose one")
 
 
-def _behaviour(log: Any, scorer: str, good: Literal["up", "down"], margin: float) -> Behaviour:
+def _behaviour(log: Any, scorer: str, good: Literal["up", "down"], margin: float, unit: str) -> Behaviour:
     task = log.eval.task.rpartition("/")[2]
     name = re.sub(r"[^a-z0-9]+", "-", f"{task}-{scorer}".lower()).strip("-")[:LONGEST_NAME].strip("-")
     first = {str(sample.id): sample for sample in sorted(log.samples, key=lambda one: one.epoch, reverse=True)}
     prompts = tuple(Prompt(key, 0, _turns(first[key].input), _expect(first[key])) for key in sorted(first))
     return Behaviour(
         name=name or "inspect", about=f"The task {task} of Inspect, scored by {scorer}.", tag="neutral", good=good,
-        margin=margin, scorer=(RECORDED, {"task": task, "scorer": scorer, "config": _config(log)}), prompts=prompts,
-        settings=Settings(epochs=max(sample.epoch for sample in log.samples)),
+        margin=margin, unit=unit, scorer=(RECORDED, {"task": task, "scorer": scorer, "config": _config(log)}),
+        prompts=prompts, settings=Settings(epochs=max(sample.epoch for sample in log.samples)),
     )  # fmt: skip
 
 
@@ -113,6 +118,7 @@ def _config(log: Any) -> dict[str, Any]:
     for config in (spec.model_generate_config, log.plan.config):  # what the task says, over what the run was given
         found |= {key: getattr(config, key) for key in GENERATION if getattr(config, key, None) is not None}
     found |= {"task_version": spec.task_version, "task_args": spec.task_args, "solver": spec.solver}
+    found["roles"] = {role: one.model for role, one in (getattr(spec, "model_roles", None) or {}).items()}  # a judge's
     options = {one.name: one.options for one in getattr(spec, "scorers", None) or () if one.options}
     found |= {"scorers": options} if options else {}
     kept = {key: value for key, value in found.items() if value not in (None, {}, [], "")}
@@ -164,8 +170,6 @@ def _score(one: Any, scorer: str) -> tuple[float | None, str]:
             return None, _one_line(f"a score that is no number: {value!r:.60}")
     if not isinstance(value, int | float) or not math.isfinite(value):
         return None, "no score in the log"
-    if not 0 <= value <= 1:
-        raise UserError(f"expected scores in [0, 1] by {scorer}, sample {one.id} has {value}; choose another --scorer")
     return float(value), ""
 
 

@@ -154,6 +154,36 @@ def test_the_header_is_not_believed(ws: Workspace, tmp_path: Path) -> None:
         import_log(file, ws)  # the same task and version with another log
 
 
+def test_who_judges_is_of_what_is_compared(ws: Workspace, kept_log: Path) -> None:
+    hashes = []
+    for judge in ("rule/a", "rule/b"):
+
+        def judged(log: dict[str, Any], judge: str = judge) -> None:
+            log["eval"]["model_roles"] = {"grader": {"model": judge}}
+
+        hashes.append(import_log(altered(kept_log, judged), ws).evaluation.behaviour.hash)
+    assert hashes[0] != hashes[1]
+
+
+def test_scores_on_another_scale_are_points(ws: Workspace, tmp_path: Path) -> None:
+    """As a judge gives them from 1 to 5; two logs are compared in points."""
+    save_version(ws, "scaled", model="small", system="Of points.")
+
+    def rate(up: int) -> Any:
+        return lambda log: [s["scores"]["match"].update(value=1 + i % 4 + up) for i, s in enumerate(log["samples"])]
+
+    means = []
+    for name, up in (("small", 0), ("scaled", 1)):
+        _, file = run(ws, tmp_path / name, name, message_limit=40)
+        found = import_log(altered(file, rate(up)), ws, margin=0.5).evaluation
+        assert found.behaviour.unit == "points" and not found.behaviour.bounded and not found.problem
+        means.append(found.mean.value)
+    assert means == [2.5, 3.5]
+    rows = compared(ws, version("small", ws), version("scaled", ws))["cells"]
+    (row,) = [row for row in rows if row["unit"] == "points"]
+    assert row["change"]["value"] == 1 and row["verdict"] == "improved"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -161,7 +191,10 @@ def test_the_header_is_not_believed(ws: Workspace, tmp_path: Path) -> None:
         (lambda log: log["samples"].append(log["samples"][0]), "found one twice"),
         (lambda log: log["samples"][0]["output"]["metadata"]["glasshouse"].update(system="Lie."), "of one version"),
         (lambda log: [s["output"]["metadata"]["glasshouse"].update(system="Lie.") for s in log["samples"]], "altered"),
-        (lambda log: log["samples"][0]["scores"]["match"].update(value=7), r"scores in \[0, 1\] by match"),
+        (
+            lambda log: [s.update(scores={}, error={"message": "lost", "traceback": "", "traceback_ansi": ""})
+            for s in log["samples"]], "without an error in the log, found none; the first says: lost",
+        ),
         (lambda log: [s["scores"].update(other={"value": 1}) for s in log["samples"]], "one of match, other, got none"),
         (lambda log: [s.update(scores={}) for s in log["samples"]], "expected scores in the log's samples"),
         (lambda log: log.pop("eval"), "could not read it"),
