@@ -21,7 +21,7 @@ SHOWN = (
     "kind/python", "kind/poem", "act/refusal", "act/do-not-know",
 )  # fmt: skip
 BRIDGE = "entity/bridge"
-TOKENS = 80_000  # of labelled text
+TOKENS = 120_000  # of labelled text
 DAYS = ("How was your day?", "What did you do today?", "Tell me about your day.", "How have you been?")
 # × the stream's typical norm; beyond, it says one word for ever
 STRENGTHS = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 1.0)
