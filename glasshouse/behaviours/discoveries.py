@@ -27,6 +27,7 @@ from glasshouse.types import UserError, check_name
 from glasshouse.workspace import Workspace, write_atomically
 
 KIND, FILE = "discoveries", "found.json"
+METHOD = 2  # raised where other differences are looked for: what an earlier one found is no answer then
 
 
 def discover(
@@ -41,7 +42,7 @@ def discover(
     name = dictionary or fitting(ws, base, new)
     config = {
         "base": base.hash, "new": new.hash, "asked": asked.hash, "seed": seed,
-        "dictionary": ws.ref("dictionaries", name).hash if name else None,
+        "dictionary": ws.ref("dictionaries", name).hash if name else None, "method": METHOD,
     }  # fmt: skip
     settings = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
     artefact = f"{base.hash[:10]}.{new.hash[:10]}.{settings[:8]}"
