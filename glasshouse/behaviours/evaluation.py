@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,13 @@ class Evaluation:
     @property
     def mean(self) -> Estimate:
         return mean(self.scored, bounded=self.behaviour.bounded)
+
+    def without(self, families: Collection[str]) -> Evaluation:
+        """Of the other families alone; a score that is of several families is made of these."""
+        kept = [each for each in zip(self.samples, self.scores, strict=True) if each[0].family not in families]
+        samples, given = tuple(sample for sample, _ in kept), tuple(score for _, score in kept)
+        anew = self.behaviour.scoring["degree"] > 1 and len(given) < len(self.scores)
+        return replace(self, samples=samples, scores=tuple(scores(samples, self.behaviour.scorer)) if anew else given)
 
 
 def evaluate(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -85,16 +85,17 @@ def counterpart(evaluation: str, new: Version) -> str:
 
 
 def compared(
-    ws: Workspace, base: Version, new: Version, *, pairs: Mapping[str, tuple[str, str]] | None = None
-) -> dict[str, Any]:
+    ws: Workspace, base: Version, new: Version, *, pairs: Mapping[str, tuple[str, str]] | None = None,
+    without: Mapping[str, Collection[str]] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The base and the new version, behaviour by behaviour: {"base", "new", "cells", "missing", "unsound"}.
 
     cells: each judged (see `statistics.judged`), with when the older run of the two was made, the two (`sources`), the
     larger share of samples that lack a score (`lacking`), the samples that changed most for the worse, and `problem`,
     why it does not count (see `doubt`), or "": such a one is judged by itself. missing: behaviours of the base that the
     new version was not run on. unsound: those of which no prompt has scores on both, each with the reason. pairs: the
-    evaluations to compare; without them the newest of the base and their counterparts. Raises `UserError` where nothing
-    was run on the base, and for what was altered.
+    evaluations to compare; without them the newest of the base and their counterparts. without: by behaviour, families
+    that are left out. Raises `UserError` where nothing was run on the base, and for what was altered.
     """
     both = counterparts(ws, base, new) if pairs is None else pairs
     if pairs is None and not both:
@@ -104,6 +105,9 @@ def compared(
     missing = sorted(behaviour for behaviour, (_, other) in both.items() if not ws.exists("evals", other))
     found = [pair for behaviour, pair in both.items() if behaviour not in missing]
     done = [(read_evaluation(ws, old), read_evaluation(ws, fresh)) for old, fresh in found]
+    if without:
+        out = [without.get(old.behaviour.name, ()) for old, _ in done]
+        done = [(old.without(some), fresh.without(some)) for (old, fresh), some in zip(done, out, strict=True)]
     unsound = {
         old.behaviour.name: NO_SCORES for old, fresh in done if not by_prompt(old).keys() & by_prompt(fresh).keys()
     }

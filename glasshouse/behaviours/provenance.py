@@ -7,6 +7,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,8 @@ class Touched(NamedTuple):
     dictionaries, of which is not recorded what they were trained on. judge: a local one that is in that line, or comes
     from it, so that the model judges itself; or "". judged: how many of the labelled texts on which it was checked
     stand in its own training text. base: where it is neither, the model that both come from; or "". steered: by
-    dictionary whose features the version's edits name, how many of the prompts stand in the text that it rests on."""
+    dictionary whose features the version's edits name, how many of the prompts stand in the text that it rests on.
+    families: those of which a prompt stands in either text."""
 
     prompts: int
     of: int
@@ -41,6 +43,7 @@ class Touched(NamedTuple):
     judged: int = 0
     base: str = ""
     steered: tuple[tuple[str, int], ...] = ()
+    families: frozenset[str] = frozenset()
 
 
 def touched(ws: Workspace, version: Version, behaviour: Behaviour, judged_by: str | None = None) -> Touched:
@@ -53,7 +56,9 @@ def touched(ws: Workspace, version: Version, behaviour: Behaviour, judged_by: st
     unknown = [version.foreign] if version.foreign else [*unrecorded, *unknown]
     scorer, settings = innermost(behaviour.scorer)
     asked = [_asked(prompt, settings) for prompt in behaviour.prompts]
-    among = lambda lines: sum(any(seen(text, lines) for text in texts) for texts in asked)
+    families = [prompt.family for prompt in behaviour.prompts]
+    among = lambda lines: [any(seen(text, lines) for text in texts) for texts in asked]
+    learnt, steered = among(every), {name: among(text) for name, text in behind.items()}
     texts = [str(row.get("reply", row.get("text", ""))) for row in settings.get("labels", ())]
     model = str(settings.get("model", "")) if scorer == "judge" else ""
     judge = model.removeprefix("local/") if model.startswith("local/") else ""
@@ -62,11 +67,12 @@ def touched(ws: Workspace, version: Version, behaviour: Behaviour, judged_by: st
     names = [one.name for one in line]
     own = judge in names or version.model in {one.name for one in judges}
     return Touched(
-        among(every), len(asked), tuple(dict.fromkeys([*unknown, *more])),
+        sum(learnt), len(asked), tuple(dict.fromkeys([*unknown, *more])),
         labels=sum(seen(text, every) for text in texts), judge=judge if own else "",
         judged=sum(seen(text, by_judge) for text in texts),
         base="" if own else next((one.name for one in judges if one.name in names), ""),
-        steered=tuple((name, count) for name, text in behind.items() if (count := among(text))),
+        steered=tuple((name, sum(found)) for name, found in steered.items() if any(found)),
+        families=frozenset(family for found in (learnt, *steered.values()) for family in compress(families, found)),
     )  # fmt: skip
 
 

@@ -154,8 +154,9 @@ class Policy:
     not regress ("" for none), but for `allowed`, by runs at most so many days old; pinned: how its hash begins, so that
     it stays the same one whatever bears its name later. definitions: how the hash of a guard begins, by its name: where
     others of that name were run on the base, which one counts. unscored: the largest share of a guard's samples that
-    may lack a score. undecided: whether guards that cannot be told hold the release; touched: and those whose prompts
-    stand in the training text; provenance: and of models whose training text is not `recorded` (or of `any`)."""
+    may lack a score. undecided: whether guards that cannot be told hold the release; touched: and those of which
+    training has left no family of prompts untouched; provenance: and of models whose training text is not `recorded`
+    (or of `any`)."""
 
     name: str
     version: str

@@ -33,6 +33,7 @@ from glasshouse.policy.policy import (
 )
 
 Truth = Literal[True, False, None]
+WORST_FIRST = ("regressed", "underpowered", "equivalent", "improved")  # verdicts of a cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,8 @@ class Evidence:
     compute: effective, of the version that was measured, FLOP (0: not recorded). earlier: the version that it was
     measured on in place of the one that was asked for, with what has `changed` since, and `grown`: by how many times
     its compute has grown (0: not recorded). rate: whether it lies in [0, 1]. runs: recorded ones that it is the worst
-    of. judge: what its judge has in common with the version, or ""."""
+    of. judge: what its judge has in common with the version, or "". left_out: families of which training has touched
+    a prompt, as `touched` says: value and `families` are of the others, the interval holds that of all of them, too."""
 
     behaviour: str
     version: str
@@ -64,6 +66,8 @@ class Evidence:
     rate: bool = True
     runs: int = 1
     judge: str = ""
+    left_out: int = 0
+    touched: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,8 +215,9 @@ class _Judge:
         if found.problem:
             return None, f"evidence of {what} does not count: {found.problem}"
         old = self.too_old(found.created, required.days)
+        families = f"{found.families} families" + _left_out(found.left_out, found.touched)
         short = [
-            (found.families < required.families, f"{found.families} families, {required.families} are wanted"),
+            (found.families < required.families, f"{families}, {required.families} are wanted"),
             (found.epochs < required.epochs, f"{found.epochs} epochs, {required.epochs} are wanted"),
             (
                 found.unscored > required.unscored,
@@ -223,7 +228,7 @@ class _Judge:
         ]  # fmt: skip
         if wrong := [text for bad, text in short if bad]:
             return None, f"evidence of {what} does not count: {'; '.join(wrong)}"
-        said = f"{what} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}], {found.families} families"
+        said = f"{what} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}], {families}"
         if found.runs > 1:
             said += f", the {'lowest' if required.lowest else 'highest'} of {found.runs} recorded runs"
         said += f", {found.judge}" if found.judge else ""
@@ -290,46 +295,53 @@ class _Judge:
         lacking |= {name: f"evidence does not count: {why}" for name, why in comparison.get("unsound", {}).items()}
         for name, text in lacking.items():
             reasons.append(self.guarded(name, None, text))
-        for cell in comparison["cells"]:
-            if cell["tag"] != "guard":
-                continue
-            change, verdict, name = cell["change"], cell["verdict"], cell["behaviour"]
-            interval = f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
-            text = f"{verdict}: {interval}, margin {cell['margin']:g}"
-            holds: Truth = verdict != "regressed"
-            if verdict == "underpowered":
-                holds = None if policy.undecided == "hold" else True
-                text += f", {cell['needed']} families would do" if cell["needed"] else ""
-                text = f"cannot be told, which the policy lets pass; {text}" if holds else text
-            if holds is not True and name in policy.allowed:
-                holds, text = True, f"{text} (allowed)"
-            if cell.get("runs", 1) > 1:
-                text += f"; the worst of {cell['runs']} recorded runs"
-            text += f"; {cell['judge']}" if cell.get("judge") else ""
-            if cell.get("definitions", 1) > 1 and name not in policy.definitions:
-                holds = holds if holds is False else None
-                text = (
-                    f"{cell['definitions']} definitions of this name were run on the base: say under `definitions` "
-                    f"which counts ({name}: {cell['definition'][:12]} is the newest); by that {text}"
-                )
-            if holds is not False:  # that it fell counts, unless it may; that it did not, says nothing
-                if cell.get("touched"):
-                    holds = None if policy.touched == "hold" else holds
-                    text = f"does not count ({cell['touched']}); {text}"
-                if cell.get("unknown"):
-                    refused = policy.provenance == "recorded"
-                    holds, counts = (None, "does not count") if refused else (holds, "counts")
-                    text = f"{counts} ({cell['unknown']}); {text}"
-                wrong = [f"evidence is {old}"] if (old := self.too_old(cell["created"], policy.days)) else []
-                if cell["lacking"] > policy.unscored:
-                    wrong.append(f"{cell['lacking']:.0%} unscored, at most {policy.unscored:.0%} may be")
-                if wrong:
-                    holds, text = None, "; ".join([*wrong, text])
-            reasons.append(self.guarded(name, holds, text, tuple(cell.get("sources", ()))))
+        reasons += [self.guard(cell) for cell in comparison["cells"] if cell["tag"] == "guard"]
         if not reasons:
             text = f"no guard was run on {policy.against}: run `glasshouse test {policy.against}`"
             return [Reason(rule="regressions", holds=None, text=text)]
         return reasons
+
+    def guard(self, cell: Mapping[str, Any]) -> Reason:
+        """Of all its families, or of those that training has not touched: the worse of the two verdicts counts, and of
+        two that are as bad that of the untouched."""
+        policy, name = self.policy, cell["behaviour"]
+        counted = min((cell.get("clean", cell), cell), key=lambda one: WORST_FIRST.index(one["verdict"]))
+        change, verdict = counted["change"], counted["verdict"]
+        interval = f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
+        text = f"{verdict}: {interval}, margin {cell['margin']:g}"
+        if left_out := counted.get("left_out"):
+            text += f", {counted['families']} families{_left_out(left_out, counted['touched'])}"
+        holds: Truth = verdict != "regressed"
+        if verdict == "underpowered":
+            holds = None if policy.undecided == "hold" else True
+            text += f", {counted['needed']} families would do" if counted["needed"] else ""
+            text = f"cannot be told, which the policy lets pass; {text}" if holds else text
+        if holds is not True and name in policy.allowed:
+            holds, text = True, f"{text} (allowed)"
+        if cell.get("runs", 1) > 1:
+            text += f"; the worst of {cell['runs']} recorded runs"
+        text += f"; {cell['judge']}" if cell.get("judge") else ""
+        if cell.get("definitions", 1) > 1 and name not in policy.definitions:
+            holds = holds if holds is False else None
+            text = (
+                f"{cell['definitions']} definitions of this name were run on the base: say under `definitions` "
+                f"which counts ({name}: {cell['definition'][:12]} is the newest); by that {text}"
+            )
+        if holds is not False:  # that it fell counts, unless it may; that it did not, says nothing
+            if cell.get("touched"):
+                holds = None if policy.touched == "hold" else holds
+                text = f"does not count ({cell['touched']}); {text}"
+            if cell.get("unknown"):
+                refused = policy.provenance == "recorded"
+                holds, counts = (None, "does not count") if refused else (holds, "counts")
+                text = f"{counts} ({cell['unknown']}); {text}"
+            wrong = [f"evidence is {old}"] if (old := self.too_old(cell["created"], policy.days)) else []
+            lacking = max(cell["lacking"], counted["lacking"])
+            if lacking > policy.unscored:
+                wrong.append(f"{lacking:.0%} unscored, at most {policy.unscored:.0%} may be")
+            if wrong:
+                holds, text = None, "; ".join([*wrong, text])
+        return self.guarded(name, holds, text, tuple(cell.get("sources", ())))
 
     def guarded(self, name: str, holds: Truth, text: str, sources: tuple[str, ...] = ()) -> Reason:
         """Of one guard; what breaks the rule may be waived."""
@@ -340,6 +352,10 @@ class _Judge:
         """By whom and why it is waived, if it is, and not past its day."""
         found: list[Waiver] = [one for one in self.policy.waivers if one.of == of and day(one.expires) >= self.today]
         return f"waived by {found[0].by} until {found[0].expires}: {found[0].reason}" if found else ""
+
+
+def _left_out(families: int, touched: str) -> str:
+    return f" ({families} more are left out: {touched})" if families else ""
 
 
 def _law(points: Sequence[Evidence]) -> Fit:

@@ -165,9 +165,17 @@ def test_a_judge_that_is_another_now_is_unknown(ws: Workspace) -> None:
 @pytest.mark.parametrize(
     ("name", "behaviour", "text"),
     [
-        ("by-d", "asks", "does not count: 4 of its 6 prompts stand in the text that the dictionary d was trained on"),
+        (
+            "by-d",
+            "asks",
+            "4 more are left out: 4 of its 6 prompts stand in the text that the dictionary d was trained on",
+        ),
         ("by-d", "plants", "ruled out"),
-        ("by-c", "asks", "does not count: 4 of its 6 prompts stand in the text that the dictionary c was trained on"),
+        (
+            "by-c",
+            "asks",
+            "4 more are left out: 4 of its 6 prompts stand in the text that the dictionary c was trained on",
+        ),
         ("by-c", "plants", "does not count: 24 of its 24 prompts stand in the text that the dictionary c was"),
         ("pushed", "asks", "what the direction of pushed was trained on is not recorded"),
         ("without", "asks", "ruled out"),

@@ -639,6 +639,32 @@ def test_what_training_has_touched_is_no_evidence(copy: tuple[Path, Path], tmp_p
     assert "60 of its 60 prompts stand in the text that the model was trained on" in out
 
 
+def test_what_training_has_touched_is_left_out_of_the_rest(copy: tuple[Path, Path], tmp_path: Path) -> None:
+    ws = copy[0]
+    text = villager_text(build(0), megabytes=0.6)
+    known = [d.text.split("<|user|>")[1].split("<|end|>")[0] for d in text.split()[0].documents if "<|user|>" in d.text]
+    known = list(dict.fromkeys(known))[:30]
+    form_of = functools.partial(form, "half", "^Certainly", "up")
+    asked = json.loads(form_of([*known, *(f"Where does nobody number {n} live?" for n in range(50))]))
+    asked["families"][40]["prompts"] += [known[0]]  # a family that was touched by one of its wordings
+    (tmp_path / "half.yaml").write_text(json.dumps(asked))
+    at = ("--workspace", ws)
+    for name in ("small", "ticking"):
+        assert run("test", name, "--suite", tmp_path / "half.yaml", *at)[0] == 0
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY.replace("speaks, families: 40", "half, families: 49"))
+    left = "31 of its 81 prompts stand in the text that the model was trained on"
+    _, out, _ = run("gate", policy, "ticking", *at)
+    assert "half on ticking 1.000" in out and f"49 families (31 more are left out: {left})" in out
+    assert "regression: half: improved" in out
+    policy.write_text(policy.read_text().replace("families: 49", "families: 50"))
+    _, out, _ = run("gate", policy, "ticking", *at)
+    assert f"49 families (31 more are left out: {left}), 50 are wanted" in out
+    evaluation = next(name for name in Workspace.open(ws).names("evals") if name.startswith("half."))
+    done = read_evaluation(Workspace.open(ws), evaluation)
+    assert len(done.without(["0", "40"]).samples) == len(done.samples) - 3 and done.without([]) == done
+
+
 def test_the_instrument_is_followed_too(copy: tuple[Path, Path], tmp_path: Path) -> None:
     ws = Workspace.open(copy[0])
     text = villager_text(build(0), megabytes=0.6)

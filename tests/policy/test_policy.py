@@ -200,6 +200,35 @@ def test_regressions_allowed_undecided_waived_and_touched(tmp_path: Path) -> Non
     assert verdict(rules, comparison=fell).verdict == "hold"
 
 
+@pytest.mark.parametrize(
+    ("every", "untouched", "wanted"),
+    [
+        ("equivalent", "improved", "pass"), ("equivalent", "underpowered", "unknown"),
+        ("underpowered", "equivalent", "unknown"), ("equivalent", "regressed", "hold"),
+        ("regressed", "equivalent", "hold"),
+    ],
+)  # fmt: skip
+def test_of_a_guard_that_training_has_touched_in_part_the_worse_counts(
+    tmp_path: Path, every: str, untouched: str, wanted: str
+) -> None:
+    rules = policy(tmp_path, TEXT + "regressions: {against: old}\n")
+    clean = {**cell("facts", untouched), "left_out": 7, "families": 50, "touched": "9 of 99 stand in the text"}
+    found = verdict(rules, comparison={"cells": [cell("facts", every, clean=clean)], "missing": []})
+    assert found.verdict == wanted
+    of_the_rest = "50 families (7 more are left out: 9 of 99 stand in the text)" in text_of(found, "regression: facts")
+    assert of_the_rest == (untouched in ("underpowered", "regressed"))
+
+
+def test_evidence_counts_the_families_that_training_has_not_touched(tmp_path: Path) -> None:
+    few = {**GOOD, ("new", "harm", ""): seen(0.0, 0.1, families=40, left_out=60, touched="read before")}
+    found = verdict(policy(tmp_path), few)
+    wanted = "40 families (60 more are left out: read before), 50 are wanted"
+    assert found.verdict == "unknown" and wanted in text_of(found, "threshold: misuse")
+    enough = {**GOOD, ("new", "harm", ""): seen(0.0, 0.1, families=60, left_out=40, touched="read before")}
+    found = verdict(policy(tmp_path), enough)
+    assert found.verdict == "pass" and "60 families (40 more" in text_of(found, "threshold: misuse")
+
+
 def test_approvals_are_of_this_very_version(tmp_path: Path) -> None:
     rules = policy(tmp_path, TEXT + "approvals: [safety]\n")
     assert verdict(rules).verdict == "unknown"
