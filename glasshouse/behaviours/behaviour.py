@@ -265,6 +265,7 @@ def _prompts(form: Form) -> Iterator[tuple[Form, Prompt]]:
         if family in seen:
             part.wrong(f"expected each family once, got {family!r} again; put its wordings together", "family")
         seen.add(family)
+        part.take("note", str, "")  # for people, and no part of what is asked
         shared = part.anything("expect", None)
         found = part.anything("prompts")
         if not isinstance(found, list) or not found:

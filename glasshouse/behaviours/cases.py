@@ -2,6 +2,7 @@
 
     keep_case(ws, turns, kind="should-refuse", name="found", who="Ada")
     # behaviours/found-should-refuse.yaml, for `glasshouse test VERSION --suite behaviours/found-should-refuse.yaml`
+    cases(ws, "found")                                       # all that was found under that name
 
 A behaviour has one scorer, so each kind of finding has a file of its own. A case is added at the file's end: what
 people wrote in it, comments too, stays. No torch.
@@ -23,10 +24,10 @@ from typing import Any
 
 import yaml
 
-from glasshouse.behaviours.behaviour import LONGEST_NAME, behaviour_of
+from glasshouse.behaviours.behaviour import LONGEST_NAME, behaviour_of, read_behaviours
 from glasshouse.behaviours.chats import check_turns
 from glasshouse.behaviours.ratings import check_who
-from glasshouse.forms import parse_form
+from glasshouse.forms import parse_form, read_form
 from glasshouse.types import UserError, check_name
 from glasshouse.workspace import Workspace, write_atomically
 
@@ -63,8 +64,8 @@ def keep_case(
     """Add the chat up to its last reply as a family: {"file" (within the workspace), "families", "added"}.
 
     The last turn is the reply that was found; the prompt is what stands before it. name: the behaviour's, to which the
-    kind is added. words: what has to be said or not, for the kinds that want it. note, version: for the comment above
-    the case. What is there already is not added again. Raises `UserError`; the file stays as it was.
+    kind is added. words: what has to be said or not, for the kinds that want it. note, version: for the family's note.
+    What is there already is not added again. Raises `UserError`; the file stays as it was.
     """
     found, by = check_turns(turns, "assistant"), check_who(who)
     if kind not in KINDS:
@@ -73,16 +74,36 @@ def keep_case(
     if len(full) > LONGEST_NAME:
         longest = LONGEST_NAME - len(kind) - 1
         raise UserError(f"expected a behaviour's name of at most {longest} characters with {kind}, got {name!r}")
-    family = _family(found, kind, words.strip())
+    family = _family(found, kind, words.strip(), _note(by, version, note))
     with writing_behaviour(ws, full) as file:  # two people who keep a case at once keep two
         text = file.read_text(encoding="utf-8") if file.is_file() else _head(full, KINDS[kind])
         have = [part.family for part in behaviour_of(parse_form(text, file.name)).prompts] if file.is_file() else []
         added = family["family"] not in have
         if added:
-            text = f"{text.rstrip()}\n{_comment(by, version, note)}{_item(family)}"
+            text = f"{text.rstrip()}\n{_item(family)}"
             have = [part.family for part in behaviour_of(parse_form(text, file.name)).prompts]
             write_atomically(file, text)
     return {"file": f"{FOLDER}/{file.name}", "families": len(set(have)), "added": added}
+
+
+def cases(ws: Workspace, name: str) -> list[dict[str, str]]:
+    """What was found under the name, kind by kind, each as it was kept: {"kind", "file", "asked" (the last turn),
+    "expect", "note"}. Raises `UserError` for a file that was made something else since."""
+    found = []
+    for kind in KINDS:
+        file = ws.root / FOLDER / f"{check_name(name)}-{kind}.yaml"
+        if file.is_file():
+            notes = [part.take("note", str, "") for part in read_form(file).each("families")]
+            (behaviour,) = read_behaviours(file)
+            prompts = {prompt.family: prompt for prompt in behaviour.prompts}  # of several wordings the last
+            found += [
+                {
+                    "kind": kind, "file": f"{FOLDER}/{file.name}", "asked": str(prompt.turns[-1][1]),
+                    "expect": str(prompt.expect or ""), "note": note,
+                }
+                for prompt, note in zip(prompts.values(), notes, strict=True)
+            ]  # fmt: skip
+    return found
 
 
 @contextlib.contextmanager
@@ -95,13 +116,13 @@ def writing_behaviour(ws: Workspace, name: str) -> Iterator[Path]:
         yield ws.root / FOLDER / f"{name}.yaml"
 
 
-def _family(turns: Sequence[dict[str, str]], kind: str, words: str) -> dict[str, Any]:
+def _family(turns: Sequence[dict[str, str]], kind: str, words: str, note: str) -> dict[str, Any]:
     expect = turns[-1]["content"] if kind == "bad-reply" else words if KINDS[kind].words else None
     if KINDS[kind].scorer != "refusal" and not expect:
         raise UserError(f"expected {KINDS[kind].words or 'a reply with words in it'} for {kind}, got nothing; type it")
     prompt = [{one["role"]: one["content"]} for one in turns[:-1]]
     digest = hashlib.sha256(json.dumps([prompt, expect]).encode()).hexdigest()[:8]
-    family: dict[str, Any] = {"family": f"{' '.join(turns[-2]['content'].split())[:40]} {digest}"}
+    family: dict[str, Any] = {"family": f"{' '.join(turns[-2]['content'].split())[:40]} {digest}", "note": note}
     if expect:
         family["expect"] = expect
     return {**family, "prompts": [prompt]}
@@ -115,11 +136,9 @@ def _head(name: str, kind: Kind) -> str:
     return yaml.safe_dump(form, sort_keys=False, allow_unicode=True, width=10_000) + "families:\n"
 
 
-def _comment(who: str, version: str, note: str) -> str:
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    said = " ".join(part for part in (f"{who}, {today},", f"of {version}." if version else "", note) if part)
-    plain = "".join(c if c.isprintable() else " " for c in said).rstrip(" ,")
-    return textwrap.indent(textwrap.fill(plain, 110), "  # ") + "\n"
+def _note(who: str, version: str, note: str) -> str:
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return ": ".join(part for part in (f"{who}, {now}" + (f", of {version}" if version else ""), note.strip()) if part)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -1,4 +1,4 @@
-"""`glasshouse rate`: people compare two versions, blind, side by side or by thumbs in chats."""
+"""`glasshouse rate`: people compare two versions, blind, side by side or by thumbs in chats, or find one's faults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from glasshouse.cli.entry import (
 )
 from glasshouse.cli.page import page
 from glasshouse.cli.testing import number
-from glasshouse.types import UserError
+from glasshouse.types import UserError, check_name
 from glasshouse.workspace import Workspace, write_atomically
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 def rate(
     base: Annotated[str, typer.Argument(metavar="BASE", help="The version to compare with.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The version that is new.")],
+    new: Annotated[
+        str | None, typer.Argument(metavar="NEW", help="The version that is new.", show_default=False)
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="Prompts of behaviours of these names.", show_default=False)
     ] = None,
@@ -49,6 +51,13 @@ def rate(
         bool, typer.Option("--split", help="A/B: chats on the page go to one of the two; thumbs are what counts.")
     ] = False,
     share: Annotated[float, typer.Option(help="Of --split: the share of chats that goes to NEW.")] = 0.5,
+    bash: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", show_default=False,
+            help="With one version: find its faults in chats; each becomes a case of behaviours of this name.",
+        ),
+    ] = None,
     no_serve: NoServeOption = False,
     port: PortOption = PORT,
     workspace: WorkspaceOption = None,
@@ -61,12 +70,22 @@ def rate(
     far raters agree.
 
     With --split people chat instead; each chat goes to one of the two, by chance, and thumbs up and down are compared.
+
+    With --bash NAME and one version it is a bash session: people chat with it to find faults, each of which becomes a
+    case of behaviours/NAME-… with two clicks; the page shows what was found by all of them, and so does --results.
     """
     from glasshouse.behaviours import version
 
-    if split and (only or count is not None):
-        raise UserError("expected --split without the options of pairs, got --only or --count; leave them out")
+    if (split or bash is not None) and (only or count is not None):
+        raise UserError("expected --only and --count for pairs alone, got one with --split or --bash; leave it out")
+    if bash is not None and (new is not None or split or export is not None):
+        raise UserError("expected --bash with one version, got NEW, --split or --export beside it; leave that out")
+    if bash is None and new is None:
+        raise UserError("expected two versions to compare, BASE and NEW, got one; or --bash NAME to find its faults")
     with begin(workspace, create=False) as ws:
+        if new is None:
+            _bash(ws, version(base, ws), check_name(bash or ""), results=results or no_serve, port=port, json=json)
+            return
         before, after = version(base, ws), version(new, ws)
         if split:
             _split(ws, before, after, share, results=results, export=export, no_serve=no_serve, port=port, json=json)
@@ -132,6 +151,21 @@ def _split(
         return
     with page(ws, port, wanted=True) as served:
         served.wait(f"/chat/{base.name}/{new.name}?share={share:g}")
+
+
+def _bash(ws: Workspace, of: Version, name: str, *, results: bool, port: int, json: bool) -> None:
+    from glasshouse.behaviours.cases import cases
+
+    if results:
+        found = cases(ws, name)
+        lines = [f"{one['kind']}: {one['asked']!r:.80} ({one['note']})" for one in found]
+        each = [
+            f"  glasshouse test VERSION --suite {ws.root / file}" for file in sorted({one["file"] for one in found})
+        ]
+        answer(json, {"name": name, "found": found}, "\n".join([f"{len(found)} found under {name}", *lines, *each]))
+        return
+    with page(ws, port, wanted=True) as served:
+        served.wait(f"/chat/{of.name}?bash={name}")
 
 
 def _write_lines(file: Path, rows: list[dict[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from glasshouse.behaviours.cases import FOLDER, KINDS, keep_case
+from glasshouse.behaviours.cases import KINDS, cases, keep_case
 from glasshouse.behaviours.chats import Split, begin_chat, chat_version, check_turns, thumb, thumbs
 from glasshouse.behaviours.splits import split_results
 from glasshouse.behaviours.versions import Version, version
@@ -76,8 +76,8 @@ def chat_routes(library: Library, bench: Workbench) -> list[BaseRoute]:
         return Json({**kept, "command": f"glasshouse test VERSION --suite {ws.root / kept['file']}"})
 
     def get_cases(request: Request) -> Response:
-        files = sorted(file.name for file in (ws.root / FOLDER).glob("*.yaml"))
-        return Json({"kinds": {name: kind.words for name, kind in KINDS.items()}, "files": files})
+        kinds, name = {name: kind.words for name, kind in KINDS.items()}, request.query_params.get("name")
+        return Json({"kinds": kinds, "found": cases(ws, name) if name else []})
 
     def get_thumbs(request: Request) -> Response:
         found = thumbs(ws)

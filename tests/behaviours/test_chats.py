@@ -13,7 +13,7 @@ from scipy.stats import t
 
 from glasshouse.behaviours import read_behaviours
 from glasshouse.behaviours.agreement import alpha
-from glasshouse.behaviours.cases import KINDS, keep_case
+from glasshouse.behaviours.cases import KINDS, cases, keep_case
 from glasshouse.behaviours.chats import Split, begin_chat, chat_version, thumb, thumbs
 from glasshouse.behaviours.scorers import Sample, scores
 from glasshouse.behaviours.splits import Outcome, _verdict, difference, labelled_replies, p_anytime, split_results
@@ -213,7 +213,10 @@ def test_a_finding_becomes_a_case_that_is_read_and_scored(workspace: Workspace, 
     (prompt,) = found.prompts
     assert found.name == f"found-{kind}" and prompt.turns == (("user", "Where is Veden?"),)
     text = (workspace.root / kept["file"]).read_text(encoding="utf-8")
-    assert "# Ada, 2" in text and "of one (0123). odd" in text
+    (listed,) = cases(workspace, "found")
+    assert listed["note"].startswith("Ada, 20") and listed["note"].endswith(" UTC, of one (0123): odd")
+    assert (listed["kind"], listed["file"], listed["asked"]) == (kind, kept["file"], "Where is Veden?")
+    assert listed["note"] in text and listed["expect"] == str(prompt.expect or "") and not cases(workspace, "other")
     sample = Sample(family=prompt.family, prompt=0, expect=prompt.expect, reply=TURNS[1]["content"])
     (score,) = scores([sample], found.scorer)
     assert found.settings.max_new_tokens == 400  # as long as the page lets a reply be
@@ -241,6 +244,8 @@ def test_whatever_is_said_is_kept_as_it_was_said(workspace: Workspace) -> None:
     assert [p.turns[-1][1] for p in found.prompts[::3]] == HOSTILE
     assert [p.turns[-1][1] for p in found.prompts[1::3]] == HOSTILE
     assert [p.expect for p in found.prompts[2::3]] == HOSTILE
+    noted = [one["note"].partition(" UTC")[2].removeprefix(": ") for one in cases(workspace, "found")]
+    assert noted[::3] == [said.strip() for said in HOSTILE]
 
 
 def test_what_people_wrote_in_the_file_stays_and_nothing_comes_twice(workspace: Workspace) -> None:

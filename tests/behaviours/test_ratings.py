@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from glasshouse.behaviours import evaluate, save_version, version
 from glasshouse.behaviours.agreement import alpha
 from glasshouse.behaviours.behaviour import behaviour_from_json
+from glasshouse.behaviours.cases import keep_case
 from glasshouse.behaviours.chats import Split, begin_chat, thumb
 from glasshouse.behaviours.preferences import _verdict, comparisons, results
 from glasshouse.behaviours.ratings import Study, _of_behaviour, studies
@@ -296,7 +297,8 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
     assert status == 0 and out.startswith(f"wrote 16 comparisons to {tmp_path / 'c.jsonl'}; 8 ratings")
     assert len((tmp_path / "c.jsonl").read_text().splitlines()) == 16
     for words, said in (
-        (("--split", "--count", 3), "expected --split without the options of pairs"),
+        (("--split", "--count", 3), "expected --only and --count for pairs alone"),
+        (("--bash", "friday"), "expected --bash with one version, got NEW"),
         (("--split", "--results"), "expected chats that were split between small and ticking, found none"),
         (("--split", "--export", tmp_path / "t.jsonl"), "expected thumbs in chats split between small and ticking"),
         (("--split", "--share", 1), "expected a share of chats between 0 and 1, got 1.0"),
@@ -307,6 +309,14 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
         status, _, err = run(*words)
         assert status == 2 and said in err and err.count("\n") == 1, err
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    at = ("--workspace", str(study.ws.root))
+    assert "expected two versions to compare" in CliRunner().invoke(app, ["rate", "small", *at]).stderr
+    found = CliRunner().invoke(app, ["rate", "small", "--bash", "friday", "--results", *at])
+    assert found.exit_code == 0 and found.stdout == "0 found under friday\n"
+    keep_case(study.ws, turns, kind="should-refuse", who="Ada", name="friday")
+    found = CliRunner().invoke(app, ["rate", "small", "--bash", "friday", "--results", *at])
+    assert "1 found under friday\nshould-refuse: 'Hi' (Ada, 20" in found.stdout
+    assert "/behaviours/friday-should-refuse.yaml" in found.stdout
     for up in (True, False):  # of two chats, each with thumbs of two who agree
         chat = begin_chat(study.ws, Split(study.base, study.new))
         for who in ("Ada", "Ben"):

@@ -573,6 +573,17 @@ def test_a_chat_a_thumb_with_a_note_and_two_clicks_to_a_case(chromium: Any, peop
     page.has("behaviours/found-bad-reply.yaml has 1 case")
     (found,) = read_behaviours(study.ws.root / "behaviours")
     assert found.prompts[0].expect == reply
+    page.open("/chat/ticking?bash=first-look")
+    page.has("Bash session first-look")
+    page.has("Found so far: 0")
+    page.until("document.querySelector('textarea')").send_keys("Where does nobody live?\ue007")
+    page.until("document.querySelectorAll('.reply .thumb').length === 2")
+    page.click(".under > .button")
+    page.until("[...document.querySelectorAll('.case .button')].find(b => b.innerText === 'should refuse')").click()
+    page.has("Found so far: 1")
+    page.has("behaviours/first-look-should-refuse.yaml")
+    (found_so_far,) = page.all(".found li")
+    assert found_so_far.startswith("“Where does nobody live?” Cyn, 20")
     page.click(".bar .button")  # a new chat
     page.until("document.querySelectorAll('.reply').length === 0")
     assert not [line for line in chromium.get_log("browser") if line["level"] == "SEVERE"]

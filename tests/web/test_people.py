@@ -155,7 +155,10 @@ def test_a_thumb_and_a_case_of_a_chat(client: TestClient, ws: Workspace) -> None
     (one,) = [each for each in client.get("/api/v1/thumbs").json() if each["chat"] == chat]
     assert one["version"]["name"] == "ticking" and (one["up"], one["note"]) == (False, "Certainly not")
     kept = client.post("/api/v1/cases", json={**body, "kind": "must-not-say", "words": "Certainly"}).json()
-    assert kept["families"] == 1 and "found-must-not-say.yaml" in client.get("/api/v1/cases").text
+    assert kept["families"] == 1 and client.get("/api/v1/cases").json()["found"] == []
+    (listed,) = client.get("/api/v1/cases?name=found").json()["found"]
+    assert listed["expect"] == "Certainly" and "Ada" in listed["note"] and "of ticking" in listed["note"]
+    assert client.get("/api/v1/cases?name=..%2Fno").status_code == 400
     (found,) = read_behaviours(ws.root / kept["file"])
     scores = [evaluate(version(name, ws), found, ws).scores for name in ("ticking", "small")]
     assert scores == [(1.0,), (0.0,)]

@@ -281,7 +281,7 @@ export type ChatEvent =
 
 export interface Cases {
   kinds: Record<string, string>;
-  files: string[];
+  found: { kind: string; file: string; asked: string; expect: string; note: string }[];
 }
 
 export interface KeptCase {
