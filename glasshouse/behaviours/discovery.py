@@ -303,13 +303,14 @@ def _group(
         for table_PT in (table.before_PT, table.after_PT)
     )
     change = paired(before, after, bounded=name not in AMOUNTS)
+    in_unit = lambda of: replace(of, unit="" if name in AMOUNTS else "rate").to_json()
     order = sorted(rows, key=lambda p: -np.sign(head.effect) * table.d_PT[p, head.trait])
     shown = [_pair(*pairs[p]) for p in order[:SHOWN] if table.d_PT[p, head.trait] * head.effect > 0]
     also = dict.fromkeys(table.names[one.trait] for one in group)
     where = "outside" if head.trait < table.outside else "inside"
     return {
-        "name": name, "where": where, "kind": head.kind, "change": change.change.to_json(),
-        "base": change.base.to_json(), "new": change.new.to_json(), "p": head.p, "effect": head.effect,
+        "name": name, "where": where, "kind": head.kind, "change": in_unit(change.change),
+        "base": in_unit(change.base), "new": in_unit(change.new), "p": head.p, "effect": head.effect,
         "share": len(rows) / max(len(half), 1), "also": [one for one in also if one != name][:12], "pairs": shown,
         "pattern": None if pattern is None else {
             "trait": name_of(pattern), "kind": pattern.kind, "good": "down" if pattern.effect > 0 else "up",

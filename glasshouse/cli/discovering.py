@@ -122,8 +122,6 @@ def _asked_in(source: str) -> list[Behaviour]:
 
 
 def _show(found: dict[str, Any], base: str, new: str) -> None:
-    from glasshouse.behaviours.discovery import AMOUNTS
-
     console = Console(soft_wrap=True)
     count = len(found["groups"])
     said = (
@@ -138,11 +136,12 @@ def _show(found: dict[str, Any], base: str, new: str) -> None:
             line = f"a classifier {what} takes the new reply for the new one on {share} of the other half"
             console.print(f"{line} (half of them is chance; p {apart['p']:.2g})", markup=False, highlight=False)
     for place, one in enumerate(found["groups"][:SHOWN], 1):
-        unit = "" if one["name"] in AMOUNTS else "rate"
         where = f" ({one['kind']})" if one["kind"] else ""
         also = f"; with it {', '.join(one['also'][:6])}" if one["also"] else ""
         sort = "inside: " if one["where"] == "inside" else ""
-        line = f"\n{place}. {sort}{one['name']}{where}: {number(one['change'], unit, signed=True)}{also}"
+        line = (
+            f"\n{place}. {sort}{one['name']}{where}: {number(one['change'], one['change']['unit'], signed=True)}{also}"
+        )
         console.print(line, markup=False, highlight=False)
         for pair in one["pairs"][:2]:
             console.print(f"   {pair['turns'][-1]['content']!r:.90}", markup=False, highlight=False)
