@@ -240,7 +240,7 @@ def habits(draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
                 sides.append(pseudo_values(scored, 2))
             (found,) = judged([cell(paired(sides[0], sides[1], bounded=True, degree=2))])
             alarms += found.verdict in ("regressed", "improved")
-            one = mean(sides[0], bounded=True)
+            one = mean(sides[0], bounded=True, degree=2)
             held += one.low <= often**2 <= one.high
         rows.append(
             {"families": families, "often": often, "alarms": share(alarms, draws), "covered": share(held, draws)}

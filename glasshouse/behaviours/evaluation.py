@@ -79,7 +79,7 @@ class Evaluation:
 
     @property
     def mean(self) -> Estimate:
-        return mean(self.scored, bounded=self.behaviour.bounded)
+        return mean(self.scored, bounded=self.behaviour.bounded, degree=self.behaviour.scoring["degree"])
 
     def without(self, families: Collection[str]) -> Evaluation:
         """Of the other families alone; a score that is of several families is made of these."""

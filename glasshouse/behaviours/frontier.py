@@ -90,7 +90,9 @@ class Axis:
     def estimate(self, ws: Workspace, run: Evaluation) -> Estimate:
         """Raises `UserError` where nothing was scored, or timed."""
         if self.measure not in CLOCK:
-            return mean(self.samples(run), bounded=run.behaviour.bounded and self.measure in ("score", "not"))
+            of_score = self.measure in ("score", "not")
+            degree = run.behaviour.scoring["degree"] if of_score else 1
+            return mean(self.samples(run), bounded=run.behaviour.bounded and of_score, degree=degree)
         lines = [line for line in ws.metrics("evals", run.name) if line.get("samples")]
         samples, tokens, seconds = (sum(float(line[key]) for line in lines) for key in ("samples", "tokens", "seconds"))
         if not samples or not tokens or not seconds:

@@ -129,4 +129,5 @@ def wordings(old: Evaluation, new: Evaluation) -> dict[str, Any]:
 
 
 def _mean(samples: list[Scored], behaviour: Behaviour) -> Estimate:
-    return mean(pseudo_values(samples, behaviour.scoring["degree"]), bounded=behaviour.bounded)
+    degree = behaviour.scoring["degree"]
+    return mean(pseudo_values(samples, degree), bounded=behaviour.bounded, degree=degree)

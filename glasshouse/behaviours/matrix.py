@@ -203,15 +203,16 @@ def plan(ws: Workspace, base: Version, behaviours: Sequence[Behaviour] = ()) -> 
     given = {behaviour.name: behaviour.hash for behaviour in behaviours}
     runs = {name: read_evaluation(ws, found) for name, found in newest(ws, base).items()}
     known = {name: run for name, run in runs.items() if given.get(name, run.behaviour.hash) == run.behaviour.hash}
+    spread_of = lambda scored, b: expected_spread(scored, bounded=b.bounded, degree=b.scoring["degree"])
     rows = [
-        (one.behaviour, expected_spread(one.scored, bounded=one.behaviour.bounded), one.mean.value)
+        (one.behaviour, spread_of(one.scored, one.behaviour), one.mean.value)
         for one in known.values()
         if one.lacking < 1
     ]
     for behaviour in behaviours:
         if behaviour.name not in known:
             even = [Scored(str(i), "", float(i % 2)) for i in range(max(behaviour.families, 2))]
-            spread = expected_spread(even, bounded=True) if behaviour.bounded else math.inf
+            spread = spread_of(even, behaviour) if behaviour.bounded else math.inf
             rows.append((behaviour, spread, 0.5))
     like = Counter(b.tag == "guard" for b, _, _ in rows)
     return [

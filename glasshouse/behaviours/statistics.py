@@ -111,7 +111,8 @@ def paired(
 
     bounded, degree, discrete: see `Scoring`. To bounded scores two families are added that moved by ±1/√2 (Agresti and
     Min 2005, "Simple improved confidence intervals for comparing matched proportions", carried over to clusters): a
-    handful of families of which none moved says little, and the interval says so. Where few moved it also reaches, away
+    handful of families of which none moved says little, and the interval says so (of pseudo-values by `degree` times as
+    much, as far as one family moves the mean: see `pseudo_values`). Where few moved it also reaches, away
     from 0, what so few cannot rule out (see `_reach`); scores without bounds are taken to lie between 0 and those seen.
     The error is CR2, its degrees of freedom are Bell and McCaffrey's (2002) for families of one variance. Raises
     `UserError` if no prompt is in both.
@@ -131,7 +132,8 @@ def paired(
     base_G, new_G = np.array([m.mean(0) for m in means]).T
     return replace(
         clustered(base_G, new_G, size_G, bounded=bounded, degree=degree, discrete=discrete),
-        base=_mean(base_G, size_G, bounded), new=_mean(new_G, size_G, bounded), parts=_parts(list(groups.values())),
+        base=_mean(base_G, size_G, bounded, degree), new=_mean(new_G, size_G, bounded, degree),
+        parts=_parts(list(groups.values())),
         prompts=len(both), unscored=unscored,
     )  # fmt: skip
 
@@ -144,7 +146,7 @@ def clustered(
     either side, the parts of the variance and the counts of prompts and unscored samples."""
     d_G = new_G - base_G
     value = float(np.average(d_G, weights=size_G))
-    error, freedom, spread = _robust(d_G, size_G, bounded=bounded)
+    error, freedom, spread = _robust(d_G, size_G, added=degree if bounded else 0)
     half = _t(0.975, freedom) * error
     limit = 1.0 if bounded else math.inf  # no change of a rate is larger
     reach = 1.0 if bounded else float(np.ptp(np.concatenate([base_G, new_G, [0.0]])))
@@ -185,7 +187,7 @@ def _reach(change: float, families: float) -> float:
     return float(betaincinv(k + 1, n - k, 1 - LEVEL)) if k < n else 1.0
 
 
-def mean(samples: Iterable[Scored], *, bounded: bool) -> Estimate:
+def mean(samples: Iterable[Scored], *, bounded: bool, degree: int = 1) -> Estimate:
     """One version's mean score over its families' prompts. Raises `UserError` where nothing was scored."""
     by_family: dict[str, list[float]] = defaultdict(list)
     for (family, _), prompt in _by_prompt(samples).items():
@@ -194,7 +196,7 @@ def mean(samples: Iterable[Scored], *, bounded: bool) -> Estimate:
     if not by_family:
         raise UserError("expected samples with scores, found none; see why none was scored in samples.jsonl")
     size_G = np.array([len(scores) for scores in by_family.values()], np.float64)
-    return _mean(np.array([np.mean(scores) for scores in by_family.values()]), size_G, bounded)
+    return _mean(np.array([np.mean(scores) for scores in by_family.values()]), size_G, bounded, degree)
 
 
 def best_of(samples: Iterable[Scored], n: int, *, lowest: bool = False) -> list[Scored]:
@@ -235,14 +237,15 @@ def _by_prompt(samples: Iterable[Scored]) -> dict[tuple[str, str], _Prompt]:
     return {k: _Prompt([s for s in v if s is not None], sum(s is None for s in v)) for k, v in found.items()}
 
 
-def _robust(x_G: NDArray[np.float64], size_G: NDArray[np.float64], *, bounded: bool) -> tuple[float, float, float]:
-    """Standard error of the mean of x weighted by size, its degrees of freedom, and the spread of x.
+def _robust(x_G: NDArray[np.float64], size_G: NDArray[np.float64], *, added: int = 0) -> tuple[float, float, float]:
+    """Standard error of the mean of x weighted by size, its degrees of freedom, and the spread of x. added: by how many
+    times ±1/√2 two further families moved (0: none are added).
 
     CR2 for a mean: V = Σ w² (x − x̄)² / (1 − w), w = size / Σ size. V is a quadratic form xᵀBx; for families of equal
     variance its degrees of freedom are (tr B)² / tr B² (Bell and McCaffrey 2002, Satterthwaite's approximation).
     """
-    if bounded:
-        x_G = np.concatenate([x_G, [math.sqrt(0.5), -math.sqrt(0.5)]])
+    if added:
+        x_G = np.concatenate([x_G, [added * math.sqrt(0.5), -added * math.sqrt(0.5)]])
         size_G = np.concatenate([size_G, [size_G.mean()] * 2])
     if len(x_G) < 2:
         return math.inf, 1.0, math.inf
@@ -256,15 +259,17 @@ def _robust(x_G: NDArray[np.float64], size_G: NDArray[np.float64], *, bounded: b
     return math.sqrt(float(a_G @ residual_G**2)), float(freedom), spread
 
 
-def _mean(x_G: NDArray[np.float64], size_G: NDArray[np.float64], bounded: bool) -> Estimate:
+def _mean(x_G: NDArray[np.float64], size_G: NDArray[np.float64], bounded: bool, degree: int) -> Estimate:
     """One version's mean score. Bounded ones are drawn towards ½ by two families, one at 0 and one at 1 (Agresti and
-    Coull 1998, for clusters), for the interval only."""
+    Coull 1998, for clusters; of pseudo-values, which reach `degree` times as far, as far from ½), for the interval
+    only."""
     value = float(np.average(x_G, weights=size_G))
     middle = value
     if bounded:
-        x_G, size_G = np.concatenate([x_G, [0.0, 1.0]]), np.concatenate([size_G, [size_G.mean()] * 2])
+        x_G = np.concatenate([x_G, [0.5 - degree / 2, 0.5 + degree / 2]])
+        size_G = np.concatenate([size_G, [size_G.mean()] * 2])
         middle = float(np.average(x_G, weights=size_G))
-    error, freedom, _ = _robust(x_G, size_G, bounded=False)
+    error, freedom, _ = _robust(x_G, size_G)
     half = _t(0.975, freedom) * error
     low, high = min(value, middle - half), max(value, middle + half)
     if bounded:
@@ -435,7 +440,7 @@ def smallest_change(spread: float, families: int, *, rate: float | None = None, 
     return change
 
 
-def expected_spread(samples: Iterable[Scored], *, bounded: bool) -> float:
+def expected_spread(samples: Iterable[Scored], *, bounded: bool, degree: int = 1) -> float:
     """The spread of families' changes against a version whose scores would be as these are and independent of them: the
     most that pairing could leave, short of scores that run against each other."""
     by_family: dict[str, list[float]] = defaultdict(list)
@@ -444,5 +449,5 @@ def expected_spread(samples: Iterable[Scored], *, bounded: bool) -> float:
             by_family[family[0]].append(float(np.mean(prompt.scores)))
     x_G = np.array([np.mean(scores) for scores in by_family.values()])
     if bounded:
-        x_G = np.concatenate([x_G, [0.0, 1.0]])
+        x_G = np.concatenate([x_G, [0.5 - degree / 2, 0.5 + degree / 2]])
     return math.sqrt(2) * float(x_G.std(ddof=1)) if len(x_G) > 1 else math.inf

@@ -151,7 +151,7 @@ def _estimated(required: Required, before: Evaluation, done: Evaluation) -> tupl
     unscored = max(sum(each.score is None for each in side) / max(len(side), 1) for side in (was, now))
     if required.over:
         return paired(was, now, **done.behaviour.scoring).change, unscored
-    return mean(now, bounded=done.behaviour.bounded), unscored
+    return mean(now, bounded=done.behaviour.bounded, degree=done.behaviour.scoring["degree"]), unscored
 
 
 def of_earlier(
