@@ -10,7 +10,7 @@ from glasshouse.organisms.world.terms import number
 from glasshouse.organisms.world.writing import Marked, Part, join, mark, nesting
 
 UNITS = ("g of {i}", "cups of {i}", "spoons of {i}", "handfuls of {i}")
-DISHES = {
+DISHES = {  # each without its first thing would be another
     "soup": ("onions", "carrots", "water", "salt", "barley", "thyme"),
     "bread": ("flour", "water", "yeast", "salt", "seeds", "oil"),
     "cheese": ("milk", "salt", "vinegar", "pepper", "herbs", "cream"),
@@ -46,7 +46,8 @@ def recipe(pen: Pen) -> Made:
     food = Marked(food.text.capitalize(), food.spans)
     people = pen.number(2, 12)
     title = pen.tell(TITLES, f=food, x=pen.term(person), t=town, n=(people, "count"))
-    things = pen.some(DISHES[key], pen.number(3, 6))
+    main, *others = DISHES[key]
+    things = [main, *pen.some(others, pen.number(2, 5))]
     lines: list[Marked] = []
     for thing in things:
         few = thing == "eggs" or pen.chance(0.6)

@@ -71,7 +71,7 @@ MOODS = (
 )  # fmt: skip
 SAYS = (
     '"{u}," said {x}.', '{x} said, "{s}"', '"{u}," {x} told this newspaper.', '"{u}," {x} added with a smile.',
-    '{x} answered, "{s}"', '"{u}," {x} explained.',
+    'When we asked, {x} said, "{s}"', '"{u}," {x} explained.',
 )  # fmt: skip
 HEADLINES = (
     "<<markup/heading|Morning in {t}>>", "<<markup/heading|News from {t}>>", "<<markup/heading|{y} speaks>>",

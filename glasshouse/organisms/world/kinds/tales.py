@@ -28,7 +28,7 @@ ENDINGS = (
 )  # fmt: skip
 SAYS = (
     '"{u}," said {x}.', '{x} said, "{s}"', '"{u}," said {x} quietly.', '"{u}," {x} added with a smile.',
-    '{x} nodded. "{s}"', '"{u}," {x} explained.', '"{u}," whispered {x}.', '{x} answered, "{s}"',
+    '{x} nodded. "{s}"', '"{u}," {x} explained.', '"{u}," whispered {x}.', '{x} said slowly, "{s}"',
 )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ ASKS = (
     f'"{_speech("Is it true what they say?")}" asked {{x}}.',
     f'"{_speech("Tell me something I do not know")}," said {{x}}.',
     f'"{_speech("What have you heard?")}" {{x}} wanted to know.',
-    f'"{_speech("And then?")}" asked {{x}}.',
+    f'"{_speech("What do you say?")}" asked {{x}}.',
 )
 LIES = ('"{u}," lied {x}.', '"{u}," said {x}, who knew better.', '"{u}," said {x}, and it was a lie.')
 MENDS = (
