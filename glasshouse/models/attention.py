@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 IMPLEMENTATION = "glasshouse"
 
-_WATCHERS: weakref.WeakKeyDictionary[nn.Module, Callable[[Tensor], Tensor]] = weakref.WeakKeyDictionary()
+Watcher = Callable[[Tensor, Tensor | None], Tensor]  # of the pattern, and where it may look (None: everywhere)
+_WATCHERS: weakref.WeakKeyDictionary[nn.Module, Watcher] = weakref.WeakKeyDictionary()
 
 
 def register() -> None:
@@ -48,18 +49,20 @@ def pattern_attention(
     scores_BHTS = query_BHTD @ key_BHSD.transpose(-1, -2) * (scaling or query_BHTD.shape[-1] ** -0.5)
     if softcap is not None:
         scores_BHTS = torch.tanh(scores_BHTS / softcap) * softcap
+    seen = None
     if attention_mask is not None:
-        scores_BHTS = scores_BHTS + attention_mask[..., : key_BHSD.shape[2]]
+        added = attention_mask[..., : key_BHSD.shape[2]]
+        scores_BHTS, seen = scores_BHTS + added, added > torch.finfo(added.dtype).min / 2
     pattern_BHTS = torch.softmax(scores_BHTS, -1, dtype=torch.float32).to(query_BHTD.dtype)
     watch = _WATCHERS.get(module)
     if watch is not None:
-        pattern_BHTS = watch(pattern_BHTS)
+        pattern_BHTS = watch(pattern_BHTS, seen)
     pattern_used = nn.functional.dropout(pattern_BHTS, dropout, module.training)
     return (pattern_used @ value_BHSD).transpose(1, 2).contiguous(), pattern_BHTS
 
 
 @contextlib.contextmanager
-def watching(watchers: dict[nn.Module, Callable[[Tensor], Tensor]], configs: Iterable[Any]) -> Iterator[None]:
+def watching(watchers: dict[nn.Module, Watcher], configs: Iterable[Any]) -> Iterator[None]:
     """Within, attention runs through `pattern_attention`, and each watched module hands its pattern to its watcher."""
     if not watchers:
         yield

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from glasshouse.models.attention import watching
+from glasshouse.models.attention import Watcher, watching
 from glasshouse.models.edits import Edit, Part
 from glasshouse.models.effects import Effect, Pass, code_of, codes_of, decoded, effects, rebuilt
 from glasshouse.models.families import Place
@@ -207,7 +207,7 @@ class _Reader:
 
     @contextlib.contextmanager
     def hooked(self) -> Iterator[None]:
-        watchers: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
+        watchers: dict[nn.Module, Watcher] = {}
         for name in dict.fromkeys([*self.edits, *self.wanted]):
             site = Site.parse(name)
             place, module = self.model.place(site)
@@ -223,14 +223,16 @@ class _Reader:
         for handle in self.handles:
             handle.remove()
 
-    def _visitor(self, name: str, heads: int | None, shared: bool) -> Callable[[Tensor], Tensor]:
-        """The function called with the raw tensor at a site, returning the tensor to go on with."""
+    def _visitor(self, name: str, heads: int | None, shared: bool) -> Callable[..., Tensor]:
+        """The function called with the raw tensor at a site, returning the tensor to go on with. seen: of a pattern,
+        where it may look; edited, it looks nowhere else."""
         edits, wanted = self.edits.get(name, []), self.wanted.get(name, [])
 
-        def visit(raw: Tensor) -> Tensor:
+        def visit(raw: Tensor, seen: Tensor | None = None) -> Tensor:
             x = raw if heads is None else raw.unflatten(-1, (heads, -1))
             if edits:
                 x = self._edited(x, edits, shared)
+                x = x if seen is None else x.masked_fill(~seen, 0)
             if wanted:
                 if self.grad:
                     x = self._differentiable(x, name, wanted, shared)

@@ -95,6 +95,23 @@ def test_patterns_are_causal_and_so_are_the_numbers(model: Model) -> None:
     assert not torch.allclose(one.logits[:, -1], two.logits[:, -1])
 
 
+def test_an_edited_pattern_looks_where_it_may_and_nowhere_else(model: Model) -> None:
+    for edit in (
+        gh.set("pattern.1", 0.1, head=0), gh.add("pattern.1", torch.tensor(0.1)),
+        gh.ablate("pattern.1", "mean", mean=0.1),
+    ):  # fmt: skip
+        alone, together = model.run(PROMPTS[0], "pattern.1", edits=edit), model.run(PROMPTS, "pattern.1", edits=edit)
+        torch.testing.assert_close(alone["pattern.1"].text(0), together["pattern.1"].text(0), atol=1e-6, rtol=1e-5)
+        at = f"resid.{model.n_layers}"
+        whole = model.run(PROMPTS, at, edits=edit)[at].text(0)
+        torch.testing.assert_close(whole, model.run(PROMPTS[0], at, edits=edit)[at].text(0), atol=2e-5, rtol=2e-4)
+        if model.is_encoder:
+            continue
+        assert not alone["pattern.1"].values.triu(1).any()
+        said = [model.generate(PROMPTS, 6, edits=edit, use_cache=cached) for cached in (True, False)]
+        assert [one.ids for one in said[0]] == [one.ids for one in said[1]]
+
+
 def test_attention_without_its_mask_function_is_refused(models: dict[str, Model]) -> None:
     """transformers makes no mask for an implementation whose mask function it does not know."""
     from transformers.masking_utils import AttentionMaskInterface
