@@ -263,3 +263,20 @@ def test_names_cannot_leave_the_workspace(refused: Callable[..., str], tmp_path:
 def test_control_sequences_of_bad_input_are_inert(refused: Callable[..., str], corpus_dir: Path) -> None:
     line = refused("grow", corpus_dir, "--tokens", "5k", "--name", "a\x1b[31m\nb")
     assert "\x1b" not in line
+
+
+@pytest.mark.parametrize("command", ["grow", "tune"])
+def test_a_text_too_short_leaves_no_workspace_behind(tmp_path: Path, tiny_model_dir: Path, command: str) -> None:
+    (tmp_path / "short.txt").write_text("Too short.", encoding="utf-8")
+    words = [command, *([tiny_model_dir] if command == "tune" else []), tmp_path / "short.txt", "--tokens", "5k"]
+    result = CliRunner().invoke(app, [*map(str, words), "--workspace", str(tmp_path / "new")])
+    assert result.exit_code == 2 and not (tmp_path / "new").exists(), result.stderr
+
+
+def test_learning_live_as_it_cannot_be_leaves_no_model_behind(
+    tmp_path: Path, tiny_model_dir: Path, corpus_dir: Path
+) -> None:
+    words = ["learn", tiny_model_dir, "--live", corpus_dir, "--site", "resid.1", "--features", "16", "--k", "100"]
+    result = CliRunner().invoke(app, [*map(str, words), "--workspace", str(tmp_path / "new")])
+    assert result.exit_code == 2 and "expected more features than k = 100" in result.stderr
+    assert not (tmp_path / "new").exists()

@@ -175,7 +175,7 @@ def begin(workspace: Path | None, *, create: bool = True) -> Iterator[Workspace]
     try:
         yield ws
     except UserError:
-        if new and not any((ws.root / kind).exists() for kind in KINDS):
+        if new and not any((ws.root / kind).is_dir() and any((ws.root / kind).iterdir()) for kind in KINDS):
             shutil.rmtree(ws.root, ignore_errors=True)
         raise
 

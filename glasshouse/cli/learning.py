@@ -83,8 +83,8 @@ def harvest(
         answer(
             json, result,
             f"{name}: {rows.rows:,} rows and {rows.held_out_rows:,} held out at {', '.join(sites)}, shuffled "
-            f"{result['buffer_rows']:,} at a time; of {taken['tokens']:,} positions {taken['left_out']:,} were left "
-            f"out ({taken['bos']:,} of BOS)",
+            f"{result['buffer_rows']:,} at a time; of {taken['tokens']:,} positions "
+            f"{taken['left_out'] + taken['bos']:,} were left out ({taken['bos']:,} of BOS)",
         )  # fmt: skip
 
 
@@ -140,15 +140,18 @@ def learn(
             say(str(text))
             context = min(256, model.context)
             rows = stream(model, text, place, tokens=tokens or HARVEST_TOKENS, context=context, seed=seed)
-            remember(model, activations, ws)
         place = rows.site(place)
         config = LearnConfig(
             features=features, k=k, activation=activation, tokens=tokens or 2 * rows.rows, batch=min(batch, rows.rows),
             rate=rate, seed=seed,
         )  # fmt: skip
         name = name or default_name(rows.model_name, place)
+        expected = expect(config, rows.width(place), device=str(model.device))
         if not ws.exists("dictionaries", name):
-            say(f"learning {name}: {expect(config, rows.width(place), device=str(model.device))}")
+            say(f"learning {name}: {expected}")
+        if live is not None:  # and nothing is wrong with what was asked
+            ws.require_disk(expected.disk)
+            remember(model, activations, ws)
         found = run(
             rows, place, name=name, ws=ws, config=config, model=model, threads=threads, device=str(model.device)
         )

@@ -76,7 +76,7 @@ def give_or_take(estimate: Mapping[str, Any]) -> str:
 REPORT_LINES = (
     ("unexplained", "unexplained variance"),
     ("l0", "active features a token (L0)"),
-    ("dead", "dead features, share"),
+    ("dead", "dead features, share (of training rows)"),
     ("dense", "dense features, share"),
     ("loss_recovered", "share of loss recovered"),
     ("error_norm", "norm of the error, relative"),

@@ -13,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import operator
 import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -230,8 +231,13 @@ class Features:
 
     # -- one feature -----------------------------------------------------------------------------------------------
 
-    def __getitem__(self, index: int) -> Feature:
-        return Feature(self, self.feature(index))
+    def __getitem__(self, index: SupportsIndex) -> Feature:
+        """Also by a number out of its own table, as NumPy or Arrow give one."""
+        try:
+            number = operator.index(getattr(index, "as_py", lambda: index)())
+        except TypeError:
+            raise UserError(f"expected the number of a feature of {self.name}, got {index!r:.60}") from None
+        return Feature(self, self.feature(number))
 
     def __repr__(self) -> str:
         s = self.summary

@@ -222,7 +222,7 @@ def set(
     """
     if (value is None) == (times_max is None):
         raise UserError(
-            f"expected either a value or times_max= to set {site}, got {'both' if times_max else 'neither'}"
+            f"expected either a value or times_max= to set {site}, got {'neither' if value is None else 'both'}"
         )
     if times_max is not None and not Site.parse(site).kind.isdigit():
         raise UserError(f"expected a feature (NAME/1234) with times_max=, got the site {site}; give a value")

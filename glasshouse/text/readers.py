@@ -51,7 +51,7 @@ class Budget:
         if self.kept + size > self.limit:
             raise UserError(
                 f"expected at most {human_bytes(self.limit)} of unpacked text, {self.source} holds more; "
-                "give a part of it, or raise max_unpacked"
+                "give a part of it, or in Python a larger max_unpacked"
             )
 
     def keep(self, size: int) -> None:
@@ -231,7 +231,7 @@ class NoColumn(UserError):
 def _no_column(file: Path, column: str, have: Sequence[str]) -> NoColumn:
     return NoColumn(
         f"expected a column {column!r} in {file.name}, found {', '.join(have[:20]) or 'no columns'}; "
-        "name the column of text with --text-column"
+        "name the column of text: --text-column of `harvest`, `open` and `features`"
     )
 
 

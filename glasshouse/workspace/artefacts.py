@@ -220,7 +220,7 @@ class Workspace:
         if keys:
             raise UserError(
                 f"{kind}/{name} exists with other settings ({', '.join(differences(have, want, keys))}); "
-                f"give another name, or delete {self.path(kind, name)}"
+                f"delete {self.path(kind, name)}, or give another --name where the command takes one"
             )
         return True
 

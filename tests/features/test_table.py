@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import numpy as np
 import pytest
 
 import glasshouse as gh
@@ -46,6 +47,14 @@ def test_reading_needs_no_torch():
     code = "import sys, glasshouse.features.table, glasshouse.features.export; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def test_a_feature_by_a_number_of_its_own_table(table):
+    plain, number = repr(table[3]), table.arrow()["index"].to_pylist().index(3)
+    assert repr(table[np.int64(3)]) == plain == repr(table[table.arrow()["index"][number]])
+    for wrong in ("3", 3.0, None):
+        with pytest.raises(UserError, match="expected the number of a feature of"):
+            table[wrong]
 
 
 def test_query_filters_and_sorts(table):
