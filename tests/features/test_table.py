@@ -8,8 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import glasshouse as gh
