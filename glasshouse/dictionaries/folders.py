@@ -25,6 +25,7 @@ from glasshouse.workspace import Workspace, write_atomically
 
 CONFIG, WEIGHTS, STATISTICS, REPORT = "cfg.json", "sae_weights.safetensors", "statistics.safetensors", "report.json"
 SAELENS_WRITTEN_FOR = "6.54.12"
+MEASURES = ("unexplained", "l0", "dead", "dense", "loss_recovered", "error_norm")  # of a report: numbers or estimates
 
 # SAELens' architecture -> how its activation is read. Transcoders and the rest come with their own rooms.
 ARCHITECTURES: dict[str, Callable[[dict[str, Any], dict[str, Tensor]], Threshold]] = {
@@ -106,14 +107,10 @@ def hook_name(site: Site) -> str:
 
 def read_folder(folder: Path, *, name: str | None = None) -> Dictionary:
     """The dictionary in a folder. Raises `UserError` as `dictionary` does."""
-    config = _read_config(folder)
-    architecture = config.get("architecture")
-    if architecture not in ARCHITECTURES:
-        raise UserError(
-            f"expected a dictionary of architecture {', '.join(ARCHITECTURES)} in {folder}, found {architecture!r}; "
-            "convert it first"
-        )
+    config = _as_version_6(folder, _read_config(folder))
+    architecture = config["architecture"]
     tensors = _read_tensors(folder / WEIGHTS)
+    scale_F = _finetuned_scale(folder, config, tensors)
     needed = ["W_enc", "b_enc", "W_dec", "b_dec"] + (["threshold"] if architecture == "jumprelu" else [])
     if missing := [key for key in needed if key not in tensors]:
         raise UserError(f"expected tensors {', '.join(needed)} in {folder / WEIGHTS}, found no {', '.join(missing)}")
@@ -124,14 +121,16 @@ def read_folder(folder: Path, *, name: str | None = None) -> Dictionary:
         raise UserError(f"expected a whole number k of at least 1 in {folder / CONFIG}, found {k!r}")
     activation = ARCHITECTURES[architecture](config, tensors)
     _fold_options(folder, config, tensors)
-    metadata = config.get("metadata") or {}
-    _fold_centring(_site(folder, config, metadata), config, metadata, tensors)
+    if scale_F is not None:  # SAELens multiplies codes by it before it decodes, and does not show them so
+        tensors["W_dec"] = tensors["W_dec"] * scale_F[:, None]
+    metadata = _object(folder, config, "metadata")
+    _fold_centring(folder, config, metadata, tensors)
     found = Dictionary(
         name=name or _name(folder, metadata),
         site=_site(folder, config, metadata),
         model_name=metadata.get("model_name") or config.get("model_name"),
         activation=activation,
-        report=_read_json(folder / REPORT) if (folder / REPORT).is_file() else {},
+        report=_read_report(folder),
         origin="glasshouse" if "glasshouse_name" in metadata else "saelens",
         W_enc=tensors["W_enc"],
         b_enc=tensors["b_enc"],
@@ -153,9 +152,88 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def _as_version_6(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The config as SAELens 6 writes it. Before, a TopK could be `standard` with the activation "topk", and its k was
+    among the activation's arguments."""
+    architecture = config.get("architecture")
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
+        raise UserError(
+            f"expected a dictionary of architecture {', '.join(ARCHITECTURES)} in {folder}, found "
+            f"{_shown(architecture)}; convert it first"
+        )
+    said = [config[key] for key in ("activation_fn_str", "activation_fn") if config.get(key) is not None]
+    activation = said[0] if said else "relu"
+    known = ("relu",) if architecture == "jumprelu" else ("relu", "topk")
+    if any(one != activation for one in said) or activation not in known:
+        raise UserError(
+            f"expected one activation, {' or '.join(known)}, of the {architecture} dictionary in {folder / CONFIG}, "
+            f"found {' and '.join(map(_shown, said))}; convert it first"
+        )
+    if "topk" in (activation, architecture):
+        arguments = _object(folder, config, "activation_fn_kwargs")
+        return {**config, "architecture": "topk", "k": arguments.get("k") if config.get("k") is None else config["k"]}
+    return config
+
+
+def _finetuned_scale(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Tensor | None:
+    """What a fine-tuned dictionary of SAELens before version 6 multiplies its codes by when it decodes, (F,)."""
+    scale_F = tensors.get("finetuning_scaling_factor", tensors.get("scaling_factor"))
+    if not config.get("finetuning_scaling_factor"):
+        if scale_F is not None and not torch.allclose(scale_F.float(), torch.ones(())):
+            raise UserError(
+                f"expected finetuning_scaling_factor true in {folder / CONFIG}, as {WEIGHTS} has one that is not 1, "
+                "found none; say there whether it holds"
+            )
+        return None
+    F = tensors["b_enc"].shape if "b_enc" in tensors else None
+    if scale_F is None or scale_F.shape != F or not torch.isfinite(scale_F).all():
+        raise UserError(
+            f"expected finetuning_scaling_factor in {folder / WEIGHTS}, a finite number a feature, as {CONFIG} says, "
+            f"found {'none' if scale_F is None else 'another tensor'}; copy the folder again"
+        )
+    return scale_F.float()
+
+
+def _object(folder: Path, holder: dict[str, Any], key: str) -> dict[str, Any]:
+    found = holder.get(key) or {}
+    if not isinstance(found, dict):
+        raise UserError(f"expected a JSON object as {key} in {folder / CONFIG}, found {_shown(found)}; mend it there")
+    return found
+
+
+def _shown(value: Any) -> str:
+    """A value that came in place of another, short enough for a line."""
+    return repr(value) if value is None or (isinstance(value, str) and len(value) < 80) else type(value).__name__
+
+
+def _read_report(folder: Path) -> dict[str, Any]:
+    """The report beside; empty where there is none."""
+    file = folder / REPORT
+    report = _read_json(file) if file.is_file() else {}
+    if not isinstance(report, dict):
+        raise UserError(f"expected a JSON object in {file}, found {type(report).__name__}; leave the file out")
+    for key in MEASURES:
+        numbers = [0.0] if report.get(key) is None else _numbers(report[key])
+        if not numbers or (key == "l0" and not 0 <= numbers[0] < math.inf):
+            raise UserError(
+                f"expected {key} in {file} to be a number, or an estimate with value, low and high, found another "
+                "value; leave the file out"
+            )
+    return report
+
+
+def _numbers(measure: Any) -> list[float]:
+    """A number, or value, low and high of an estimate; empty where it is neither."""
+    parts = [measure.get(part) for part in ("value", "low", "high")] if isinstance(measure, dict) else [measure]
+    numbers = [part for part in parts if isinstance(part, int | float) and not isinstance(part, bool)]
+    return numbers if len(numbers) == len(parts) else []
+
+
 def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise UserError(f"expected JSON in {file}, found one too deeply nested to read; copy it again") from None
     except (OSError, ValueError) as error:
         raise UserError(f"expected JSON in {file}, found a file that does not parse ({error}); copy it again") from None
 
@@ -177,6 +255,8 @@ def _check_shapes(folder: Path, config: dict[str, Any], tensors: dict[str, Tenso
     if tensors["W_enc"].dim() != 2:
         raise UserError(f"expected W_enc of two dimensions in {folder}, found {tuple(tensors['W_enc'].shape)}")
     D, F = tensors["W_enc"].shape
+    if not D or not F:
+        raise UserError(f"expected at least one feature in {folder / WEIGHTS}, found W_enc of shape {(D, F)}")
     expected = {"b_enc": (F,), "W_dec": (F, D), "b_dec": (D,), "threshold": (F,)}
     for key, tensor in tensors.items():
         if key in expected and tuple(tensor.shape) != expected[key]:
@@ -188,7 +268,7 @@ def _check_shapes(folder: Path, config: dict[str, Any], tensors: dict[str, Tenso
             raise UserError(f"expected finite numbers in {folder / WEIGHTS}, found others in {key}")
     for key, size in (("d_in", D), ("d_sae", F)):
         if config.get(key, size) != size:
-            raise UserError(f"expected {key} = {config[key]} as {folder / CONFIG} says, found {size} in {WEIGHTS}")
+            raise UserError(f"expected {key} = {config[key]!r} as {folder / CONFIG} says, found {size} in {WEIGHTS}")
 
 
 def _fold_options(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -209,11 +289,12 @@ def _fold_options(folder: Path, config: dict[str, Any], tensors: dict[str, Tenso
 
 
 def _fold_centring(
-    site: Site, config: dict[str, Any], metadata: dict[str, Any], tensors: dict[str, Tensor]
+    folder: Path, config: dict[str, Any], metadata: dict[str, Any], tensors: dict[str, Tensor]
 ) -> None:  # fmt: skip
     """Of a dictionary that was trained on TransformerLens' `center_writing_weights`, in which what stands in the stream
     has no mean over its width: the mean is taken away before it encodes."""
-    given = metadata.get("model_from_pretrained_kwargs") or config.get("model_from_pretrained_kwargs") or {}
+    site, key = _site(folder, config, metadata), "model_from_pretrained_kwargs"
+    given = _object(folder, metadata, key) or _object(folder, config, key)
     if given.get("center_writing_weights") and site.kind in ("embed", "resid", "resid_mid", "attn_out", "mlp_out"):
         tensors["W_enc"] = tensors["W_enc"] - tensors["W_enc"].mean(dim=0)
 
@@ -242,6 +323,11 @@ def _with_statistics(folder: Path, found: Dictionary) -> Dictionary:
         raise UserError(
             f"expected max_activation and typical_norm in {folder / STATISTICS}, found none ({error})"
         ) from None
-    if tuple(maxima_F.shape) != (found.n_features,) or not math.isfinite(norm):
+    if tuple(maxima_F.shape) != (found.n_features,):
         raise UserError(f"expected {found.n_features} numbers in {folder / STATISTICS}, found {tuple(maxima_F.shape)}")
+    if not 0 < norm < math.inf or not bool(((maxima_F >= 0) & (maxima_F < math.inf)).all()):
+        raise UserError(
+            f"expected finite numbers in {folder / STATISTICS}, typical_norm above 0 and max_activation at least 0, "
+            f"found others; leave the file out, and they are measured"
+        )
     return found.with_statistics(maxima_F, norm)

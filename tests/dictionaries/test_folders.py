@@ -159,6 +159,59 @@ def test_a_folder_without_statistics_says_none(folder: Path) -> None:
     assert known.typical_norm == 2.0 and found.typical_norm is None
 
 
+# SAELens' configs before version 6: what of them makes a TopK of 3
+OLD_TOPK = [
+    {"architecture": "standard", "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 3}},
+    {"architecture": "standard", "activation_fn": "topk", "activation_fn_kwargs": {"k": 3}},
+    {"architecture": "topk", "activation_fn_kwargs": {"k": 3}},
+    {"architecture": "topk", "activation_fn_str": "relu", "activation_fn_kwargs": {"k": 3}},
+]
+
+
+@pytest.mark.parametrize("form", OLD_TOPK)
+def test_an_old_topk_is_read_as_one(form: dict[str, object], folder: Path) -> None:
+    write_folder(made(FORMS[1]), folder)
+    wanted, x_ND = read_folder(folder), torch.randn(40, D)
+    config = json.loads((folder / "cfg.json").read_text())
+    del config["k"]
+    (folder / "cfg.json").write_text(json.dumps(config | form))
+    found = read_folder(folder)
+    assert found.activation.kind == "topk" and torch.equal(found.encode(x_ND), wanted.encode(x_ND))
+
+
+@pytest.mark.parametrize("key", ["finetuning_scaling_factor", "scaling_factor"])
+def test_a_fine_tuned_scale_is_of_what_is_written_and_not_of_the_codes(key: str, folder: Path) -> None:
+    plain, x_ND, scale_F = read_folder(folder), torch.randn(40, D), torch.linspace(0.5, 2, F)
+    _config(finetuning_scaling_factor=True)(folder)
+    save_file(load_file(folder / "sae_weights.safetensors") | {key: scale_F}, folder / "sae_weights.safetensors")
+    found, codes_NF = read_folder(folder), plain.encode(x_ND)
+    assert torch.equal(found.encode(x_ND), codes_NF)
+    assert torch.allclose(found.decode(codes_NF), (codes_NF * scale_F) @ plain.W_dec + plain.b_dec, atol=1e-4)
+
+
+def _scaled(folder: Path) -> None:
+    weights = load_file(folder / "sae_weights.safetensors") | {"scaling_factor": torch.full((F,), 2.0)}
+    save_file(weights, folder / "sae_weights.safetensors")
+
+
+def _empty(folder: Path) -> None:
+    _config(d_sae=0)(folder)
+    shapes = {"W_enc": (D, 0), "b_enc": (0,), "W_dec": (0, D), "b_dec": (D,), "threshold": (0,)}
+    save_file({key: torch.zeros(shape) for key, shape in shapes.items()}, folder / "sae_weights.safetensors")
+
+
+def _statistics(maximum: float, norm: float):  # type: ignore[no-untyped-def]
+    def write(folder: Path) -> None:
+        tensors = {"max_activation": torch.full((F,), maximum), "typical_norm": torch.tensor(norm, dtype=torch.float64)}
+        save_file(tensors, folder / "statistics.safetensors")
+
+    return write
+
+
+def _report(text: str):  # type: ignore[no-untyped-def]
+    return lambda folder: (folder / "report.json").write_text(text)
+
+
 def _truncate(folder: Path) -> None:
     file = folder / "sae_weights.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
@@ -199,6 +252,29 @@ BROKEN = {
     "no k": (_config(architecture="topk", k=None), "whole number k"),
     "k of none": (_config(architecture="topk", k=0), "at least 1"),
     "k below none": (_config(architecture="topk", k=-1), "at least 1"),
+    "an activation of another kind": (_config(architecture="standard", activation_fn_str="tanh-relu"), "'tanh-relu'"),
+    "two activations": (_config(architecture="standard", activation_fn_str="relu", activation_fn="topk"), "one activ"),
+    "jumps and topk": (_config(activation_fn="topk", activation_fn_kwargs={"k": 3}), "found 'topk'"),
+    "no k of an activation": (_config(architecture="standard", activation_fn="topk"), "whole number k"),
+    "arguments of another kind": (_config(architecture="topk", activation_fn_kwargs=[4]), "activation_fn_kwargs"),
+    "a scale that is not there": (_config(finetuning_scaling_factor=True), "found none"),
+    "a scale that is not said": (_scaled, "expected finetuning_scaling_factor true"),
+    "architecture in a list": (_config(architecture=["topk"]), "found list"),
+    "architecture in an object": (_config(architecture={}), "found dict"),
+    "metadata of text": (_config(metadata="x"), "JSON object as metadata"),
+    "metadata in a list": (_config(metadata=[1]), "JSON object as metadata"),
+    "model's arguments of text": (_config(model_from_pretrained_kwargs="x"), "model_from_pretrained_kwargs"),
+    "no features": (_empty, "at least one feature"),
+    "nested without end": (lambda folder: (folder / "cfg.json").write_text("[" * 100_000), "nested"),
+    "a report in a list": (_report("[]"), "JSON object in"),
+    "a report of words": (_report('{"l0": {"value": "x"}}'), "expected l0"),
+    "a report without intervals": (_report('{"dead": {"value": 1}}'), "expected dead"),
+    "a report of endless codes": (_report('{"l0": NaN}'), "expected l0"),
+    "a norm of nothing": (_statistics(1, 0), "typical_norm above 0"),
+    "a norm below nothing": (_statistics(1, -1), "typical_norm above 0"),
+    "a norm that is no number": (_statistics(1, float("nan")), "typical_norm above 0"),
+    "largest codes that are no numbers": (_statistics(float("nan"), 1), "max_activation at least 0"),
+    "largest codes below 0": (_statistics(-1, 1), "max_activation at least 0"),
     "normalised inputs": (_config(normalize_activations="layer_norm"), "'layer_norm'"),
     "no site": (_config(metadata={}), "expected the site"),
     "an unknown site": (_config(metadata={"hook_name": "blocks.x"}), "expected a site"),
