@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from glasshouse.types import NAME_PATTERN, NUMBER, UserError
 from glasshouse.workspace import Workspace, read_manifest
 
 _HUB_SECONDS = 10  # for the one question whether the hub knows a name
+# What transformers raises of a value that it did not expect, where it checks and where it first uses it.
+_CONFIG_ERRORS = (ValueError, KeyError, TypeError, AttributeError, AssertionError, ZeroDivisionError, RecursionError)
 
 
 def load(
@@ -48,7 +51,8 @@ def load(
     sites: for a module outside the table of families. dtype: "float32", "bfloat16", "float16" or "auto" (as saved);
     None: as the workspace opened it, else float32. device: CUDA where there is one, else the CPU.
     Raises `UserError`, one line, for a name that does not exist or cannot be reached, an architecture outside the
-    table, weights that are no safetensors, a row that does not fit.
+    table, a config that builds no model or one of fewer blocks than are stored, weights that are no safetensors, a
+    tokenizer with more tokens than the embedding, a row that does not fit.
     """
     check_device(device)
     if isinstance(source, nn.Module):
@@ -69,6 +73,7 @@ def load(
     module = module.to(device or _device(module, source)).eval()
     config = getattr(module, "config", None)
     model = Model(module, tokenizer, family.adapt(family, config) if config else family, name=chosen_name)
+    _check_vocabulary(model)
     check_sites(model)
     return model
 
@@ -84,6 +89,17 @@ def check_device(device: str | None) -> None:
         raise UserError("expected device mps, but this machine has none; leave --device out")
     if kind not in ("cpu", "cuda", "mps") or index != number:
         raise UserError(f"expected device cpu, cuda or cuda:N, got {device!r}")
+
+
+def _check_vocabulary(model: Model) -> None:
+    """Tokens that were added to the tokenizer's own may lie beyond the embedding, as Gemma 3's for images do in its
+    models of text alone; should one occur, the run says so."""
+    tokens, rows = getattr(model.tokenizer, "vocab_size", 0), model.vocabulary
+    if rows is not None and tokens > rows:
+        raise UserError(
+            f"expected a tokenizer of at most {rows} tokens, as many as the embedding of {model.name} has, got one of "
+            f"{tokens}; give the tokenizer that the model was trained with"
+        )
 
 
 def _device(module: nn.Module, source: Any) -> str | torch.device:
@@ -197,6 +213,7 @@ def _hub_knows(name: str) -> bool:
 
 
 def _from_pretrained(where: str, local_only: bool, dtype: str, sites: SiteMap | None) -> tuple[nn.Module, SiteMap]:
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
@@ -205,7 +222,7 @@ def _from_pretrained(where: str, local_only: bool, dtype: str, sites: SiteMap | 
     common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local_only}
     try:
         config = AutoConfig.from_pretrained(where, **common)
-    except (ValueError, OSError, KeyError) as error:
+    except (*_CONFIG_ERRORS, StrictDataclassError, OSError) as error:
         raise UserError(_config_problem(where, error)) from None
     family = sites or _family(config, where)
     auto = AutoModelForCausalLM if "logits" in family.places else AutoModel
@@ -216,16 +233,40 @@ def _from_pretrained(where: str, local_only: bool, dtype: str, sites: SiteMap | 
             module, info = auto.from_pretrained(  # type: ignore[misc]
                 where, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **common
             )
+    except ImportError as error:
+        raise UserError(
+            f"expected weights that are not quantised in {where}, found some that need another package to read "
+            f"({_reason(error)}); save the model without quantisation, or install that"
+        ) from None
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"expected whole weights as safetensors in {where}, found a problem: {reason}") from None
+        raise UserError(
+            f"expected whole weights as safetensors in {where}, and a config.json that fits them, found a problem: "
+            f"{_reason(error)}"
+        ) from None
+    except (*_CONFIG_ERRORS, StrictDataclassError) as error:  # what a config says is first used here
+        raise UserError(_config_problem(where, error)) from None
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise UserError(
             f"expected every weight of {type(module).__name__} in {where}, {len(missing)} are missing "
             f"({', '.join(missing[:3])}); download or save the model again"
         )
+    if beyond := _beyond(module, family, info["unexpected_keys"]):
+        raise UserError(
+            f"expected weights of as many blocks as config.json says in {where}, found others besides "
+            f"({', '.join(beyond[:3])}); mend the number of layers there"
+        )
     return module, family
+
+
+def _beyond(module: nn.Module, family: SiteMap, unexpected: Iterable[str]) -> list[str]:
+    """Those weights that are of blocks which the module lacks, whether they were saved with a head or without. Others
+    that it has no use for, such as another head's, are none of its own."""
+    base = f"{getattr(module, 'base_model_prefix', '')}."
+    lists = "|".join(map(re.escape, {family.blocks, base + family.blocks, family.blocks.removeprefix(base)}))
+    have = {f"{name}." for name, _ in module.named_modules()}
+    found = {key: re.match(rf"(?:{lists})\.([0-9]+)\.", key) for key in sorted(unexpected)}
+    return [key for key, block in found.items() if block and f"{family.blocks}.{block[1]}." not in have]
 
 
 @contextlib.contextmanager
@@ -249,8 +290,17 @@ def _config_problem(where: str, error: Exception) -> str:
             "does not know (code from a repository is never run); load it yourself and pass the module: "
             "gh.load(module, tokenizer=..., sites=SiteMap(...))"
         )
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"expected a config.json that reads in {where}, found a problem: {reason}"
+    return f"expected a config.json that makes a model in {where}, found a problem: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    """transformers' own words, in a line: the first of several, with the next where it is a heading."""
+    lines = str(error).strip().splitlines()
+    if isinstance(error, KeyError):  # says the key and nothing else
+        return f"no entry {error}"
+    if not lines:
+        return type(error).__name__
+    return " ".join(line.strip() for line in lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def _tokenizer(where: str, local_only: bool) -> Any:
@@ -259,8 +309,9 @@ def _tokenizer(where: str, local_only: bool) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, local_files_only=local_only)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"expected a tokenizer in {where}, found none that loads ({reason}); pass tokenizer=") from None
+        raise UserError(
+            f"expected a tokenizer in {where}, found none that loads ({_reason(error)}); pass tokenizer="
+        ) from None
     if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):  # made of nothing when its files are missing
         raise UserError(f"expected a tokenizer in {where}, found one without a vocabulary; pass tokenizer=")
     return tokenizer

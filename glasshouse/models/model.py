@@ -79,6 +79,14 @@ class Model:
     def dtype(self) -> torch.dtype:
         return next(self.module.parameters()).dtype
 
+    @property
+    def vocabulary(self) -> int | None:
+        """How many token ids the embedding has rows for; None where the module does not say."""
+        embedding = None
+        with contextlib.suppress(NotImplementedError):  # transformers' word for a module without one
+            embedding = getattr(self.module, "get_input_embeddings", lambda: None)()
+        return len(embedding.weight) if isinstance(embedding, nn.Embedding) else None
+
     # -- sites -----------------------------------------------------------------------------------------------------
 
     def _declared(self) -> Iterator[Site]:
@@ -210,6 +218,7 @@ class Model:
         for i, row in enumerate(rows):
             ids_BT[i, : len(row)] = torch.as_tensor(row)
             mask_BT[i, : len(row)] = True
+        self._check_ids(ids_BT)
         return Batch(ids_BT, mask_BT)
 
     def _ids(self, text: str | Sequence[int]) -> Sequence[int]:
@@ -289,6 +298,7 @@ class Model:
         if last_only:
             given["logits_to_keep"] = 1
         given["attention_mask"] = _placed(attention_mask, self.device)
+        self._check_ids(ids_BT)
         ids_BT = ids_BT.to(self.device)
         needed = _needed(attention_mask)
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
@@ -302,6 +312,15 @@ class Model:
         if "input_ids" in accepted:
             return target(input_ids=ids_BT, **kwargs)
         return target(ids_BT, **kwargs)
+
+    def _check_ids(self, ids_BT: Tensor) -> None:
+        if (rows := self.vocabulary) is not None and ids_BT.numel():
+            low, high = (int(end) for end in ids_BT.aminmax())
+            if low < 0 or high >= rows:
+                raise UserError(
+                    f"expected token ids from 0 to {rows - 1}, which the embedding of {self.name} has, got "
+                    f"{low if low < 0 else high}; give others, or the tokenizer that the model was trained with"
+                )
 
     def loss(self, texts: Any, *, edits: Edit | None = None) -> Loss:
         """Next-token cross-entropy in nats. `Loss.nats_BT[b, t]` scores token t + 1 of text b."""

@@ -109,6 +109,16 @@ def _no_tokenizer(folder: Path) -> None:
         (lambda f: (f / "config.json").write_text("{"), "config.json"),
         (lambda f: (f / "model.safetensors").unlink(), "found none"),
         (lambda f: _edit_config(f, n_embd=64), "found a problem"),
+        (lambda f: _edit_config(f, n_layer=1), r"others besides \(transformer\.h\.1\."),
+        (lambda f: _edit_config(f, n_layer=0), r"others besides \(transformer\.h\.0\."),
+        (lambda f: _edit_config(f, n_embd="x"), r"config\.json.*'n_embd' expected int"),
+        (lambda f: _edit_config(f, n_positions="64"), r"config\.json.*'n_positions' expected int"),
+        (lambda f: _edit_config(f, n_head=5), r"config\.json.*divisible by num_heads"),
+        (lambda f: _edit_config(f, n_head=0), r"config\.json.*by zero"),
+        (lambda f: _edit_config(f, activation_function="zzz"), r"config\.json.*no entry 'zzz'"),
+        (lambda f: (f / "config.json").write_text("[" * 100_000), r"config\.json.*recursion"),
+        (lambda f: _edit_config(f, dtype="zzz"), r"config\.json.*'zzz'"),
+        (lambda f: _edit_config(f, quantization_config={"quant_method": "gptq", "bits": 4}), "not quantised.*optimum"),
     ],
 )
 def test_a_folder_that_does_not_load_gets_one_line(
@@ -119,6 +129,52 @@ def test_a_folder_that_does_not_load_gets_one_line(
     with pytest.raises(gh.UserError, match=says) as error:
         gh.load(folder, device="cpu")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["GPT2Model", "BertForMaskedLM"])
+def test_blocks_beyond_the_configs_are_refused_however_they_were_saved(
+    kind: str, tiny_model: Model, tmp_path: Path
+) -> None:
+    """Saved without a head or with another, their weights have other names, and some are rightly of no use."""
+    import transformers
+
+    sizes = {"num_hidden_layers": 3, "hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 64}
+    maker = getattr(transformers, kind)
+    more = {"intermediate_size": 48} if maker.config_class is transformers.BertConfig else {}
+    config = maker.config_class(vocab_size=len(tiny_model.tokenizer), **sizes, **more)
+    maker(config).save_pretrained(tmp_path)
+    tiny_model.tokenizer.save_pretrained(tmp_path)
+    assert gh.load(tmp_path, device="cpu").n_layers == 3
+    _edit_config(tmp_path, **{"n_layer" if kind == "GPT2Model" else "num_hidden_layers": 2})
+    with pytest.raises(gh.UserError, match=r"others besides \(.*\.2\."):
+        gh.load(tmp_path, device="cpu")
+
+
+def test_a_tokenizer_with_more_tokens_than_the_embedding_is_refused(tiny_model: Model) -> None:
+    config = {**tiny_model.config.to_dict(), "vocab_size": tiny_model.tokenizer.vocab_size - 1}
+    small = type(tiny_model.module)(type(tiny_model.config)(**config))
+    with pytest.raises(gh.UserError, match="expected a tokenizer of at most"):
+        gh.load(small, tokenizer=tiny_model.tokenizer)
+
+
+def test_tokens_added_beyond_the_embedding_are_refused_where_they_occur(tiny_model_dir: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = _copy(tiny_model_dir, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([f"<more-{n}>" for n in range(9)])
+    tokenizer.save_pretrained(folder)
+    model = gh.load(folder, device="cpu")
+    assert model.run("some text", "resid.0")
+    with pytest.raises(gh.UserError, match="expected token ids from 0 to"):
+        model.run("some <more-8> text", "resid.0")
+
+
+@pytest.mark.parametrize("wrong", [-1, 100_000])
+def test_ids_beyond_the_embedding_get_one_line(wrong: int, tiny_model: Model) -> None:
+    for ask in (tiny_model.run, tiny_model.loss, tiny_model.generate):
+        with pytest.raises(gh.UserError, match=f"expected token ids from 0 to .*, got {wrong};"):
+            ask([5, wrong])
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "nobody/no-such-model", "./no/such/folder", "spaces are wrong", ""])
