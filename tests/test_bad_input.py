@@ -185,6 +185,18 @@ def test_text_that_unpacks_to_too_much(
 # -- disk and files ----------------------------------------------------------------------------------------------------
 
 
+def test_a_path_that_is_too_long(refused: Callable[..., str], tiny_model_dir: Path, corpus_dir: Path) -> None:
+    for words in (open_words(tiny_model_dir, "a" * 5000), open_words("a" * 5000, corpus_dir)):
+        line = refused(*words)
+        assert "File name too long" in line and len(line) < 400
+
+
+def test_nothing_is_made_at_a_path_that_is_too_long(tmp_path: Path) -> None:
+    root = tmp_path / "new"
+    words = ["grow", "a" * 5000, "--tokens", "5k", "--shape", "tiny", "--workspace", str(root)]
+    assert CliRunner().invoke(app, words).exit_code == 2 and not root.exists()
+
+
 def test_a_disk_too_small(
     refused: Callable[..., str], tiny_model_dir: Path, corpus_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

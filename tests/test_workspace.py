@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from glasshouse.types import UserError
-from glasshouse.workspace import FORMAT, Expectation, Progress, Workspace, read_manifest, write_atomically
+from glasshouse.workspace import FORMAT, Expectation, Progress, Workspace, read_manifest, refusal, write_atomically
 from glasshouse.workspace.files import BLOCK, SECTOR, content_hash, hash_file, hash_json, write_past_cache
 
 
@@ -113,6 +113,15 @@ def test_an_artefact_appears_whole(ws: Workspace) -> None:
     manifest = ws.manifest("models", "a", verify=True)
     assert ws.names("models") == ["a"] and manifest["extra"] == 7 and not ws.partial("models", "a").exists()
     assert manifest["files"]["weights"]["bytes"] == 3 and manifest["hash"] == ws.ref("models", "a").hash
+
+
+def test_a_folder_that_takes_no_new_file_says_so(tmp_path: Path) -> None:
+    """/proc is a folder where every new file is one that is not found; a folder that is not there stays that."""
+    with pytest.raises(PermissionError, match=r"/proc/x\.html") as caught:
+        write_atomically(Path("/proc/x.html"), "page")
+    assert refusal(caught.value) is not None
+    with pytest.raises(FileNotFoundError):
+        write_atomically(tmp_path / "none" / "x.html", "page")
 
 
 def test_threads_that_write_one_file_leave_it_whole(tmp_path: Path) -> None:

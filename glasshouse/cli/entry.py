@@ -166,7 +166,8 @@ def weights_of(given: list[str] | None) -> dict[str, float]:
 def begin(workspace: Path | None, *, create: bool = True) -> Iterator[Workspace]:
     """The workspace of a long command, with the C allocator told to keep what it has.
 
-    A user's mistake leaves no new workspace behind: one that was made for this command and holds nothing goes again.
+    A user's mistake, or a place that refuses, leaves no new workspace behind: one that was made for this command and
+    holds nothing goes again.
     """
     path = Workspace.find(workspace)
     new = not os.path.exists(path)  # also where it may not be looked: opening says so
@@ -174,7 +175,7 @@ def begin(workspace: Path | None, *, create: bool = True) -> Iterator[Workspace]
     keep_memory()
     try:
         yield ws
-    except UserError:
+    except (UserError, OSError):
         if new and not any((ws.root / kind).is_dir() and any((ws.root / kind).iterdir()) for kind in KINDS):
             shutil.rmtree(ws.root, ignore_errors=True)
         raise

@@ -246,6 +246,9 @@ def _parquet(file: Path, name: str, kind: str, text_column: str, budget: Budget)
             if text_column not in columns:
                 raise _no_column(file, text_column, columns)
             wanted = [text_column] + ["kind"] * ("kind" in columns and text_column != "kind")
+            if twice := [column for column in wanted if columns.count(column) > 1]:
+                yield Skipped(f"tables with two columns {twice[0]!r}")
+                return
             paths = [table.schema.column(i).path for i in range(len(table.schema))]
             leaves = [path for path in paths if any(f"{path}.".startswith(f"{column}.") for column in wanted)]
             budget.check(_headed_size(table.metadata, leaves))

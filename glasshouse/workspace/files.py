@@ -20,7 +20,8 @@ from glasshouse.types import UserError
 FORMAT = 1  # of manifests and of the workspace
 WEIGHTS = ".safetensors"
 # What a place on disk refuses, whatever was asked of it; any other OSError is a bug.
-REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG)
+SHOWN = 200  # characters of a place that a line has room for
 BLOCK, SECTOR = 8 << 20, 4096  # bytes written at once; what the page cache is passed in multiples of
 
 
@@ -28,7 +29,8 @@ def refusal(error: Exception) -> str | None:
     """What a person is told of a place that cannot be read or written; None of any other error."""
     if not isinstance(error, OSError) or error.errno not in REFUSALS:
         return None
-    place = f" at {error.filename}" if error.filename else ""
+    named = str(error.filename or "")
+    place = f" at {named if len(named) <= SHOWN else named[:SHOWN] + '…'}" if named else ""
     return f"expected to read and write{place}, got {error.strerror}; mend that, or give another place"
 
 
@@ -54,6 +56,10 @@ def whole(path: Path) -> Iterator[Path]:
         yield temporary
         sync_file(temporary)
         os.replace(temporary, target)
+    except FileNotFoundError as error:  # what /proc says of every new file
+        if error.filename == str(temporary) and target.parent.is_dir():
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(target.parent)

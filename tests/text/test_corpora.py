@@ -163,6 +163,18 @@ def test_broken_rows_are_counted(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("twice", ["text", "kind"])
+def test_a_parquet_file_with_two_columns_of_one_name_is_counted(twice: str, tmp_path: Path) -> None:
+    columns = ["text", "kind", twice]
+    parquet.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=columns), tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=f"found none \\(skipped: 1 tables with two columns '{twice}'\\)"):
+        corpus(tmp_path / "t.parquet")
+    (tmp_path / "good.txt").write_text("some text")
+    found = corpus(tmp_path)
+    assert [d.text for d in found.documents] == ["some text"]
+    assert found.skipped == {f"tables with two columns {twice!r}": 1}
+
+
 @pytest.mark.parametrize("name", ["t.jsonl.gz", "t.parquet"])
 def test_broken_archives_are_skipped(tmp_path: Path, name: str) -> None:
     file = rows_as(tmp_path / name, [{"text": "a" * 5000}])
