@@ -381,12 +381,14 @@ def test_the_matrix_of_behaviours_opens_a_cell(chromium: Any, chatting: Any, tmp
     small, ticking = version("small", ws), version("ticking", ws)
     evaluate(small, behaviour_from_json(form), ws)
     run_missing(ws, small, ticking)
+    evaluate(small, behaviour_from_json({**form, "name": "alone", "families": families[:5]}), ws)
     (row,) = [one for one in compared(ws, small, ticking)["cells"] if one["behaviour"] == "certainly"]
     with serving(ws) as root:
         page = Page(chromium, root)
         page.open("/behaviours?base=small")
         page.until("document.querySelectorAll('tbody .cell').length > 0")
         assert "certainly" in page.all("tbody th")[0] or "certainly" in " ".join(page.all("tbody th"))
+        page.until("document.querySelector('tbody td.num').innerText === '0%'")  # `alone` was run on small alone
         page.click("tbody .cell.regressed")
         page.has("certainly: ticking against small")
         page.has("regressed")
