@@ -53,9 +53,12 @@ def host_is_ours(host: str, bound: str = "127.0.0.1") -> bool:
     outside address by its user, any address and that very name are accepted.
     """
     try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
+        parts = urlsplit(f"//{host}")
+        name, port = parts.hostname or "", parts.port
+    except ValueError:  # a port that is none, such as 8421:3
         return False
+    if host.lower() not in {f"{shown}{tail}" for shown in (name, f"[{name}]") for tail in ("", f":{port}")}:
+        return False  # with a user, a path, or anything else that belongs into no Host
     if name in ("localhost", bound):
         return True
     try:
