@@ -78,13 +78,19 @@ def touched(ws: Workspace, version: Version, behaviour: Behaviour, judged_by: st
 
 def _learnt(ws: Workspace, line: Sequence[Ancestor]) -> tuple[NDArray[np.uint64], list[str]]:
     """The lines of the text that models were trained on, and the models of which it is not recorded."""
-    lines, unknown = [np.zeros(0, np.uint64)], []
+    files, unknown = [], []
     for name, here in line:
         if here and (ws.path("models", name) / LINES).is_file():
-            lines.append(read_lines(_unaltered(ws, "models", name, LINES)))
+            files.append(_unaltered(ws, "models", name, LINES))
         else:
             unknown.append(name)
-    return np.unique(np.concatenate(lines)), unknown
+    return _lines_of(tuple((file, hash_file(file)) for file in files)), unknown
+
+
+@functools.lru_cache(maxsize=4)
+def _lines_of(files: tuple[tuple[Path, str], ...]) -> NDArray[np.uint64]:
+    """Put together once for all behaviours of a gate. files: each with its hash."""
+    return np.unique(np.concatenate([np.zeros(0, np.uint64), *(read_lines(file) for file, _ in files)]))
 
 
 def _unaltered(ws: Workspace, kind: str, name: str, file: str) -> Path:
