@@ -202,6 +202,7 @@ class Model:
     def tokens(self, texts: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]] | Batch) -> Batch:
         """Texts as the tokenizer makes them (with what it puts before and after), or ids as given; padded right."""
         if isinstance(texts, Batch):
+            self._check_ids(texts.ids_BT)
             return texts
         several: Any = [texts] if _is_one(texts) else texts
         rows = [self._ids(text) for text in several]
@@ -227,6 +228,15 @@ class Model:
         if self.tokenizer is None:
             raise UserError("expected token ids, since the model was loaded without a tokenizer; load(..., tokenizer=)")
         return self.tokenizer(check_text(text), verbose=False).input_ids
+
+    def _check_ids(self, ids_BT: Tensor) -> None:
+        if (rows := self.vocabulary) is not None and ids_BT.numel():
+            low, high = (int(end) for end in ids_BT.aminmax())
+            if low < 0 or high >= rows:
+                raise UserError(
+                    f"expected token ids from 0 to {rows - 1}, which the embedding of {self.name} has, got "
+                    f"{low if low < 0 else high}; give others, or the tokenizer that the model was trained with"
+                )
 
     def token_strings(self, batch: Batch) -> list[list[str]]:
         """Each token of each text as text, without padding. A piece of a character shows as �."""
@@ -298,7 +308,6 @@ class Model:
         if last_only:
             given["logits_to_keep"] = 1
         given["attention_mask"] = _placed(attention_mask, self.device)
-        self._check_ids(ids_BT)
         ids_BT = ids_BT.to(self.device)
         needed = _needed(attention_mask)
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
@@ -312,15 +321,6 @@ class Model:
         if "input_ids" in accepted:
             return target(input_ids=ids_BT, **kwargs)
         return target(ids_BT, **kwargs)
-
-    def _check_ids(self, ids_BT: Tensor) -> None:
-        if (rows := self.vocabulary) is not None and ids_BT.numel():
-            low, high = (int(end) for end in ids_BT.aminmax())
-            if low < 0 or high >= rows:
-                raise UserError(
-                    f"expected token ids from 0 to {rows - 1}, which the embedding of {self.name} has, got "
-                    f"{low if low < 0 else high}; give others, or the tokenizer that the model was trained with"
-                )
 
     def loss(self, texts: Any, *, edits: Edit | None = None) -> Loss:
         """Next-token cross-entropy in nats. `Loss.nats_BT[b, t]` scores token t + 1 of text b."""

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import glasshouse as gh
+from glasshouse.models import Batch
 from glasshouse.models.checks import _short_batch
 from glasshouse.models.model import Model
 from glasshouse.workspace import Workspace
@@ -175,6 +176,8 @@ def test_ids_beyond_the_embedding_get_one_line(wrong: int, tiny_model: Model) ->
     for ask in (tiny_model.run, tiny_model.loss, tiny_model.generate):
         with pytest.raises(gh.UserError, match=f"expected token ids from 0 to .*, got {wrong};"):
             ask([5, wrong])
+    with pytest.raises(gh.UserError, match=f"expected token ids from 0 to .*, got {wrong};"):
+        tiny_model.run(Batch(torch.tensor([[5, wrong]]), torch.ones(1, 2)))
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "nobody/no-such-model", "./no/such/folder", "spaces are wrong", ""])
