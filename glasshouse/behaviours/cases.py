@@ -70,10 +70,7 @@ def keep_case(
     found, by = check_turns(turns, "assistant"), check_who(who)
     if kind not in KINDS:
         raise UserError(f"expected a kind of case among {', '.join(KINDS)}, got {kind[:40]!r}")
-    full = f"{check_name(name)}-{kind}"
-    if len(full) > LONGEST_NAME:
-        longest = LONGEST_NAME - len(kind) - 1
-        raise UserError(f"expected a behaviour's name of at most {longest} characters with {kind}, got {name!r}")
+    full = _full_name(name, kind)
     family = _family(found, kind, words.strip(), _note(by, version, note))
     with writing_behaviour(ws, full) as file:  # two people who keep a case at once keep two
         text = file.read_text(encoding="utf-8") if file.is_file() else _head(full, KINDS[kind])
@@ -88,10 +85,11 @@ def keep_case(
 
 def cases(ws: Workspace, name: str) -> list[dict[str, str]]:
     """What was found under the name, kind by kind, each as it was kept: {"kind", "file", "asked" (the last turn),
-    "expect", "note"}. Raises `UserError` for a file that was made something else since."""
+    "expect", "note"}. Raises `UserError` for a name that cannot be one, and for a file that was made something else
+    since."""
     found = []
     for kind in KINDS:
-        file = ws.root / FOLDER / f"{check_name(name)}-{kind}.yaml"
+        file = ws.root / FOLDER / f"{_full_name(name, kind)}.yaml"
         if file.is_file():
             notes = [part.take("note", str, "") for part in read_form(file).each("families")]
             (behaviour,) = read_behaviours(file)
@@ -104,6 +102,14 @@ def cases(ws: Workspace, name: str) -> list[dict[str, str]]:
                 for prompt, note in zip(prompts.values(), notes, strict=True)
             ]  # fmt: skip
     return found
+
+
+def _full_name(name: str, kind: str) -> str:
+    full = f"{check_name(name)}-{kind}"
+    if len(full) > LONGEST_NAME:
+        longest = LONGEST_NAME - len(kind) - 1
+        raise UserError(f"expected a behaviour's name of at most {longest} characters with {kind}, got {name!r}")
+    return full
 
 
 @contextlib.contextmanager

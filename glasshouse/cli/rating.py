@@ -22,7 +22,7 @@ from glasshouse.cli.entry import (
 )
 from glasshouse.cli.page import page
 from glasshouse.cli.testing import number
-from glasshouse.types import UserError, check_name
+from glasshouse.types import UserError
 from glasshouse.workspace import Workspace, write_atomically
 
 if TYPE_CHECKING:
@@ -83,9 +83,10 @@ def rate(
     if bash is None and new is None:
         raise UserError("expected two versions to compare, BASE and NEW, got one; or --bash NAME to find its faults")
     with begin(workspace, create=False) as ws:
-        if new is None:
-            _bash(ws, version(base, ws), check_name(bash or ""), results=results or no_serve, port=port, json=json)
+        if bash is not None:
+            _bash(ws, version(base, ws), bash, results=results or no_serve, port=port, json=json)
             return
+        assert new is not None, "said above"
         before, after = version(base, ws), version(new, ws)
         if split:
             _split(ws, before, after, share, results=results, export=export, no_serve=no_serve, port=port, json=json)
@@ -156,8 +157,8 @@ def _split(
 def _bash(ws: Workspace, of: Version, name: str, *, results: bool, port: int, json: bool) -> None:
     from glasshouse.behaviours.cases import cases
 
+    found = cases(ws, name)  # says now what is wrong with the name, or with what was found
     if results:
-        found = cases(ws, name)
         lines = [f"{one['kind']}: {one['asked']!r:.80} ({one['note']})" for one in found]
         each = [
             f"  glasshouse test VERSION --suite {ws.root / file}" for file in sorted({one["file"] for one in found})

@@ -299,6 +299,7 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
     for words, said in (
         (("--split", "--count", 3), "expected --only and --count for pairs alone"),
         (("--bash", "friday"), "expected --bash with one version, got NEW"),
+        (("--bash", "friday", "--only", "facts"), "expected --only and --count for pairs alone"),
         (("--split", "--results"), "expected chats that were split between small and ticking, found none"),
         (("--split", "--export", tmp_path / "t.jsonl"), "expected thumbs in chats split between small and ticking"),
         (("--split", "--share", 1), "expected a share of chats between 0 and 1, got 1.0"),
@@ -317,6 +318,9 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["rate", "small", "--bash", "friday", "--results", *at])
     assert "1 found under friday\nshould-refuse: 'Hi' (Ada, 20" in found.stdout
     assert "/behaviours/friday-should-refuse.yaml" in found.stdout
+    for name, said in (("f" * 39, "expected a behaviour's name of at most"), ("../no", "expected a name of 1 to 64")):
+        found = CliRunner().invoke(app, ["rate", "small", "--bash", name, *at])  # before a page is served
+        assert found.exit_code == 2 and said in found.stderr
     for up in (True, False):  # of two chats, each with thumbs of two who agree
         chat = begin_chat(study.ws, Split(study.base, study.new))
         for who in ("Ada", "Ben"):

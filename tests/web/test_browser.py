@@ -543,6 +543,7 @@ def test_rate_by_keys_reload_and_go_on(chromium: Any, people: Any) -> None:
 
 def test_a_chat_a_thumb_with_a_note_and_two_clicks_to_a_case(chromium: Any, people: Any) -> None:
     from glasshouse.behaviours import read_behaviours
+    from glasshouse.behaviours.cases import keep_case
     from glasshouse.behaviours.chats import thumbs
 
     root, study = people
@@ -586,6 +587,11 @@ def test_a_chat_a_thumb_with_a_note_and_two_clicks_to_a_case(chromium: Any, peop
     page.has("behaviours/first-look-should-refuse.yaml")
     (found_so_far,) = page.all(".found li")
     assert found_so_far.startswith("“Where does nobody live?” Cyn, 20")
+    for said in ("Here.", "There."):  # another finds two of one question, in the same minute
+        turns = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": said}]
+        keep_case(study.ws, turns, kind="bad-reply", who="Ada", name="first-look")
+    page.has("Found so far: 3")
+    assert len(page.all(".found li")) == 3
     page.click(".bar .button")  # a new chat
     page.until("document.querySelectorAll('.reply').length === 0")
     assert not [line for line in chromium.get_log("browser") if line["level"] == "SEVERE"]
